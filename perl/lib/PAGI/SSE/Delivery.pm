@@ -1,0 +1,61 @@
+package PAGI::SSE::Delivery;
+
+use strict;
+use warnings;
+
+our $VERSION = '0.1.0';
+
+# An event that was not accepted on the spot: it waits, or it has failed.
+# Fields: event (hash for $send), size (octets), quiet (that it fails does not
+# end the connection), settled, error (list, when it failed), closed (failed
+# because the connection is closed), reporters (the on_error callbacks to tell).
+
+sub new {
+    my ($class, %fields) = @_;
+    return bless {%fields}, $class;
+}
+
+sub failed {
+    my ($class, @error) = @_;
+    return bless { settled => 1, error => \@error }, $class;
+}
+
+# Settle as accepted, or with an error as failed. The first call counts. An
+# exception of whoever waits must not reach the server, whose Future's done()
+# we may be inside of.
+sub settle {
+    my ($self, @error) = @_;
+    return if $self->{settled}++;
+    $self->{error} = \@error if @error;
+    my $waiting = delete $self->{waiting} or return;
+    for my $callback (@$waiting) {
+        eval { $callback->($self); 1 }
+            or warn "PAGI::SSE: a callback of a send's Future died: $@";
+    }
+    return;
+}
+
+# Call back once settled; at once when it is.
+sub on_settled {
+    my ($self, $callback) = @_;
+    if ($self->{settled}) { $callback->($self) }
+    else                  { push @{ $self->{waiting} }, $callback }
+    return;
+}
+
+1;
+
+__END__
+
+=encoding UTF-8
+
+=head1 NAME
+
+PAGI::SSE::Delivery - an event on its way to a server (internal)
+
+=head1 DESCRIPTION
+
+What the wires of L<PAGI::SSE> (L<PAGI::SSE::Foreign>, L<PAGI::SSE::Hosted>)
+return for an event that was not accepted at once. Internal.
+
+=cut

@@ -1,0 +1,208 @@
+package PAGI::SSE::FFI;
+use strict;
+use warnings;
+
+our $VERSION = '0.1.0';
+
+use Carp ();
+use Config ();
+use FFI::Platypus 2.00;
+use FFI::Platypus::Memory ();
+use File::Basename ();
+use File::Spec;
+
+use constant ABI_VERSION => 1;
+
+# The numbers of src/error.rs; t/ffi/codes.t holds the two together.
+my %CODE;
+
+BEGIN {
+    %CODE = (
+        NULL_POINTER      => -1,
+        BAD_ARGUMENT      => -2,
+        NOT_UTF8          => -3,
+        PANIC             => -4,
+        OS                => -5,
+        EVENT_NEWLINE     => -100,
+        ID_NEWLINE        => -101,
+        ID_NUL            => -102,
+        LINE_TOO_LONG     => -200,
+        EVENT_TOO_LARGE   => -201,
+        CLOSED            => -300,
+        ALREADY_STARTED   => -301,
+        DECLINED          => -302,
+        QUEUE_OVERFLOW    => -303,
+        HEADER_NAME       => -304,
+        HEADER_VALUE      => -305,
+        STATUS            => -306,
+        INTERVAL          => -307,
+        NOT_HOSTED        => -308,
+        NO_RESPONSE       => -309,
+        HANDLE_INVALID    => -400,
+        HANDLE_STALE      => -401,
+        HANDLE_KIND       => -402,
+        HANDLE_FORKED     => -403,
+        HANDLES_EXHAUSTED => -404,
+        LISTEN_ADDRESS    => -500,
+        ADDRESS_IN_USE    => -501,
+        BIND_FAILED       => -502,
+        STOPPED           => -503,
+    );
+}
+use constant \%CODE;
+sub codes { return {%CODE} }
+
+# Never by searching all of @INC: another PAGI::SSE may be there.
+sub library_candidates {
+    my $here = File::Basename::dirname(File::Spec->rel2abs(__FILE__));
+    my $root = File::Spec->catdir($here, File::Spec->updir, File::Spec->updir);
+    my @names;
+    if (defined(my $path = $ENV{PAGI_SSE_LIB})) {
+        return ($path);
+    }
+    my $file = $^O eq 'darwin' ? 'libpagi_sse.dylib' : 'libpagi_sse.so';
+    push @names, File::Spec->catfile($root, qw(auto PAGI SSE), $file);
+    push @names, File::Spec->catfile($root, File::Spec->updir, qw(arch auto PAGI SSE), $file);
+    my $source = File::Spec->catdir($root, File::Spec->updir, File::Spec->updir);
+    if (-e File::Spec->catfile($source, 'Cargo.toml')) {
+        my $target = $ENV{CARGO_TARGET_DIR} || File::Spec->catdir($source, 'target');
+        push @names, File::Spec->catfile($target, 'release', $file);
+    }
+    return @names;
+}
+
+my @candidates = library_candidates();
+my ($library)  = grep { -e } @candidates;
+Carp::croak(
+    join "\n  ", 'PAGI::SSE: the native library is missing. Looked for',
+    @candidates, "Build it: cargo build --release --locked (or script/bootstrap)\n"
+) if !defined $library;
+
+# The file that was loaded.
+sub library { return $library }
+
+my $ffi = FFI::Platypus->new(api => 2, lib => $library);
+$ffi->mangler(sub { "pagi_sse_$_[0]" });
+
+my $abi = eval { $ffi->function(abi_version => [] => 'uint32')->call };
+Carp::croak(
+    sprintf "PAGI::SSE: %s has ABI %s, this module needs %d. Build it again: cargo build --release --locked\n",
+    $library, (defined $abi ? $abi : 'unknown'), ABI_VERSION
+) if !defined $abi || $abi != ABI_VERSION;
+
+$ffi->attach(version      => []         => 'string');
+$ffi->attach(result_text  => ['sint32'] => 'string');
+$ffi->attach(handle_count => []         => 'uint64');
+
+$ffi->attach(conn_open        => ['uint64*']                                                  => 'sint32');
+$ffi->attach(conn_free        => ['uint64']                                                   => 'sint32');
+$ffi->attach(conn_start       => [qw(uint64 uint16 opaque size_t)]                            => 'sint32');
+$ffi->attach(conn_admit       => ['uint64']                                                   => 'sint32');
+$ffi->attach(conn_admit_event => [qw(uint64 string size_t string size_t sint64)]              => 'sint32');
+$ffi->attach(conn_send        => [qw(uint64 string size_t)]                                   => 'sint32');
+$ffi->attach(conn_send_event  => [qw(uint64 string size_t string size_t string size_t sint64)] => 'sint32');
+$ffi->attach(conn_comment     => [qw(uint64 string size_t)]                                   => 'sint32');
+$ffi->attach(conn_keepalive   => [qw(uint64 double string size_t)]                            => 'sint32');
+$ffi->attach(conn_close       => [qw(uint64 string size_t)]                                   => 'sint32');
+$ffi->attach(conn_state       => ['uint64']                                                   => 'sint32');
+$ffi->attach([ conn_reason => '_conn_reason' ] => [qw(uint64 opaque size_t)]                   => 'sint64');
+$ffi->attach(conn_buffered    => ['uint64']                                                   => 'sint64');
+$ffi->attach(conn_respond     => [qw(uint64 uint16 opaque size_t)]                            => 'sint32');
+$ffi->attach(conn_body        => [qw(uint64 string size_t sint32)]                            => 'sint32');
+$ffi->attach([ conn_read_body => '_conn_read_body' ] => [qw(uint64 opaque size_t sint32*)]     => 'sint64');
+
+$ffi->attach([ server_start => '_server_start' ] => [qw(opaque uint64*)]       => 'sint32');
+$ffi->attach(server_accept        => ['uint64']                               => 'sint32');
+$ffi->attach(server_port          => ['uint64']                               => 'sint32');
+$ffi->attach(server_fd            => ['uint64']                               => 'sint32');
+$ffi->attach([ server_next => '_server_next' ] => [qw(uint64 opaque size_t)]   => 'sint64');
+$ffi->attach(server_flush         => ['uint64']                               => 'sint32');
+$ffi->attach(server_wake          => ['uint64']                               => 'sint32');
+$ffi->attach(server_exchanges     => ['uint64']                               => 'sint64');
+$ffi->attach(server_drain         => ['uint64']                               => 'sint32');
+$ffi->attach(server_close_streams => [qw(uint64 string size_t)]               => 'sint32');
+$ffi->attach(server_free          => [qw(uint64 uint64)]                      => 'sint32');
+
+# One buffer for all that comes back: its address is fixed, and every caller
+# copies out of it at once.
+use constant BUFFER_BYTES => 256 * 1024;
+my $buffer = FFI::Platypus::Memory::malloc(BUFFER_BYTES);
+sub CLONE { $buffer = FFI::Platypus::Memory::malloc(BUFFER_BYTES); return }    # one per ithread
+
+sub _taken { return unpack 'P' . $_[0], pack 'J', $buffer }
+
+sub conn_reason {
+    my $n = _conn_reason($_[0], $buffer, BUFFER_BYTES);
+    return $n > 0 ? _taken($n) : undef;
+}
+
+# ($bytes, $more): $more 1 more may follow, 0 the end, -1 nothing has come yet.
+# Empty after an error.
+sub conn_read_body {
+    my $n = _conn_read_body($_[0], $buffer, BUFFER_BYTES, \my $more);
+    return if $n < 0;
+    return ($n > 0 ? _taken($n) : '', $more);
+}
+
+# Records as list of byte strings; a code alone in $_[1] on error.
+sub server_next {
+    my ($server) = @_;
+    my $n = _server_next($server, $buffer, BUFFER_BYTES);
+    return if $n <= 0;
+    return unpack '(L/a)*', _taken($n) if $n <= BUFFER_BYTES;
+    my $large = FFI::Platypus::Memory::malloc($n);
+    my $used  = _server_next($server, $large, $n);
+    my @records = $used > 0 ? unpack '(L/a)*', unpack "P$used", pack 'J', $large : ();
+    FFI::Platypus::Memory::free($large);
+    return @records;
+}
+
+sub _with_headers {
+    my ($call, $handle, $status, $pairs) = @_;
+    return BAD_ARGUMENT() if grep { ref ne 'ARRAY' || @$_ != 2 || grep { !defined } @$_ } @$pairs;
+    my @flat = map { ("$_->[0]", "$_->[1]") } @$pairs;
+    my $structs = '';
+    for my $octets (@flat) {
+        utf8::downgrade($octets, 1) or return HEADER_VALUE();
+        # Points into @flat, which lives until the call is done.
+        $structs .= pack 'P J', $octets, length $octets;
+    }
+    my $address = unpack 'J', pack 'P', $structs;
+    return $call->($handle, $status, @flat ? $address : undef, @flat / 2);
+}
+
+sub conn_start_list   { return _with_headers(\&conn_start,   @_) }
+sub conn_respond_list { return _with_headers(\&conn_respond, @_) }
+
+# ($code, $handle)
+sub server_start {
+    my (%option) = @_;
+    my $listen  = $option{listen};
+    my $options = pack 'J P J Q L L Q', 0, $listen, length $listen, map { $option{$_} || 0 }
+        qw(max_body max_connections workers write_timeout_ms);
+    substr $options, 0, length(pack 'J', 0), pack 'J', length $options;
+    my $address = unpack 'J', pack 'P', $options;
+    my $code = _server_start($address, \my $handle);
+    return ($code, $handle);
+}
+
+1;
+
+__END__
+
+=head1 NAME
+
+PAGI::SSE::FFI - the native library of PAGI::SSE
+
+=head1 DESCRIPTION
+
+Finds, loads and checks the library, and attaches its functions under their C
+names without C<pagi_sse_>. For the other modules of this distribution only;
+F<include/pagi_sse.h> is the manual of the functions.
+
+The library is looked for, first hit wins: C<$ENV{PAGI_SSE_LIB}>;
+F<auto/PAGI/SSE/> beside the module (installed); F<../arch/auto/PAGI/SSE/>
+(blib); F<target/release/> (or C<CARGO_TARGET_DIR>) of the source tree that the
+module is in.
+
+=cut

@@ -1,0 +1,216 @@
+package PAGI::SSE::Foreign;
+
+use strict;
+use warnings;
+
+use parent 'PAGI::SSE::Outbox';
+
+use Scalar::Util qw(weaken);
+
+use PAGI::SSE::Delivery ();
+use PAGI::SSE::FFI      ();
+use PAGI::SSE::Handle   ();
+use PAGI::SSE::Text qw(octets characters);
+
+our $VERSION = '0.1.0';
+
+# The wire of a connection whose server is somebody else's: events go out as
+# the documented hashes, state and validation are the native library's. One
+# FFI call per event.
+#
+# Methods that send return nothing when the server accepted at once, else a
+# PAGI::SSE::Delivery.
+
+sub new {
+    my ($class, $owner, %args) = @_;
+    my $self = $class->SUPER::new(%args);
+    $self->{guard}  = PAGI::SSE::Handle->new;
+    $self->{handle} = ${ $self->{guard} };
+    $self->{text}   = $args{text} eq 'characters' ? \&characters : \&octets;
+    weaken($self->{owner} = $owner);
+    return $self;
+}
+
+sub state  { PAGI::SSE::FFI::conn_state($_[0]{handle}) }
+sub reason { undef }
+
+# A Future of the server's class to make others from, when there is one.
+sub new_future { $_[0]{in_flight} && $_[0]{in_flight}->new }
+
+sub start {
+    my ($self, $status, $headers) = @_;
+    my $code = PAGI::SSE::FFI::conn_start_list($self->{handle}, $status, $headers || []);
+    return $self->_refused('start', $code) if $code < 0;
+    return $self->{starting} unless $code;
+    return $self->_put_start($status, $headers);
+}
+
+# Everything that starts the stream by itself.
+sub ensure_started {
+    my ($self, $method) = @_;
+    my $code = PAGI::SSE::FFI::conn_admit($self->{handle});
+    return $self->_refused($method, $code) if $code < 0;
+    return $self->{starting} unless $code;
+    return $self->_put_start(200);
+}
+
+sub send {
+    my ($self, $data, $method) = @_;
+    my $text = $self->{text}->($data);
+    if (my $code = PAGI::SSE::FFI::conn_admit($self->{handle})) {
+        my $refused = $self->_not_yet($method, $code);
+        return $refused if $refused;
+    }
+    return $self->put({ type => 'sse.send', data => $text }, length $text);
+}
+
+# $fields: data, and event, id, retry where present.
+sub send_event {
+    my ($self, $fields, $method) = @_;
+    my %event = (type => 'sse.send', data => $self->{text}->($fields->{data}));
+    my ($name, $id, $retry) = @$fields{qw(event id retry)};
+    my $size = length $event{data};
+    if (defined $name) {
+        $event{event} = $self->{text}->($name);
+        $name = octets($name);
+        $size += length $name;
+    }
+    if (defined $id) {
+        $event{id} = $self->{text}->($id);
+        $id = octets($id);
+        $size += length $id;
+    }
+    $event{retry} = $retry if defined $retry;
+    my $code = PAGI::SSE::FFI::conn_admit_event(
+        $self->{handle}, $name, defined $name ? length $name : 0,
+        $id, defined $id ? length $id : 0, defined $retry ? $retry : -1,
+    );
+    if ($code) {
+        my $refused = $self->_not_yet($method, $code, $fields);
+        return $refused if $refused;
+    }
+    return $self->put(\%event, $size);
+}
+
+sub comment {
+    my ($self, $comment, $method) = @_;
+    my $text = $self->{text}->($comment);
+    if (my $code = PAGI::SSE::FFI::conn_admit($self->{handle})) {
+        my $refused = $self->_not_yet($method, $code);
+        return $refused if $refused;
+    }
+    return $self->put({ type => 'sse.comment', comment => $text }, length $text);
+}
+
+sub keepalive {
+    my ($self, $interval, $comment) = @_;
+    return $self->_refused('keepalive', PAGI::SSE::FFI::CLOSED()) if $self->state == 2;
+    my %event = (type => 'sse.keepalive', interval => $interval);
+    if (defined $comment) {
+        $event{comment} = $self->{text}->($comment);
+        # There are servers that put the colon before the first line only.
+        $event{comment} =~ s/(?:\r\n?|\n)(?!:)/\n:/g;
+    }
+    return $self->put(\%event, defined $comment ? length $event{comment} : 0);
+}
+
+# Close the native side. What is queued still goes out, then sse.close; but
+# nobody waits for it any more, except for the last.
+sub close {
+    my ($self, $reason) = @_;
+    $self->mark_closed($reason);
+    @{ $self->{released} } = $self->waiting;
+    # A server that does not know sse.close is no reason to complain.
+    return $self->put({ type => 'sse.close', defined $reason ? (reason => $reason) : () }, undef, 1);
+}
+
+# After the end: whoever still waits is told.
+sub release {
+    my ($self, $lost) = @_;
+    delete $self->{starting};
+    if ($lost) {
+        $self->drop($self->{owner}->closed_message('send'));
+    }
+    else {
+        $_->{quiet} = 1, $_->settle for @{ delete $self->{released} || [] };
+    }
+    return;
+}
+
+sub mark_closed {
+    my ($self, $reason) = @_;
+    $reason = octets($reason) if defined $reason;
+    PAGI::SSE::FFI::conn_close($self->{handle}, $reason, defined $reason ? length $reason : 0);
+    return;
+}
+
+# For test tools, which set a state by hand.
+sub force_state {
+    my ($self, $state) = @_;
+    $self->{guard}  = PAGI::SSE::Handle->new;
+    $self->{handle} = ${ $self->{guard} };
+    PAGI::SSE::FFI::conn_admit($self->{handle}) if $state eq 'started';
+    return;
+}
+
+# While an ordinary response is under way nothing else may go out.
+sub begin_decline { $_[0]->mark_closed('app_closed') }
+sub undo_decline  { $_[0]->force_state('pending') }
+
+# conn_admit said something else than "go on": the stream has to be started
+# first, or the event is refused. Returns a delivery when it cannot go out.
+sub _not_yet {
+    my ($self, $method, $code, $fields) = @_;
+    return $self->_refused($method, $code, $fields) if $code < 0;
+    my $start = $self->_put_start(200) or return;
+    return $start->{error} ? $start : undef;
+}
+
+sub _put_start {
+    my ($self, $status, $headers) = @_;
+    my $start = $self->put({ type => 'sse.start', status => $status, $headers ? (headers => $headers) : () })
+        or return;
+    unless ($start->{settled}) {
+        $self->{starting} = $start;
+        weaken(my $weak = $self);
+        $start->on_settled(sub { delete $weak->{starting} if $weak });
+    }
+    return $start;
+}
+
+sub _refused {
+    my ($self, $method, $code, $fields) = @_;
+    return $self->{owner}->refused($method, $code, $fields);
+}
+
+sub overflow {
+    my ($self) = @_;
+    return $self->{owner}->overflow_message($self->{max_events}, $self->{max_bytes});
+}
+
+sub failed {
+    my ($self, $delivery, @error) = @_;
+    my $owner = $self->{owner} or return;
+    $owner->write_failed($delivery);
+    return;
+}
+
+sub CLONE_SKIP { 1 }
+
+1;
+
+__END__
+
+=encoding UTF-8
+
+=head1 NAME
+
+PAGI::SSE::Foreign - the wire of a connection under any PAGI server (internal)
+
+=head1 DESCRIPTION
+
+State and validation come from the native library, events go to the server's
+C<$send> as the hashes that PAGI documents, in order. Internal; used by
+L<PAGI::SSE>.
+
+=cut

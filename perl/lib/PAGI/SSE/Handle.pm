@@ -1,0 +1,46 @@
+package PAGI::SSE::Handle;
+
+use strict;
+use warnings;
+
+use PAGI::SSE::FFI ();
+
+our $VERSION = '0.1.0';
+
+# The owner of a detached native connection, and nothing else: the wrapper
+# object may be kept alive by its own DESTROY, this one never is.
+
+sub new {
+    my ($class) = @_;
+    my $code = PAGI::SSE::FFI::conn_open(\my $handle);
+    die 'PAGI::SSE: no native connection: ' . PAGI::SSE::FFI::result_text($code) . "\n" if $code < 0;
+    return bless \$handle, $class;
+}
+
+# A handle that a fork has made stale answers with an error code; fine.
+sub DESTROY {
+    my ($self) = @_;
+    return if ${^GLOBAL_PHASE} eq 'DESTRUCT';
+    PAGI::SSE::FFI::conn_free($$self);
+    return;
+}
+
+# A clone in another thread would free the same connection once more.
+sub CLONE_SKIP { 1 }
+
+1;
+
+__END__
+
+=encoding UTF-8
+
+=head1 NAME
+
+PAGI::SSE::Handle - owns one native connection (internal)
+
+=head1 DESCRIPTION
+
+Opens a detached connection of the native library and frees it when the last
+reference goes. Internal.
+
+=cut

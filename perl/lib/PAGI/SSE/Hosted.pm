@@ -1,0 +1,188 @@
+package PAGI::SSE::Hosted;
+
+use strict;
+use warnings;
+
+use Scalar::Util qw(blessed weaken);
+
+use PAGI::SSE::Delivery ();
+use PAGI::SSE::FFI      ();
+use PAGI::SSE::Text qw(octets);
+
+our $VERSION = '0.1.0';
+
+# The wire of a connection of the embedded server: everything goes straight to
+# the native library, in one call and without a hash. Same interface as
+# PAGI::SSE::Foreign.
+
+sub new {
+    my ($class, $owner, %args) = @_;
+    my $exchange = $args{exchange};
+    my $self     = bless {
+        exchange => $exchange,
+        handle   => $exchange->handle,
+        send     => $args{send},
+        blocked  => [],                  # deliveries above the high mark
+    }, $class;
+    weaken($self->{owner} = $owner);
+    $exchange->attach($owner);
+    return $self;
+}
+
+sub state { PAGI::SSE::FFI::conn_state($_[0]{handle}) }
+
+# Why the native side ended, when it has.
+sub reason {
+    my ($self) = @_;
+    return $self->state == 2 ? PAGI::SSE::FFI::conn_reason($self->{handle}) : undef;
+}
+
+sub new_future { $_[0]{exchange}->new_future }
+
+sub buffered { PAGI::SSE::FFI::conn_buffered($_[0]{handle}) }
+
+sub start {
+    my ($self, $status, $headers) = @_;
+    my $code = PAGI::SSE::FFI::conn_start_list($self->{handle}, $status, $headers || []);
+    return $code < 0 ? $self->_outcome('start', $code) : undef;
+}
+
+sub ensure_started {
+    my ($self, $method) = @_;
+    my $code = PAGI::SSE::FFI::conn_start_list($self->{handle}, 200, []);
+    return $code < 0 ? $self->_outcome($method, $code) : undef;
+}
+
+sub send {
+    my ($self, $data, $method) = @_;
+    my $octets = octets($data);
+    my $code   = PAGI::SSE::FFI::conn_send($self->{handle}, $octets, length $octets);
+    return $code ? $self->_outcome($method, $code) : undef;
+}
+
+sub send_event {
+    my ($self, $fields, $method) = @_;
+    my ($name, $id, $retry) = @$fields{qw(event id retry)};
+    my $data = octets($fields->{data});
+    $name = octets($name) if defined $name;
+    $id   = octets($id)   if defined $id;
+    my $code = PAGI::SSE::FFI::conn_send_event(
+        $self->{handle}, $data, length $data,
+        $name, defined $name ? length $name : 0,
+        $id, defined $id ? length $id : 0, defined $retry ? $retry : -1,
+    );
+    return $code ? $self->_outcome($method, $code, $fields) : undef;
+}
+
+sub comment {
+    my ($self, $comment, $method) = @_;
+    my $octets = octets($comment);
+    my $code   = PAGI::SSE::FFI::conn_comment($self->{handle}, $octets, length $octets);
+    return $code ? $self->_outcome($method, $code) : undef;
+}
+
+sub keepalive {
+    my ($self, $interval, $comment) = @_;
+    my $octets = defined $comment ? octets($comment) : '';
+    my $code   = PAGI::SSE::FFI::conn_keepalive($self->{handle}, $interval, $octets, length $octets);
+    return $code < 0 ? $self->_outcome('keepalive', $code, { interval => $interval }) : undef;
+}
+
+sub close { $_[0]->mark_closed($_[1]); return }
+
+sub mark_closed {
+    my ($self, $reason) = @_;
+    $reason = octets($reason) if defined $reason;
+    PAGI::SSE::FFI::conn_close($self->{handle}, $reason, defined $reason ? length $reason : 0);
+    return;
+}
+
+# After the end: whoever still waits is told.
+sub release {
+    my ($self, $lost) = @_;
+    my @blocked = @{ $self->{blocked} };
+    @{ $self->{blocked} } = ();
+    my @error = $lost ? $self->{owner}->closed_message('send') : ();
+    for my $delivery (@blocked) {
+        $delivery->{closed} = 1 if $lost;
+        $delivery->settle(@error);
+    }
+    return;
+}
+
+# For test tools, which set a state by hand: only forward, the wire is real.
+sub force_state {
+    my ($self, $state) = @_;
+    $self->ensure_started('start') if $state eq 'started';
+    return;
+}
+
+# The server's $send knows the response events and keeps their order.
+sub put {
+    my ($self, $event) = @_;
+    my $delivery = PAGI::SSE::Delivery->new;
+    my $future;
+    eval { $future = $self->{send}->($event); 1 } or return PAGI::SSE::Delivery->failed($@);
+    return if !blessed $future || $future->is_done;
+    $self->{response} = $future;
+    weaken(my $weak = $self);
+    $future->on_ready(sub {
+        my ($future) = @_;
+        delete $weak->{response} if $weak;
+        $delivery->settle($future->is_done ? () : $future->is_cancelled ? "cancelled\n" : $future->failure);
+    });
+    return $delivery;
+}
+
+sub begin_decline { }
+sub undo_decline  { }
+
+# 1: queued, but above the high mark; negative: refused.
+sub _outcome {
+    my ($self, $method, $code, $fields) = @_;
+    if ($code == 1) {
+        my $delivery = PAGI::SSE::Delivery->new;
+        push @{ $self->{blocked} }, $delivery;
+        $self->_watch_drain;
+        return $delivery->{settled} ? undef : $delivery;
+    }
+    my $owner = $self->{owner};
+    if ($code == PAGI::SSE::FFI::CLOSED()) {
+        $owner->_note_disconnected(undef, $self->reason);
+    }
+    return $owner->refused($method, $code, $fields);
+}
+
+sub _watch_drain {
+    my ($self) = @_;
+    return if $self->{draining};
+    my $drained = $self->{draining} = $self->{exchange}->drained;
+    weaken(my $weak = $self);
+    $drained->on_ready(sub {
+        my $self = $weak or return;
+        delete $self->{draining};
+        my @blocked = @{ $self->{blocked} };
+        @{ $self->{blocked} } = ();
+        $_->settle for @blocked;
+    });
+    return;
+}
+
+sub CLONE_SKIP { 1 }
+
+1;
+
+__END__
+
+=encoding UTF-8
+
+=head1 NAME
+
+PAGI::SSE::Hosted - the wire of a connection of the embedded server (internal)
+
+=head1 DESCRIPTION
+
+Hands events to the native library directly. Internal; used by L<PAGI::SSE>
+when C<$send> is the very one of L<PAGI::SSE::Server>.
+
+=cut

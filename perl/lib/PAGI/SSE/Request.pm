@@ -1,0 +1,120 @@
+package PAGI::SSE::Request;
+
+use strict;
+use warnings;
+
+use Carp ();
+use Encode ();
+use Hash::MultiValue ();
+
+our $VERSION = '0.1.0';
+
+# What the scope says of the request: the base class of PAGI::SSE, which has
+# the scope in {scope}.
+
+# A parked object (see PAGI::SSE) outlives its scope only in the hands of
+# somebody who took it from the scope directly.
+sub scope { $_[0]{scope} || {} }
+
+sub path         { _or($_[0]->scope->{path},         '/') }
+sub raw_path     { $_[0]->scope->{raw_path} }
+sub query_string { _or($_[0]->scope->{query_string}, '') }
+sub scheme       { _or($_[0]->scope->{scheme},       'http') }
+sub http_version { _or($_[0]->scope->{http_version}, '1.1') }
+sub method       { _or($_[0]->scope->{method},       'GET') }
+sub client       { $_[0]->scope->{client} }
+sub server       { $_[0]->scope->{server} }
+
+sub header_all {
+    my ($self, $name) = @_;
+    Carp::croak 'PAGI::SSE: header needs a name' unless defined $name;
+    $name = lc $name;
+    return map { $_->[1] } grep { lc $_->[0] eq $name } @{ $self->scope->{headers} || [] };
+}
+
+sub header {
+    my ($self, $name) = @_;
+    my @values = $self->header_all($name);
+    return $values[-1];
+}
+
+sub headers {
+    my ($self) = @_;
+    return $self->{headers} ||=
+        Hash::MultiValue->new(map { lc $_->[0] => $_->[1] } @{ $self->scope->{headers} || [] });
+}
+
+sub last_event_id { scalar $_[0]->header('last-event-id') }
+
+sub stash { $_[0]->scope->{'pagi.stash'} ||= {} }
+
+sub state {
+    my ($self) = @_;
+    my $scope = $self->scope;
+    return $scope->{state} || $scope->{'pagi.state'} || ($self->{no_state} ||= {});
+}
+
+sub path_params { $_[0]->scope->{path_params} || {} }
+
+sub path_param {
+    my ($self, $name) = @_;
+    return $self->path_params->{$name};
+}
+
+sub query_params {
+    my ($self, %options) = @_;
+    for my $option (keys %options) {
+        Carp::croak "PAGI::SSE: unknown option '$option' of query_params (strict and raw exist)"
+            unless $option eq 'strict' || $option eq 'raw';
+    }
+    my $kind = $options{raw} ? 'raw' : $options{strict} ? 'strict' : 'decoded';
+    return $self->{query}{$kind} ||= Hash::MultiValue->new(
+        map { defined $_ ? _query_text($_, $kind) : '' }
+        map { (split(/=/, $_, 2))[0, 1] }
+        grep { length } split /[&;]/, $self->query_string
+    );
+}
+
+sub query_param {
+    my ($self, $name, %options) = @_;
+    return scalar $self->query_params(%options)->get($name);
+}
+
+sub raw_query_params { $_[0]->query_params(raw => 1) }
+
+sub raw_query_param {
+    my ($self, $name) = @_;
+    return scalar $self->raw_query_params->get($name);
+}
+
+sub _query_text {
+    my ($text, $kind) = @_;
+    $text =~ tr/+/ /;
+    $text =~ s/%([0-9A-Fa-f]{2})/chr hex $1/ge;
+    return $text if $kind eq 'raw';
+    return Encode::decode('UTF-8', $text, Encode::FB_DEFAULT()) if $kind eq 'decoded';
+    my $octets  = $text;
+    my $decoded = eval { Encode::decode('UTF-8', $text, Encode::FB_CROAK()) };
+    return $decoded if defined $decoded;
+    Carp::croak "PAGI::SSE: query_params(strict): not well-formed UTF-8: '"
+        . ($octets =~ s/([^\x20-\x7E])/sprintf '%%%02X', ord $1/ger) . "'";
+}
+
+sub _or { defined $_[0] ? $_[0] : $_[1] }
+
+1;
+
+__END__
+
+=encoding UTF-8
+
+=head1 NAME
+
+PAGI::SSE::Request - what the scope says of a request (internal base class)
+
+=head1 DESCRIPTION
+
+The accessors of L<PAGI::SSE> that read the scope. They are documented there,
+under L<PAGI::SSE/"SCOPE ACCESSORS">.
+
+=cut

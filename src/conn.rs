@@ -1,0 +1,737 @@
+//! A live connection: state, output queue, keepalive and request body behind
+//! one lock.
+//!
+//! A *detached* connection keeps state for a host that does the I/O itself. A
+//! *hosted* one belongs to a server of ours: its [`Host`] is told what changed,
+//! and its [`Sink`] is the socket once the stream has begun.
+
+use crate::error::{Error, Result};
+use crate::frame::{self, Event};
+use crate::handle::{self, Table};
+use crate::keepalive::Keepalive;
+use crate::limits;
+use crate::outbox::Outbox;
+use crate::state::{Phase, Reason, State};
+use crate::sys::PerProcess;
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// What a connection tells the server it belongs to. Called without the
+/// connection's lock held, from any thread.
+pub trait Host: Send + Sync {
+    /// Output waits and nobody has been told since the last flush.
+    fn output(&self, conn: &Arc<Conn>);
+    /// The keepalive setting changed, or the stream with one has begun.
+    fn keepalive(&self, conn: &Arc<Conn>);
+    /// The clock of keepalives, milliseconds.
+    fn now_ms(&self) -> u64;
+    /// Something that the host program wants to know.
+    fn report(&self, conn: &Conn, what: Report);
+}
+
+/// What the host program is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// Request body bytes, or its end, can be read.
+    Body,
+    /// The output queue has fallen below the low mark.
+    Drained,
+    /// The connection closed, and not by the host program.
+    Closed,
+    /// The transport has no more to do for this request.
+    Ended,
+}
+
+/// A socket that takes bytes without waiting.
+pub trait Sink: Send + Sync {
+    /// Writes what it can; `WouldBlock` when it can take nothing.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
+    /// The queue could not be emptied, or the connection closed: look again.
+    fn attend(&self);
+}
+
+/// What the application chose to do with a request.
+#[derive(Debug)]
+pub enum Decision {
+    /// An event stream: take the socket over.
+    Stream,
+    /// An ordinary response.
+    Response(StatusCode, HeaderMap),
+    /// The connection closed before anything was chosen.
+    Gone,
+}
+
+/// Facts about a request that shape its answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Framing {
+    /// A stream is asked for (PAGI scope type `sse`).
+    pub sse: bool,
+    /// HTTP/1.1: the stream is sent in chunks.
+    pub chunked: bool,
+    /// HEAD: the answer has no body.
+    pub head: bool,
+}
+
+#[derive(Default)]
+struct Inbox {
+    buf: BytesMut,
+    received: usize,
+    complete: bool,
+    told: bool,
+    pump: Option<Waker>,
+}
+
+#[derive(Default)]
+struct Inner {
+    state: State,
+    outbox: Outbox,
+    sink: Option<Arc<dyn Sink>>,
+    keepalive: Option<Keepalive>,
+    last_write_ms: u64,
+    head: Option<Box<(StatusCode, HeaderMap)>>,
+    status: u16,
+    bytes_sent: u64,
+    body_complete: bool,
+    told_output: bool,
+    ended: bool,
+    waker: Option<Waker>,
+    inbox: Option<Box<Inbox>>,
+}
+
+/// See the module. All methods may be called from any thread.
+pub struct Conn {
+    host: Option<Arc<dyn Host>>,
+    framing: Framing,
+    handle: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+/// This process's connections by handle.
+pub fn table() -> &'static Table<Arc<Conn>> {
+    static TABLE: PerProcess<Table<Arc<Conn>>> = PerProcess::new(|p| Table::new(handle::CONN, p));
+    TABLE.get()
+}
+
+/// Header fields as a caller gives them.
+pub type Field<'a> = (&'a [u8], &'a [u8]);
+
+fn header_map<'a>(fields: impl IntoIterator<Item = Field<'a>>) -> Result<HeaderMap> {
+    let mut map = HeaderMap::new();
+    for (name, value) in fields {
+        let name = HeaderName::from_bytes(name).map_err(|_| Error::HeaderName)?;
+        let value = HeaderValue::from_bytes(value).map_err(|_| Error::HeaderValue)?;
+        map.append(name, value);
+    }
+    Ok(map)
+}
+
+fn status_code(status: u16) -> Result<StatusCode> {
+    match StatusCode::from_u16(status) {
+        Ok(s) if (200..600).contains(&status) => Ok(s),
+        _ => Err(Error::Status),
+    }
+}
+
+impl Conn {
+    /// A connection whose host does the I/O.
+    pub fn detached() -> Arc<Self> {
+        Self::new(None, Framing::default())
+    }
+
+    /// A connection of a server of ours.
+    pub fn hosted(host: Arc<dyn Host>, framing: Framing) -> Arc<Self> {
+        Self::new(Some(host), framing)
+    }
+
+    fn new(host: Option<Arc<dyn Host>>, framing: Framing) -> Arc<Self> {
+        Arc::new(Conn {
+            host,
+            framing,
+            handle: AtomicU64::new(0),
+            inner: Mutex::default(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic in a holder leaves a usable value: every change is one step.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn report(&self, what: Report) {
+        if let Some(host) = &self.host {
+            host.report(self, what);
+        }
+    }
+
+    /// The handle that the table gave this connection; 0 before.
+    pub fn handle(&self) -> u64 {
+        self.handle.load(Ordering::Relaxed)
+    }
+
+    /// Tells the connection its handle, once.
+    pub fn set_handle(&self, handle: u64) {
+        self.handle.store(handle, Ordering::Relaxed);
+    }
+
+    /// The present phase.
+    pub fn phase(&self) -> Phase {
+        self.lock().state.phase()
+    }
+
+    /// Why it closed, if it did and a reason is known.
+    pub fn reason(&self) -> Option<String> {
+        self.lock().state.reason().map(str::to_owned)
+    }
+
+    /// Bytes queued, not yet taken by the kernel.
+    pub fn buffered(&self) -> usize {
+        self.lock().outbox.len()
+    }
+
+    /// Status sent (0: none), body bytes sent.
+    pub fn totals(&self) -> (u16, u64) {
+        let inner = self.lock();
+        (inner.status, inner.bytes_sent)
+    }
+
+    // ---- what the application does
+
+    /// Begins the stream. `true` if this call did; `false` if it had begun.
+    pub fn start<'a>(
+        self: &Arc<Self>,
+        status: u16,
+        fields: impl IntoIterator<Item = Field<'a>>,
+    ) -> Result<bool> {
+        let status = status_code(status)?;
+        let map = header_map(fields)?;
+        let moved = self.start_locked(&mut self.lock(), status, map)?;
+        if moved {
+            self.after_start();
+        }
+        Ok(moved)
+    }
+
+    fn start_locked(&self, inner: &mut Inner, status: StatusCode, map: HeaderMap) -> Result<bool> {
+        if !inner.state.start()? {
+            return Ok(false);
+        }
+        if self.host.is_some() {
+            let head = self.stream_head(status, map);
+            inner.status = status.as_u16();
+            inner.outbox.append(head.len(), |b| b.put_slice(&head));
+        }
+        Ok(true)
+    }
+
+    fn after_start(self: &Arc<Self>) {
+        let waker = self.lock().waker.take();
+        if let Some(w) = waker {
+            w.wake();
+        }
+        if let Some(host) = &self.host {
+            host.keepalive(self);
+        }
+    }
+
+    /// The response head of a stream. The fields that frame the message are
+    /// ours (RFC 9112): an application's own are left out.
+    fn stream_head(&self, status: StatusCode, mut map: HeaderMap) -> Vec<u8> {
+        for ours in [
+            header::CONNECTION,
+            header::TRANSFER_ENCODING,
+            header::CONTENT_LENGTH,
+        ] {
+            map.remove(ours);
+        }
+        let defaults = [
+            (header::CONTENT_TYPE, "text/event-stream"),
+            (header::CACHE_CONTROL, "no-cache"),
+            // Asks nginx and others not to hold events back.
+            (HeaderName::from_static("x-accel-buffering"), "no"),
+        ];
+        for (name, value) in defaults {
+            map.entry(name)
+                .or_insert(HeaderValue::from_static(value));
+        }
+        if !map.contains_key(header::DATE) {
+            let now = httpdate::fmt_http_date(std::time::SystemTime::now());
+            if let Ok(now) = HeaderValue::from_str(&now) {
+                map.insert(header::DATE, now);
+            }
+        }
+        let mut head = Vec::with_capacity(256);
+        let reason = status.canonical_reason().unwrap_or("");
+        head.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).as_bytes());
+        for (name, value) in &map {
+            head.extend_from_slice(name.as_str().as_bytes());
+            head.extend_from_slice(b": ");
+            head.extend_from_slice(value.as_bytes());
+            head.extend_from_slice(b"\r\n");
+        }
+        if self.framing.chunked {
+            head.extend_from_slice(b"transfer-encoding: chunked\r\n");
+        }
+        head.extend_from_slice(b"connection: close\r\n\r\n");
+        head
+    }
+
+    /// For a host that does the I/O: may a send go out? `true` when the stream
+    /// starts with this one.
+    pub fn admit(&self) -> Result<bool> {
+        self.lock().state.start()
+    }
+
+    /// Queues an event; starts the stream if need be. `true` when the queue is
+    /// above its high mark: the sender should wait for [`Report::Drained`].
+    pub fn send(self: &Arc<Self>, event: &Event<'_>) -> Result<bool> {
+        event.check()?;
+        self.queue(event.encoded_len(), |b| event.encode(b))
+    }
+
+    /// Queues a comment; otherwise as [`Conn::send`].
+    pub fn comment(self: &Arc<Self>, text: &str) -> Result<bool> {
+        self.queue(frame::comment_len(text), |b| {
+            frame::encode_comment(text, b);
+        })
+    }
+
+    fn queue(self: &Arc<Self>, len: usize, write: impl FnOnce(&mut BytesMut)) -> Result<bool> {
+        let host = self.host.as_ref().ok_or(Error::NotHosted)?;
+        let (started, high, urgent, tell) = {
+            let mut inner = self.lock();
+            let started = self.start_locked(&mut inner, StatusCode::OK, HeaderMap::new())?;
+            let pushed = self.push_frame(&mut inner, len, write);
+            if pushed.is_err() && !started {
+                pushed?;
+            }
+            let urgent = inner.outbox.len() >= limits::FLUSH_BYTES;
+            let tell = !urgent && !std::mem::replace(&mut inner.told_output, true);
+            (started, inner.outbox.is_high(), urgent, tell)
+        };
+        if started {
+            self.after_start();
+        }
+        if urgent {
+            self.flush();
+            return Ok(high && self.lock().outbox.is_high());
+        }
+        if tell {
+            host.output(self);
+        }
+        Ok(high)
+    }
+
+    fn push_frame(
+        &self,
+        inner: &mut Inner,
+        len: usize,
+        write: impl FnOnce(&mut BytesMut),
+    ) -> Result<()> {
+        if self.framing.head || len == 0 {
+            return Ok(());
+        }
+        if !self.framing.chunked {
+            return inner.outbox.push(len, write);
+        }
+        // One chunk per frame: 20 bytes hold any size line and its end.
+        inner.outbox.push(len + 20, |b| {
+            put_chunk_size(b, len);
+            write(b);
+            b.put_slice(b"\r\n");
+        })
+    }
+
+    /// Sets or (0) ends the keepalive. Never starts the stream.
+    pub fn set_keepalive(self: &Arc<Self>, seconds: f64, comment: &str) -> Result<()> {
+        let setting = Keepalive::new(seconds, comment)?;
+        let host = self.host.as_ref().ok_or(Error::NotHosted)?;
+        {
+            let mut inner = self.lock();
+            match inner.state.phase() {
+                Phase::Pending | Phase::Started => inner.keepalive = setting,
+                Phase::Closed => return Err(Error::Closed),
+                Phase::Responding => return Err(Error::Declined),
+            }
+        }
+        host.keepalive(self);
+        Ok(())
+    }
+
+    /// Closes by the application: what is queued is still sent. `true` if this
+    /// call closed it. A stream that had not begun is answered 200 and empty.
+    pub fn close(self: &Arc<Self>, reason: Option<Reason>) -> bool {
+        self.end(reason, false)
+    }
+
+    /// Closes by the server, in order: as [`Conn::close`], and the host
+    /// program is told.
+    pub fn shut_down(self: &Arc<Self>, reason: Reason) -> bool {
+        self.end(Some(reason), true)
+    }
+
+    fn end(self: &Arc<Self>, reason: Option<Reason>, tell: bool) -> bool {
+        {
+            let mut inner = self.lock();
+            let phase = inner.state.phase();
+            if phase == Phase::Pending && self.host.is_some() {
+                // Cannot fail: the phase was just seen.
+                let _ = self.start_locked(&mut inner, StatusCode::OK, HeaderMap::new());
+            }
+            if !inner.state.close(reason) {
+                return false;
+            }
+            if phase != Phase::Responding && self.framing.chunked && !self.framing.head {
+                inner.outbox.append(5, |b| b.put_slice(b"0\r\n\r\n"));
+            }
+        }
+        if tell {
+            self.report(Report::Closed);
+        }
+        self.wake_all();
+        self.flush();
+        true
+    }
+
+    /// The other side has gone, or the host says so: nothing more can be sent.
+    /// `true` if this call closed it.
+    pub fn disconnect(&self, reason: Reason) -> bool {
+        let closed = {
+            let mut inner = self.lock();
+            inner.outbox.take();
+            inner.state.close(Some(reason))
+        };
+        if closed {
+            self.report(Report::Closed);
+            self.wake_all();
+        }
+        closed
+    }
+
+    fn wake_all(&self) {
+        let (waker, pump, sink) = {
+            let mut inner = self.lock();
+            let pump = inner.inbox.as_mut().and_then(|i| i.pump.take());
+            (inner.waker.take(), pump, inner.sink.clone())
+        };
+        for w in [waker, pump].into_iter().flatten() {
+            w.wake();
+        }
+        if let Some(s) = sink {
+            s.attend();
+        }
+    }
+
+    // ---- ordinary responses
+
+    /// Chooses an ordinary response. Its body follows by [`Conn::body`].
+    pub fn respond<'a>(
+        &self,
+        status: u16,
+        fields: impl IntoIterator<Item = Field<'a>>,
+    ) -> Result<()> {
+        let status = status_code(status)?;
+        let map = header_map(fields)?;
+        self.host.as_ref().ok_or(Error::NotHosted)?;
+        let mut inner = self.lock();
+        inner.state.respond()?;
+        inner.status = status.as_u16();
+        inner.head = Some(Box::new((status, map)));
+        Ok(())
+    }
+
+    /// Queues body bytes of an ordinary response; `more` false ends it. The
+    /// result is that of [`Conn::send`].
+    pub fn body(&self, bytes: &[u8], more: bool) -> Result<bool> {
+        let (waker, high) = {
+            let mut inner = self.lock();
+            match inner.state.phase() {
+                Phase::Responding if !inner.body_complete => {}
+                Phase::Closed => return Err(Error::Closed),
+                _ => return Err(Error::NoResponse),
+            }
+            if !self.framing.head {
+                inner.outbox.push(bytes.len(), |b| b.put_slice(bytes))?;
+            }
+            inner.body_complete = !more;
+            (inner.waker.take(), inner.outbox.is_high())
+        };
+        if let Some(w) = waker {
+            w.wake();
+        }
+        Ok(high)
+    }
+
+    /// The next piece of the ordinary response's body; `None` at its end.
+    pub fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let (bytes, drained) = {
+            let mut inner = self.lock();
+            if inner.outbox.is_empty() {
+                if inner.body_complete || inner.state.phase() == Phase::Closed {
+                    return Poll::Ready(None);
+                }
+                inner.waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            let taken = inner.outbox.take();
+            inner.bytes_sent += taken.0.len() as u64;
+            taken
+        };
+        if drained {
+            self.report(Report::Drained);
+        }
+        Poll::Ready(Some(bytes))
+    }
+
+    /// Bytes of the response's body that are left, if that is known.
+    pub fn body_left(&self) -> Option<u64> {
+        let inner = self.lock();
+        inner.body_complete.then_some(inner.outbox.len() as u64)
+    }
+
+    /// An ordinary response that ended before its body did.
+    pub fn is_cut(&self) -> bool {
+        !self.lock().body_complete
+    }
+
+    /// Facts about the request.
+    pub fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    // ---- request body
+
+    /// A request body will come: [`Conn::poll_decision`] says `Stream` only
+    /// when it is here in full, as the socket cannot change hands before.
+    pub fn expect_body(&self) {
+        self.lock().inbox = Some(Box::default());
+    }
+
+    /// Waits until the request body may grow.
+    pub fn poll_body_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut inner = self.lock();
+        // Once the application has chosen, the rest is taken in whole (it is
+        // bounded by the server's maximum): a stream waits for it.
+        let choosing = inner.state.phase() == Phase::Pending;
+        match &mut inner.inbox {
+            Some(i) if choosing && i.buf.len() >= limits::BODY_WINDOW_BYTES => {
+                i.pump = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        }
+    }
+
+    /// Adds request body bytes; `Err` when they pass `max`.
+    pub fn push_body(&self, bytes: &[u8], max: usize) -> std::result::Result<(), ()> {
+        let tell = {
+            let mut inner = self.lock();
+            let closed = inner.state.phase() == Phase::Closed;
+            let Some(inbox) = &mut inner.inbox else {
+                return Ok(());
+            };
+            inbox.received += bytes.len();
+            if inbox.received > max {
+                return Err(());
+            }
+            if !closed {
+                inbox.buf.put_slice(bytes);
+            }
+            !std::mem::replace(&mut inbox.told, true)
+        };
+        if tell {
+            self.report(Report::Body);
+        }
+        Ok(())
+    }
+
+    /// The request body is here in full.
+    pub fn finish_body(&self) {
+        let (tell, waker) = {
+            let mut inner = self.lock();
+            let waker = inner.waker.take();
+            let tell = inner.inbox.as_mut().is_some_and(|i| {
+                i.complete = true;
+                !std::mem::replace(&mut i.told, true)
+            });
+            (tell, waker)
+        };
+        if let Some(w) = waker {
+            w.wake();
+        }
+        if tell {
+            self.report(Report::Body);
+        }
+    }
+
+    /// Takes up to `max` request body bytes; `true`: more may follow. `None`
+    /// when there is nothing yet, and [`Report::Body`] will come.
+    pub fn read_body(&self, max: usize) -> Option<(BytesMut, bool)> {
+        let (bytes, more, pump) = {
+            let mut inner = self.lock();
+            let Some(inbox) = &mut inner.inbox else {
+                return Some((BytesMut::new(), false));
+            };
+            if inbox.buf.is_empty() && !inbox.complete {
+                inbox.told = false;
+                return None;
+            }
+            let n = inbox.buf.len().min(max);
+            let bytes = inbox.buf.split_to(n);
+            let more = !(inbox.complete && inbox.buf.is_empty());
+            (bytes, more, inbox.pump.take())
+        };
+        if let Some(w) = pump {
+            w.wake();
+        }
+        Some((bytes, more))
+    }
+
+    // ---- what the server does
+
+    /// Waits for the application's choice.
+    pub fn poll_decision(&self, cx: &mut Context<'_>) -> Poll<Decision> {
+        let mut inner = self.lock();
+        let received = inner.inbox.as_ref().is_none_or(|i| i.complete);
+        match inner.state.phase() {
+            Phase::Responding | Phase::Closed if inner.head.is_some() => {
+                let (status, map) = *inner.head.take().unwrap_or_default();
+                return Poll::Ready(Decision::Response(status, map));
+            }
+            Phase::Closed if inner.outbox.is_empty() => return Poll::Ready(Decision::Gone),
+            // Closed with output: a whole stream was queued before we looked.
+            Phase::Started | Phase::Closed if received => return Poll::Ready(Decision::Stream),
+            _ => {}
+        }
+        inner.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Hands the socket over; what is queued is written at once.
+    pub fn attach(&self, sink: Arc<dyn Sink>) {
+        self.lock().sink = Some(sink);
+        self.flush();
+    }
+
+    /// Writes what waits, as far as the socket takes it. `now_ms` of the last
+    /// successful write is kept for the keepalive.
+    pub fn flush(&self) {
+        let mut drained = false;
+        let mut failed = None;
+        {
+            let mut inner = self.lock();
+            inner.told_output = false;
+            let (Some(sink), Some(host)) = (inner.sink.clone(), &self.host) else {
+                return;
+            };
+            while !inner.outbox.is_empty() {
+                match sink.try_write(inner.outbox.waiting()) {
+                    Ok(n) => {
+                        inner.bytes_sent += n as u64;
+                        inner.last_write_ms = host.now_ms();
+                        drained |= inner.outbox.consume(n);
+                    }
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                        sink.attend();
+                        break;
+                    }
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    Err(e) => {
+                        failed = Some(e);
+                        break;
+                    }
+                }
+            }
+            if inner.outbox.is_empty() && inner.state.phase() == Phase::Closed {
+                sink.attend();
+            }
+        }
+        if let Some(e) = failed {
+            self.disconnect(reason_of(&e, "write_error"));
+            self.wake_all();
+        }
+        if drained {
+            self.report(Report::Drained);
+        }
+    }
+
+    /// When the next keepalive comment is due, on the clock of
+    /// [`Host::now_ms`]; `None` while there is none to send.
+    pub fn keepalive_due(&self) -> Option<u64> {
+        let inner = self.lock();
+        match inner.state.phase() {
+            Phase::Started => {
+                let salt = self.handle().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+                let k = inner.keepalive.as_ref()?;
+                Some(k.due(inner.last_write_ms, salt))
+            }
+            _ => None,
+        }
+    }
+
+    /// Queues the keepalive comment and writes it. A connection whose queue is
+    /// not empty needs none: bytes are on their way already.
+    pub fn send_keepalive(self: &Arc<Self>) {
+        let Some(host) = &self.host else { return };
+        {
+            let mut inner = self.lock();
+            let Some(bytes) = inner.keepalive.as_ref().map(|k| k.frame().clone()) else {
+                return;
+            };
+            if inner.state.phase() != Phase::Started {
+                return;
+            }
+            inner.last_write_ms = host.now_ms();
+            if inner.outbox.is_empty() {
+                // An empty queue never refuses.
+                let _ = self.push_frame(&mut inner, bytes.len(), |b| b.put_slice(&bytes));
+            }
+        }
+        self.flush();
+    }
+
+    /// Nothing waits to be written.
+    pub fn is_flushed(&self) -> bool {
+        self.lock().outbox.is_empty()
+    }
+
+    /// The transport is done with this request: says so, once.
+    pub fn transport_ended(self: &Arc<Self>) {
+        {
+            let mut inner = self.lock();
+            inner.sink = None;
+            // An ordinary response that went out in full has no reason.
+            inner.state.close(None);
+            if std::mem::replace(&mut inner.ended, true) {
+                return;
+            }
+        }
+        if let Some(host) = &self.host {
+            host.keepalive(self);
+        }
+        self.report(Report::Ended);
+    }
+}
+
+fn put_chunk_size(b: &mut BytesMut, len: usize) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let digits = (usize::BITS - len.leading_zeros()).div_ceil(4).max(1);
+    for i in (0..digits).rev() {
+        b.put_u8(HEX[len >> (i * 4) & 15]);
+    }
+    b.put_slice(b"\r\n");
+}
+
+/// The reason for an I/O error: a reset or a closed pipe is the client's
+/// leaving, a retransmission that timed out is its silence.
+pub fn reason_of(e: &io::Error, other: &'static str) -> Reason {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut};
+    match e.kind() {
+        BrokenPipe | ConnectionReset | ConnectionAborted => "client_closed".into(),
+        TimedOut => "client_timeout".into(),
+        _ => other.into(),
+    }
+}

@@ -1,0 +1,173 @@
+//! Every failure the library reports: one variant, one number, one name.
+
+use std::fmt;
+
+/// A failure. The number is the C result code; numbers come in blocks of 100
+/// by module and are never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Error {
+    /// A pointer was NULL where bytes or an output were due.
+    NullPointer = -1,
+    /// An argument is outside its documented range.
+    BadArgument = -2,
+    /// Text is not well-formed UTF-8.
+    NotUtf8 = -3,
+    /// The code panicked; the object concerned should be freed.
+    Panic = -4,
+    /// An operating-system call failed; see the log record.
+    Os = -5,
+
+    /// An event type contains CR or LF (E5).
+    EventNewline = -100,
+    /// An id contains CR or LF (E5).
+    IdNewline = -101,
+    /// An id contains NUL, which makes clients ignore it (E5).
+    IdNul = -102,
+
+    /// A line is longer than the parser's limit.
+    LineTooLong = -200,
+    /// An event is larger than the parser's limit.
+    EventTooLarge = -201,
+
+    /// The connection is closed.
+    Closed = -300,
+    /// The stream has started, so an ordinary response is too late.
+    AlreadyStarted = -301,
+    /// An ordinary response was chosen, so the stream cannot start.
+    Declined = -302,
+    /// The output queue is full; nothing was queued.
+    QueueOverflow = -303,
+    /// A header name is not a token (RFC 9110).
+    HeaderName = -304,
+    /// A header value contains a control character (RFC 9110).
+    HeaderValue = -305,
+    /// A status code is outside 200..=599.
+    Status = -306,
+    /// A keepalive interval is outside 0..=86400 seconds or not a number.
+    Interval = -307,
+    /// The connection has no transport of ours: its host does the I/O.
+    NotHosted = -308,
+    /// Body bytes were given before the response head or after its end.
+    NoResponse = -309,
+
+    /// The handle is zero or was never given out.
+    HandleInvalid = -400,
+    /// The handle's object was freed.
+    HandleStale = -401,
+    /// The handle belongs to an object of another kind.
+    HandleKind = -402,
+    /// The handle was made before a fork, by the parent process.
+    HandleForked = -403,
+    /// The handle table is full.
+    HandlesExhausted = -404,
+
+    /// The address to listen on is not `HOST:PORT` or `unix:PATH`.
+    ListenAddress = -500,
+    /// The address is in use.
+    AddressInUse = -501,
+    /// The address cannot be bound: permission, or not of this machine.
+    BindFailed = -502,
+    /// The server has been stopped.
+    Stopped = -503,
+}
+
+impl Error {
+    /// Every variant, for tables and tests.
+    pub const ALL: &'static [Error] = &[
+        Error::NullPointer,
+        Error::BadArgument,
+        Error::NotUtf8,
+        Error::Panic,
+        Error::Os,
+        Error::EventNewline,
+        Error::IdNewline,
+        Error::IdNul,
+        Error::LineTooLong,
+        Error::EventTooLarge,
+        Error::Closed,
+        Error::AlreadyStarted,
+        Error::Declined,
+        Error::QueueOverflow,
+        Error::HeaderName,
+        Error::HeaderValue,
+        Error::Status,
+        Error::Interval,
+        Error::NotHosted,
+        Error::NoResponse,
+        Error::HandleInvalid,
+        Error::HandleStale,
+        Error::HandleKind,
+        Error::HandleForked,
+        Error::HandlesExhausted,
+        Error::ListenAddress,
+        Error::AddressInUse,
+        Error::BindFailed,
+        Error::Stopped,
+    ];
+
+    /// The C result code, always negative.
+    pub const fn code(self) -> i32 {
+        self as i32
+    }
+
+    /// A sentence fragment in plain English, without a final stop.
+    pub const fn text(self) -> &'static std::ffi::CStr {
+        match self {
+            Error::NullPointer => c"a pointer is NULL",
+            Error::BadArgument => c"an argument is outside its range",
+            Error::NotUtf8 => c"the text is not well-formed UTF-8",
+            Error::Panic => c"internal error (panic)",
+            Error::Os => c"an operating-system call failed",
+            Error::EventNewline => c"an event type must not contain CR or LF",
+            Error::IdNewline => c"an id must not contain CR or LF",
+            Error::IdNul => c"an id must not contain NUL",
+            Error::LineTooLong => c"a line is longer than the parser's limit",
+            Error::EventTooLarge => c"an event is larger than the parser's limit",
+            Error::Closed => c"the connection is closed",
+            Error::AlreadyStarted => c"the event stream has already started",
+            Error::Declined => c"an ordinary response was already chosen",
+            Error::QueueOverflow => c"queue_overflow: the output queue is full",
+            Error::HeaderName => c"a header name must be a token (RFC 9110)",
+            Error::HeaderValue => c"a header value must not contain control characters",
+            Error::Status => c"a status must be a whole number from 200 to 599",
+            Error::Interval => c"a keepalive interval must be from 0 to 86400 seconds",
+            Error::NotHosted => c"the connection is not hosted by this library",
+            Error::NoResponse => c"no response is in progress",
+            Error::HandleInvalid => c"the handle was never given out",
+            Error::HandleStale => c"the handle's object was freed",
+            Error::HandleKind => c"the handle belongs to another kind of object",
+            Error::HandleForked => c"the handle belongs to the parent process (fork)",
+            Error::HandlesExhausted => c"the handle table is full",
+            Error::ListenAddress => c"the address must be HOST:PORT or unix:PATH",
+            Error::AddressInUse => c"the address is already in use",
+            Error::BindFailed => c"the address cannot be bound",
+            Error::Stopped => c"the server is stopped",
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text().to_string_lossy())
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// The library's result.
+pub type Result<T> = std::result::Result<T, Error>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_negative_and_unique() {
+        let mut codes: Vec<i32> = Error::ALL.iter().map(|e| e.code()).collect();
+        assert!(codes.iter().all(|&c| c < 0));
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), Error::ALL.len());
+    }
+}

@@ -1,0 +1,24 @@
+//! Server-sent events: framing, parsing, connection state, keepalive and an
+//! embedded HTTP server, behind a C ABI. The C header is the manual;
+//! `docs/design.md` has the layers.
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+
+// The pure core: no I/O, no clock, no threads.
+pub mod error;
+pub mod frame;
+pub mod keepalive;
+pub mod limits;
+pub mod outbox;
+pub mod parse;
+pub mod state;
+// Operating-system calls.
+pub mod sys;
+// Shared memory.
+pub mod conn;
+pub mod handle;
+// The async part.
+pub mod rt;
+pub mod server;
+// The boundary.
+pub mod ffi;

@@ -1,0 +1,44 @@
+//! Every limit of the library, in one place, with its unit.
+
+/// Longest line the parser accepts, bytes.
+pub const PARSE_LINE_BYTES: usize = 1 << 20;
+/// Largest event (data buffer) the parser accepts, bytes.
+pub const PARSE_EVENT_BYTES: usize = 4 << 20;
+
+/// Output queue of one connection: above this many bytes a sender should wait.
+pub const HIGH_WATER_BYTES: usize = 64 << 10;
+/// Output queue of one connection: at or below this many bytes it has drained.
+pub const LOW_WATER_BYTES: usize = 16 << 10;
+/// Output queue of one connection: beyond this many bytes a send is refused.
+/// One event may be larger, alone in an empty queue.
+pub const QUEUE_BYTES: usize = 1 << 20;
+/// Output queue of one connection: at this many bytes the sender itself writes.
+pub const FLUSH_BYTES: usize = 32 << 10;
+/// Longest time that output waits when nobody asks for a flush, milliseconds.
+pub const FLUSH_DELAY_MS: u64 = 1;
+
+/// Longest keepalive interval, seconds.
+pub const KEEPALIVE_SECONDS: f64 = 86_400.0;
+/// Shortest keepalive interval but 0 (off), seconds.
+pub const KEEPALIVE_MIN_SECONDS: f64 = 0.01;
+
+/// Request body, default maximum, bytes.
+pub const BODY_BYTES: usize = 1 << 20;
+/// Request body bytes kept before the application has chosen its answer.
+pub const BODY_WINDOW_BYTES: usize = 256 << 10;
+/// Request line and header fields together, bytes.
+pub const HEAD_BYTES: usize = 64 << 10;
+/// Header fields of one request.
+pub const HEADERS: usize = 128;
+/// Time for a client to send a whole request head, seconds.
+pub const HEAD_SECONDS: u64 = 30;
+/// Connections open at a time on one server, default maximum.
+pub const CONNECTIONS: usize = 16_384;
+/// A client that takes no byte for so long is dropped, seconds.
+pub const WRITE_TIMEOUT_SECONDS: u64 = 30;
+/// After a stream's last byte: time for the client to close, seconds.
+pub const LINGER_SECONDS: u64 = 2;
+/// Kernel send buffer of a connection, bytes (Linux doubles it).
+pub const SEND_BUFFER_BYTES: usize = 128 << 10;
+/// Log records waiting for the host program; further ones are counted only.
+pub const LOG_RECORDS: usize = 1024;

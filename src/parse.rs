@@ -1,0 +1,381 @@
+//! Bytes → events: the client's half of the protocol, resumable and bounded.
+//!
+//! Chunk borders mean nothing: the items reported, in order, depend only on
+//! the bytes (P2). No byte is searched twice, and a line that lies whole in
+//! its chunk is not copied first.
+//!
+//! # Limits
+//! A line over [`Parser::line_limit`] is reported once, as soon as it is seen
+//! to be too long. If it is a comment, only that line is lost; otherwise, as
+//! for data over [`Parser::event_limit`], the rest of the block is dropped up
+//! to its blank line and parsing goes on behind it: half an event must not
+//! look like a whole one. A dropped block leaves the last-event id as it was
+//! (a reconnect asks for the event again), and its remaining comments are not
+//! reported. A `retry` before the break stays in force.
+
+use std::mem;
+
+use memchr::{memchr, memchr2};
+
+use crate::error::{Error, Result};
+use crate::limits::{PARSE_EVENT_BYTES, PARSE_LINE_BYTES};
+
+/// One thing found in a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parsed {
+    /// An event to deliver.
+    Event(Message),
+    /// A comment line: the text after its colon, as it is. It means nothing
+    /// to the protocol (P3), but shows that the connection lives.
+    Comment(String),
+}
+
+/// An event as a client delivers it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The type; `message` unless the stream named one.
+    pub event: String,
+    /// The data lines, joined by LF.
+    pub data: String,
+    /// The last-event id in force, which may come from an earlier event.
+    pub last_event_id: String,
+}
+
+/// The state of one stream. At its end drop the parser: an unfinished block is
+/// discarded with its id (P7). For the next stream start from
+/// [`Parser::with_last_event_id`].
+#[derive(Clone, Debug)]
+pub struct Parser {
+    /// Longest line accepted, bytes without the line end.
+    pub line_limit: usize,
+    /// Most data accepted in one event, bytes after decoding.
+    pub event_limit: usize,
+    /// Bytes of the BOM seen at the start; 3 once that is settled.
+    bom: usize,
+    /// The last byte was CR: an LF now belongs to it.
+    after_cr: bool,
+    /// The rest of this line is dropped; `line` is empty.
+    skip_line: bool,
+    /// All lines up to a blank one are dropped; `data` is empty.
+    skip_block: bool,
+    /// The line so far, from earlier chunks.
+    line: Vec<u8>,
+    event: String,
+    data: String,
+    /// The id as of this block; becomes `last_id` at its end.
+    id: String,
+    last_id: String,
+    retry: Option<u64>,
+}
+
+const BOM: &[u8] = b"\xEF\xBB\xBF";
+
+impl Default for Parser {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Parser {
+    /// A parser for a first connection, with the limits of [`crate::limits`].
+    pub fn new() -> Self {
+        Self::with_last_event_id("")
+    }
+
+    /// A parser for a reconnection. It starts with `id`, so that events
+    /// without an id do not wipe it (P6).
+    pub fn with_last_event_id(id: &str) -> Self {
+        Parser {
+            line_limit: PARSE_LINE_BYTES,
+            event_limit: PARSE_EVENT_BYTES,
+            bom: 0,
+            after_cr: false,
+            skip_line: false,
+            skip_block: false,
+            line: Vec::new(),
+            event: String::new(),
+            data: String::new(),
+            id: id.to_owned(),
+            last_id: id.to_owned(),
+            retry: None,
+        }
+    }
+
+    /// The id to send when reconnecting; empty means none (E7). An id counts
+    /// from the end of its block (P5, P7).
+    pub fn last_event_id(&self) -> &str {
+        &self.last_id
+    }
+
+    /// The last valid reconnection time, milliseconds; one beyond `u64` is
+    /// `u64::MAX`. It counts from its line on.
+    pub fn retry(&self) -> Option<u64> {
+        self.retry
+    }
+
+    /// Takes the next bytes of the stream and hands each item they complete
+    /// to `on`.
+    ///
+    /// # Errors
+    /// `on` gets [`Error::LineTooLong`] or [`Error::EventTooLarge`] in place of
+    /// what was dropped; the parser stays usable (see the module).
+    pub fn push(&mut self, mut bytes: &[u8], mut on: impl FnMut(Result<Parsed>)) {
+        // One BOM, at the very start (P1). Bytes that turn out to be less than
+        // a BOM are the start of the first line.
+        while self.bom < BOM.len() {
+            match bytes.split_first() {
+                None => return,
+                Some((&byte, rest)) if byte == BOM[self.bom] => {
+                    self.bom += 1;
+                    bytes = rest;
+                }
+                Some(_) => {
+                    self.line.extend_from_slice(&BOM[..self.bom]);
+                    self.bom = BOM.len();
+                }
+            }
+        }
+        while let Some(&next) = bytes.first() {
+            // CR has ended its line already; its LF adds nothing (P2).
+            if mem::take(&mut self.after_cr) && next == b'\n' {
+                bytes = &bytes[1..];
+                continue;
+            }
+            let end = memchr2(b'\r', b'\n', bytes);
+            let piece = &bytes[..end.unwrap_or(bytes.len())];
+            self.admit(piece, &mut on);
+            let Some(end) = end else {
+                if !self.skip_line {
+                    self.line.extend_from_slice(piece);
+                }
+                return;
+            };
+            self.after_cr = bytes[end] == b'\r';
+            bytes = &bytes[end + 1..];
+            if mem::take(&mut self.skip_line) {
+                continue;
+            }
+            if self.line.is_empty() {
+                self.end_line(piece, &mut on);
+            } else {
+                let mut line = mem::take(&mut self.line);
+                line.extend_from_slice(piece);
+                self.end_line(&line, &mut on);
+                line.clear();
+                self.line = line;
+            }
+        }
+    }
+
+    /// Decides, before `piece` joins the line, whether the line is skipped.
+    fn admit(&mut self, piece: &[u8], on: &mut impl FnMut(Result<Parsed>)) {
+        if self.skip_block {
+            // Only a blank line matters now.
+            self.skip_line |= !piece.is_empty();
+        } else if !self.skip_line && self.line.len() + piece.len() > self.line_limit {
+            self.skip_line = true;
+            if self.line.first().or(piece.first()) != Some(&b':') {
+                self.drop_block();
+            }
+            self.line.clear();
+            on(Err(Error::LineTooLong));
+        }
+    }
+
+    fn drop_block(&mut self) {
+        self.skip_block = true;
+        self.data = String::new();
+        self.id.clone_from(&self.last_id);
+    }
+
+    /// A whole line (P3, P4). Splitting before decoding is safe: the bytes
+    /// split at are ASCII, so a broken sequence ends before them either way.
+    fn end_line(&mut self, line: &[u8], on: &mut impl FnMut(Result<Parsed>)) {
+        if line.is_empty() {
+            return self.end_block(on);
+        }
+        let (name, value) = match memchr(b':', line) {
+            Some(0) => return on(Ok(Parsed::Comment(decode(&line[1..])))),
+            Some(colon) => (&line[..colon], &line[colon + 1..]),
+            None => (line, &b""[..]),
+        };
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        match name {
+            b"data" => {
+                let text = String::from_utf8_lossy(value);
+                if self.data.len() + text.len() > self.event_limit {
+                    self.drop_block();
+                    return on(Err(Error::EventTooLarge));
+                }
+                self.data.push_str(&text);
+                self.data.push('\n');
+            }
+            b"event" => self.event = decode(value),
+            b"id" if !value.contains(&0) => self.id = decode(value),
+            b"retry" if !value.is_empty() && value.iter().all(u8::is_ascii_digit) => {
+                // Digits fail to parse only when there are too many.
+                self.retry = Some(decode(value).parse().unwrap_or(u64::MAX));
+            }
+            _ => {}
+        }
+    }
+
+    /// A blank line (P5).
+    fn end_block(&mut self, on: &mut impl FnMut(Result<Parsed>)) {
+        self.skip_block = false;
+        self.last_id.clone_from(&self.id);
+        let mut event = mem::take(&mut self.event);
+        let mut data = mem::take(&mut self.data);
+        // Every data line left an LF: none means no data line (E3).
+        if data.pop().is_none() {
+            return;
+        }
+        if event.is_empty() {
+            event.push_str("message");
+        }
+        on(Ok(Parsed::Event(Message {
+            event,
+            data,
+            last_event_id: self.last_id.clone(),
+        })));
+    }
+}
+
+/// WHATWG decoding: one U+FFFD for each maximal broken part, which is what the
+/// standard library does (P1).
+fn decode(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `wire` through a parser with limits of 8 and 4 bytes, in chunks of
+    /// every size; the items in short form, and the last-event id.
+    fn limited(wire: &str) -> (Vec<String>, String) {
+        let run = |size| {
+            let mut parser = Parser::with_last_event_id("0");
+            (parser.line_limit, parser.event_limit) = (8, 4);
+            let mut items = Vec::new();
+            for chunk in wire.as_bytes().chunks(size) {
+                parser.push(chunk, |item| {
+                    items.push(match item {
+                        Ok(Parsed::Event(m)) => format!("{}={}", m.event, m.data),
+                        Ok(Parsed::Comment(text)) => format!(":{text}"),
+                        Err(e) => format!("{e:?}"),
+                    });
+                });
+                assert!(parser.line.len() <= 8 && parser.data.len() <= 5);
+            }
+            (items, parser.last_id)
+        };
+        let whole = run(wire.len());
+        for size in 1..wire.len() {
+            assert_eq!(run(size), whole, "chunks of {size}");
+        }
+        whole
+    }
+
+    #[track_caller]
+    fn expect(wire: &str, items: &[&str], last_id: &str) {
+        let (got, id) = limited(wire);
+        assert_eq!(got, items);
+        assert_eq!(id, last_id);
+    }
+
+    #[test]
+    fn a_line_at_the_limit_passes() {
+        expect("data:abc\n\n", &["message=abc"], "0");
+        expect("\u{FEFF}data:abc\r\n\r\n", &["message=abc"], "0");
+    }
+
+    #[test]
+    fn a_long_line_drops_its_block_and_nothing_after_it() {
+        expect(
+            "event:e\ndata:1\nid:1\ndata:abcd\n:c\ndata:2\r\n\r\ndata:3\n\n",
+            &["LineTooLong", "message=3"],
+            "0",
+        );
+    }
+
+    #[test]
+    fn a_long_line_is_reported_before_it_ends_and_once() {
+        expect("data:abcdefghijklmnopqrstuvwxyz", &["LineTooLong"], "0");
+    }
+
+    #[test]
+    fn a_long_comment_drops_only_itself() {
+        expect(
+            "data:1\n:12345678\n:1234567\ndata:2\n\n",
+            &["LineTooLong", ":1234567", "message=1\n2"],
+            "0",
+        );
+    }
+
+    #[test]
+    fn a_blank_line_ends_a_dropped_block_whatever_its_line_ends() {
+        for blank in ["\n\n", "\r\r", "\r\n\r\n", "\n\r", "\r\n\n", "\n\r\n"] {
+            expect(
+                &format!("data:abcd{blank}data:1\n\n"),
+                &["LineTooLong", "message=1"],
+                "0",
+            );
+        }
+    }
+
+    #[test]
+    fn data_at_the_limit_passes_and_one_more_drops_the_event() {
+        expect("data:ab\ndata:c\n\n", &["message=ab\nc"], "0");
+        expect(
+            "id:1\ndata:ab\ndata:cd\nid:2\n\ndata:3\nid:3\n\n",
+            &["EventTooLarge", "message=3"],
+            "3",
+        );
+    }
+
+    #[test]
+    fn empty_data_lines_count_towards_the_limit() {
+        expect(
+            "data\ndata\ndata\ndata\ndata\n\n",
+            &["message=\n\n\n\n"],
+            "0",
+        );
+        expect(
+            "data\ndata\ndata\ndata\ndata\ndata\n\n",
+            &["EventTooLarge"],
+            "0",
+        );
+        expect("data:ab\ndata:c\ndata\n\n", &["EventTooLarge"], "0");
+    }
+
+    #[test]
+    fn a_dropped_block_leaves_its_type_behind() {
+        expect(
+            "event:e\ndata:ab\ndata:cd\n\ndata:1\n\n",
+            &["EventTooLarge", "message=1"],
+            "0",
+        );
+    }
+
+    #[test]
+    fn a_retry_before_the_break_stays() {
+        let mut parser = Parser::new();
+        parser.line_limit = 8;
+        parser.push(b"retry:10\ndata:abcd\nretry:20\n\n", drop);
+        assert_eq!(parser.retry(), Some(10));
+    }
+
+    #[test]
+    fn limits_of_zero_do_not_hide_a_split_bom() {
+        for size in 1..=7 {
+            let mut parser = Parser::new();
+            (parser.line_limit, parser.event_limit) = (0, 0);
+            let mut items = Vec::new();
+            for chunk in b"\xEF\xBB\xBF\n\n\xEF\n".chunks(size) {
+                parser.push(chunk, |item| items.push(item));
+            }
+            assert_eq!(items, [Err(Error::LineTooLong)]);
+        }
+    }
+}

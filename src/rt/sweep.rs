@@ -1,0 +1,183 @@
+//! The keepalive sweep: one task for all connections, no timer of their own.
+
+use super::{ConnBell, instant, now_ms};
+use crate::conn::Conn;
+use std::collections::{BTreeMap, HashMap};
+use std::future::pending;
+use std::sync::{Arc, Weak};
+
+#[derive(Default)]
+struct Plan {
+    by_time: BTreeMap<(u64, u64), Weak<Conn>>,
+    time_of: HashMap<u64, u64>,
+}
+
+impl Plan {
+    fn set(&mut self, conn: &Arc<Conn>) {
+        let handle = conn.handle();
+        if let Some(due) = self.time_of.remove(&handle) {
+            self.by_time.remove(&(due, handle));
+        }
+        if let Some(due) = conn.keepalive_due() {
+            self.time_of.insert(handle, due);
+            self.by_time.insert((due, handle), Arc::downgrade(conn));
+        }
+    }
+
+    fn next(&self) -> Option<u64> {
+        self.by_time.keys().next().map(|&(due, _)| due)
+    }
+
+    fn pop(&mut self, now: u64) -> Option<Weak<Conn>> {
+        let entry = self.by_time.first_entry()?;
+        let &(due, handle) = entry.key();
+        if due > now {
+            return None;
+        }
+        self.time_of.remove(&handle);
+        Some(entry.remove())
+    }
+}
+
+/// Runs until dropped: sends each connection's comment when it is due, which
+/// any write postpones. `changed` names connections whose setting changed.
+pub async fn run(changed: Arc<ConnBell>) {
+    let mut plan = Plan::default();
+    loop {
+        let next = plan.next();
+        let due = async {
+            match next {
+                Some(ms) => tokio::time::sleep_until(instant(ms)).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = changed.rung() => {}
+            () = due => {}
+        }
+        for conn in changed.take().values() {
+            plan.set(conn);
+        }
+        let now = now_ms();
+        while let Some(conn) = plan.pop(now) {
+            let Some(conn) = conn.upgrade() else { continue };
+            if conn.keepalive_due().is_some_and(|due| due <= now) {
+                conn.send_keepalive();
+            }
+            plan.set(&conn);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conn::{Framing, Host, Report, Sink};
+    use crate::frame::Event;
+    use std::io;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    struct Fake {
+        changed: Arc<ConnBell>,
+    }
+    impl Host for Fake {
+        fn output(&self, conn: &Arc<Conn>) {
+            conn.flush();
+        }
+        fn keepalive(&self, conn: &Arc<Conn>) {
+            self.changed.add(conn.handle(), conn.clone());
+        }
+        fn now_ms(&self) -> u64 {
+            now_ms()
+        }
+        fn report(&self, _: &Conn, _: Report) {}
+    }
+
+    #[derive(Default)]
+    struct Wire(Mutex<Vec<u8>>);
+    impl Sink for Wire {
+        fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn attend(&self) {}
+    }
+    impl Wire {
+        fn take(&self) -> String {
+            String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
+        }
+    }
+
+    fn stream() -> (Arc<Conn>, Arc<Wire>, Arc<ConnBell>) {
+        let changed = Arc::new(ConnBell::default());
+        let host = Arc::new(Fake {
+            changed: changed.clone(),
+        });
+        let conn = Conn::hosted(host, Framing::default());
+        // A handle of 0 has no jitter.
+        let wire = Arc::new(Wire::default());
+        conn.attach(wire.clone());
+        (conn, wire, changed)
+    }
+
+    async fn pass(seconds: f64) {
+        tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_comment_goes_out_each_interval_and_traffic_postpones_it() {
+        let (conn, wire, changed) = stream();
+        tokio::spawn(run(changed));
+        conn.set_keepalive(10.0, "ping").unwrap();
+        pass(30.0).await;
+        assert_eq!(wire.take(), "", "not before the start");
+        conn.start(200, []).unwrap();
+        conn.flush();
+        wire.take();
+        pass(10.5).await;
+        assert_eq!(wire.take(), ":ping\n\n");
+        pass(9.0).await;
+        conn.send(&Event {
+            data: Some("x"),
+            ..Event::default()
+        })
+        .unwrap();
+        assert_eq!(wire.take(), "data: x\n\n");
+        pass(9.0).await;
+        assert_eq!(wire.take(), "", "the event postponed it");
+        pass(1.5).await;
+        assert_eq!(wire.take(), ":ping\n\n");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_setting_wins_and_zero_ends_it() {
+        let (conn, wire, changed) = stream();
+        tokio::spawn(run(changed));
+        conn.start(200, []).unwrap();
+        conn.flush();
+        wire.take();
+        conn.set_keepalive(1000.0, "slow").unwrap();
+        conn.set_keepalive(1.0, "fast").unwrap();
+        pass(1.1).await;
+        assert_eq!(wire.take(), ":fast\n\n");
+        conn.set_keepalive(0.0, "").unwrap();
+        pass(5000.0).await;
+        assert_eq!(wire.take(), "");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_closed_connection_leaves_the_plan() {
+        let (conn, wire, changed) = stream();
+        tokio::spawn(run(changed));
+        conn.start(200, []).unwrap();
+        conn.set_keepalive(1.0, "").unwrap();
+        pass(0.1).await;
+        conn.close(None);
+        conn.transport_ended();
+        wire.take();
+        pass(5.0).await;
+        assert_eq!(wire.take(), "");
+        assert_eq!(Arc::strong_count(&conn), 1);
+    }
+}

@@ -1,0 +1,128 @@
+//! An event stream on a socket of its own: writes what the connection queues,
+//! watches for the client's end.
+
+use super::listen::Socket;
+use crate::conn::{Conn, Sink, reason_of};
+use crate::limits::LINGER_SECONDS;
+use crate::state::Phase;
+use std::io;
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+struct Stream {
+    socket: Socket,
+    attend: Notify,
+}
+
+impl Sink for Stream {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.try_write(bytes)
+    }
+
+    fn attend(&self) {
+        self.attend.notify_one();
+    }
+}
+
+/// Whatever happens to the task, the application hears of the end.
+struct Ended(Arc<Conn>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.disconnect("server_error".into());
+        self.0.transport_ended();
+    }
+}
+
+/// Runs the stream to its end.
+pub async fn run(socket: Socket, conn: Arc<Conn>, write_timeout: Duration) {
+    let ended = Ended(conn);
+    let conn = &ended.0;
+    let stream = Arc::new(Stream {
+        socket,
+        attend: Notify::new(),
+    });
+    conn.attach(stream.clone());
+    if conn.framing().head && conn.is_flushed() {
+        conn.disconnect("client_closed".into());
+    }
+    let mut gone = false;
+    while !gone {
+        gone = match (conn.is_flushed(), conn.phase()) {
+            (true, Phase::Closed) => break,
+            (true, _) => tokio::select! {
+                () = stream.attend.notified() => false,
+                _ = stream.socket.ready(Interest::READABLE) => listen(&stream, conn),
+            },
+            // Boxed: an idle stream does not pay for it.
+            (false, _) => Box::pin(push_out(&stream, conn, write_timeout)).await,
+        }
+    }
+    if !gone {
+        Box::pin(linger(&stream)).await;
+    }
+}
+
+/// Reads and forgets; `true` when the client has gone (a half-closed client
+/// counts as gone).
+fn listen(stream: &Stream, conn: &Conn) -> bool {
+    let mut forgotten = [0u8; 1024];
+    let reason = loop {
+        match stream.socket.try_read(&mut forgotten) {
+            Ok(0) => break "client_closed".into(),
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return false,
+            Err(e) => break reason_of(&e, "read_error"),
+        }
+    };
+    conn.disconnect(reason);
+    true
+}
+
+/// One step while bytes wait: the socket takes some, or the client is late.
+/// `true` when the client has gone.
+async fn push_out(stream: &Stream, conn: &Arc<Conn>, write_timeout: Duration) -> bool {
+    let before = conn.totals().1;
+    let step = timeout(write_timeout, async {
+        while conn.totals().1 == before && !conn.is_flushed() {
+            let both = Interest::READABLE | Interest::WRITABLE;
+            let Ok(ready) = stream.socket.ready(both).await else {
+                return true;
+            };
+            if (ready.is_readable() || ready.is_read_closed()) && listen(stream, conn) {
+                return true;
+            }
+            conn.flush();
+        }
+        false
+    });
+    match step.await {
+        Ok(gone) => gone,
+        Err(_) => {
+            conn.disconnect("write_timeout".into());
+            true
+        }
+    }
+}
+
+/// After our end: waits a little for the client's, as closing a socket with
+/// unread bytes would take back what was sent (RFC 9112, 9.6).
+async fn linger(stream: &Stream) {
+    stream.socket.shutdown(Shutdown::Write);
+    let client = async {
+        let mut forgotten = [0u8; 1024];
+        while stream.socket.ready(Interest::READABLE).await.is_ok() {
+            match stream.socket.try_read(&mut forgotten) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => break,
+            }
+        }
+    };
+    let _ = timeout(Duration::from_secs(LINGER_SECONDS), client).await;
+}

@@ -1,0 +1,213 @@
+//! The operating-system calls that no well-kept crate wraps for us: the one
+//! place outside `ffi` where `unsafe` is allowed, each behind a safe function.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::time::Duration;
+
+static FORKS: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn count_fork() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// How many forks lie between this process and the one that loaded the
+/// library. Costs one atomic load.
+pub fn fork_generation() -> u64 {
+    static ONCE: once_cell::sync::OnceCell<()> = once_cell::sync::OnceCell::new();
+    ONCE.get_or_init(|| {
+        // SAFETY: the handler is an extern "C" function that only adds to an
+        // atomic, which is async-signal-safe; the library is never unloaded
+        // (-z nodelete), so the pointer stays valid.
+        unsafe { libc::pthread_atfork(None, None, Some(count_fork)) };
+    });
+    FORKS.load(Ordering::Relaxed)
+}
+
+/// A value that each process makes for itself: after a fork, the child's first
+/// `get` makes a new one and forgets the parent's without touching it, as its
+/// locks may be held by threads that the child does not have.
+pub struct PerProcess<T> {
+    current: AtomicPtr<(u64, T)>,
+    make: fn(u64) -> T,
+}
+
+impl<T: Send + Sync + 'static> PerProcess<T> {
+    /// `make` gets the fork generation.
+    pub const fn new(make: fn(u64) -> T) -> Self {
+        PerProcess {
+            current: AtomicPtr::new(std::ptr::null_mut()),
+            make,
+        }
+    }
+
+    /// This process's value.
+    pub fn get(&self) -> &'static T {
+        let generation = fork_generation();
+        loop {
+            let p = self.current.load(Ordering::Acquire);
+            // SAFETY: the pointer is NULL or came from Box::into_raw below and
+            // is never freed once published.
+            if let Some((g, value)) = unsafe { p.as_ref() }
+                && *g == generation
+            {
+                return value;
+            }
+            let fresh = Box::into_raw(Box::new((generation, (self.make)(generation))));
+            if self
+                .current
+                .compare_exchange(p, fresh, Ordering::AcqRel, Ordering::Acquire)
+                .is_err()
+            {
+                // SAFETY: `fresh` was not published, so we are its only owner.
+                drop(unsafe { Box::from_raw(fresh) });
+            }
+        }
+    }
+}
+
+/// Runs `f` with all signals blocked in this thread, but those that report a
+/// fault of the code itself. Threads that `f` starts inherit the mask, so the
+/// kernel never delivers the host's signals to them: perl crashes when its
+/// handler runs on a thread that it does not know.
+pub fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
+    struct Restore(libc::sigset_t);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            // SAFETY: the set was filled by pthread_sigmask below.
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut()) };
+        }
+    }
+    // SAFETY: both sets are initialised by sigfillset and pthread_sigmask
+    // before they are read; all pointers are to live locals.
+    let _restore = unsafe {
+        let mut block: libc::sigset_t = std::mem::zeroed();
+        let mut before: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&mut block);
+        for fault in [
+            libc::SIGSEGV,
+            libc::SIGBUS,
+            libc::SIGILL,
+            libc::SIGFPE,
+            libc::SIGTRAP,
+            libc::SIGSYS,
+        ] {
+            libc::sigdelset(&mut block, fault);
+        }
+        libc::pthread_sigmask(libc::SIG_SETMASK, &block, &mut before);
+        Restore(before)
+    };
+    f()
+}
+
+/// A descriptor that is readable while there is work for the host's loop.
+///
+/// A socket pair, not an eventfd: it exists on every Unix, and its read side
+/// can be blocking with a timeout, which Future::IO's default back end needs.
+pub struct WakeFd {
+    read: UnixStream,
+    write: UnixStream,
+    armed: AtomicBool,
+}
+
+impl WakeFd {
+    /// Both descriptors are close-on-exec.
+    pub fn new() -> io::Result<Self> {
+        let (read, write) = UnixStream::pair()?;
+        read.set_read_timeout(Some(Duration::from_millis(1)))?;
+        write.set_nonblocking(true)?;
+        Ok(WakeFd {
+            read,
+            write,
+            armed: AtomicBool::new(false),
+        })
+    }
+
+    /// The descriptor to watch for reading. Owned by this object.
+    pub fn fd(&self) -> RawFd {
+        self.read.as_raw_fd()
+    }
+
+    /// Makes it readable; writes only if it is not already.
+    pub fn wake(&self) {
+        if !self.armed.swap(true, Ordering::AcqRel) {
+            let _ = send_nosignal(self.write.as_raw_fd(), b"!");
+        }
+    }
+
+    /// Makes it unreadable. To be called before the queue is drained: what
+    /// comes after the drain wakes again.
+    pub fn clear(&self) {
+        let mut sink = [0u8; 16];
+        loop {
+            // SAFETY: the buffer is a live local of the given length.
+            let n = unsafe {
+                libc::recv(
+                    self.read.as_raw_fd(),
+                    sink.as_mut_ptr().cast(),
+                    sink.len(),
+                    libc::MSG_DONTWAIT,
+                )
+            };
+            let again =
+                n < 0 && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted;
+            if n <= 0 && !again {
+                break;
+            }
+        }
+        self.armed.store(false, Ordering::Release);
+    }
+}
+
+fn send_nosignal(fd: RawFd, bytes: &[u8]) -> isize {
+    // SAFETY: pointer and length are of a live slice.
+    unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn readable(w: &WakeFd) -> bool {
+        let mut p = libc::pollfd {
+            fd: w.fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: one pollfd, live.
+        unsafe { libc::poll(&mut p, 1, 0) == 1 }
+    }
+
+    #[test]
+    fn many_wakes_are_one_byte_and_one_clear() {
+        let w = WakeFd::new().unwrap();
+        assert!(!readable(&w));
+        for _ in 0..100_000 {
+            w.wake();
+        }
+        assert!(readable(&w));
+        w.clear();
+        assert!(!readable(&w));
+        w.wake();
+        assert!(readable(&w));
+    }
+
+    #[test]
+    fn threads_started_inside_have_signals_blocked_and_we_do_not() {
+        let blocked = |signal| {
+            // SAFETY: the set is filled by pthread_sigmask.
+            unsafe {
+                let mut now: libc::sigset_t = std::mem::zeroed();
+                libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), &mut now);
+                libc::sigismember(&now, signal) == 1
+            }
+        };
+        let inside =
+            with_signals_blocked(|| std::thread::spawn(move || blocked(libc::SIGTERM)).join());
+        assert!(inside.unwrap());
+        assert!(!blocked(libc::SIGTERM));
+    }
+}
