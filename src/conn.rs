@@ -429,17 +429,22 @@ impl Conn {
 
     /// Chooses an ordinary response. Its body follows by [`Conn::body`].
     pub fn respond<'a>(
-        &self,
+        self: &Arc<Self>,
         status: u16,
         fields: impl IntoIterator<Item = Field<'a>>,
     ) -> Result<()> {
         let status = status_code(status)?;
         let map = header_map(fields)?;
-        self.host.as_ref().ok_or(Error::NotHosted)?;
-        let mut inner = self.lock();
-        inner.state.respond()?;
-        inner.status = status.as_u16();
-        inner.head = Some(Box::new((status, map)));
+        let host = self.host.as_ref().ok_or(Error::NotHosted)?;
+        {
+            let mut inner = self.lock();
+            inner.state.respond()?;
+            inner.status = status.as_u16();
+            inner.head = Some(Box::new((status, map)));
+        }
+        // Not woken at once: a body that comes in the same turn is framed by
+        // its length.
+        host.output(self);
         Ok(())
     }
 
@@ -625,7 +630,9 @@ impl Conn {
             let mut inner = self.lock();
             inner.told_output = false;
             let (Some(sink), Some(host)) = (inner.sink.clone(), &self.host) else {
-                return;
+                let waker = inner.waker.take();
+                drop(inner);
+                return waker.into_iter().for_each(Waker::wake);
             };
             while !inner.outbox.is_empty() {
                 match sink.try_write(inner.outbox.waiting()) {

@@ -117,7 +117,8 @@ impl WakeFd {
     /// Both descriptors are close-on-exec.
     pub fn new() -> io::Result<Self> {
         let (read, write) = UnixStream::pair()?;
-        read.set_read_timeout(Some(Duration::from_millis(1)))?;
+        // Bounds a read that the host's loop makes by mistake.
+        read.set_read_timeout(Some(Duration::from_millis(20)))?;
         write.set_nonblocking(true)?;
         Ok(WakeFd {
             read,

@@ -171,12 +171,12 @@ pub extern "C" fn pagi_sse_server_flush(server: pagi_sse_server) -> i32 {
     })
 }
 
-/// Makes the descriptor readable, to wake the host's loop from elsewhere.
-/// Returns 0, or an error.
+/// Makes the descriptor readable after `delay_ms` (0: at once), to wake the
+/// host's loop. Returns 0, or an error.
 #[unsafe(no_mangle)]
-pub extern "C" fn pagi_sse_server_wake(server: pagi_sse_server) -> i32 {
+pub extern "C" fn pagi_sse_server_wake(server: pagi_sse_server, delay_ms: u64) -> i32 {
     guard(|| {
-        self::server(server)?.wake();
+        self::server(server)?.wake_after(Duration::from_millis(delay_ms));
         Ok(0)
     })
 }

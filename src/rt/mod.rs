@@ -79,6 +79,11 @@ impl<K: std::hash::Hash + Eq, V> Bell<K, V> {
         }
     }
 
+    /// Nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.items().is_empty()
+    }
+
     /// Waits until something was added.
     pub async fn rung(&self) {
         self.notify.notified().await;

@@ -186,14 +186,24 @@ impl Server {
         self.shared.mailbox.drain(buf)
     }
 
-    /// Makes the descriptor readable.
-    pub fn wake(&self) {
-        self.shared.mailbox.wake();
+    /// Makes the descriptor readable, now or later.
+    pub fn wake_after(&self, delay: Duration) {
+        let runtime = lock(&self.runtime);
+        let (Some(runtime), false) = (&*runtime, delay.is_zero()) else {
+            return self.shared.mailbox.wake();
+        };
+        let shared = self.shared.clone();
+        runtime.spawn(async move {
+            tokio::time::sleep(delay).await;
+            shared.mailbox.wake();
+        });
     }
 
     /// Has everything queued on any connection written now.
     pub fn flush(&self) {
-        self.shared.flush_now.notify_one();
+        if !self.shared.dirty.is_empty() {
+            self.shared.flush_now.notify_one();
+        }
     }
 
     /// Requests and streams in progress.

@@ -12,6 +12,7 @@ use Future ();
 use Future::AsyncAwait;
 use JSON::MaybeXS ();
 use Scalar::Util ();
+use overload ();
 
 use PAGI::SSE::Delivery ();
 use PAGI::SSE::FFI      ();
@@ -233,7 +234,10 @@ sub send {
     my $delivery = defined $data && !ref $data
         ? $self->{wire}->send($data, 'send')
         : $self->_send_other($data, 'send');
-    return $delivery ? $self->_sent($delivery) : $self->_itself;
+    return $self->_sent($delivery) if $delivery;
+    my $itself = $self->{itself} or return $self->_itself;
+    delete $itself->{revoke_when_ready};    # see _itself
+    return $itself;
 }
 
 sub try_send {
@@ -255,14 +259,17 @@ sub try_send_json {
 }
 
 sub send_event {
-    my $self     = shift;
-    my $delivery = $self->_send_event('send_event', @_);
-    return $delivery ? $self->_sent($delivery) : $self->_itself;
+    my ($self)   = @_;
+    my $delivery = _send_event('send_event', \@_);
+    return $self->_sent($delivery) if $delivery;
+    my $itself = $self->{itself} or return $self->_itself;
+    delete $itself->{revoke_when_ready};
+    return $itself;
 }
 
 sub try_send_event {
-    my $self     = shift;
-    my $delivery = $self->_send_event('try_send_event', @_);
+    my ($self)   = @_;
+    my $delivery = _send_event('try_send_event', \@_);
     return $delivery ? $self->_tried($delivery) : _shared($TRUE);
 }
 
@@ -305,24 +312,23 @@ sub _send_json {
 }
 
 sub _send_event {
-    my ($self, $method, @fields) = @_;
-    return _bad_argument("$method takes name => value pairs") if @fields % 2;
-    my %event = @fields;
-    my $data  = $event{data};
+    my ($method, $args) = @_;
+    return _bad_argument("$method takes name => value pairs") unless @$args % 2;
+    my ($self, %event) = @$args;
+    my ($data, $name, $id, $retry) = @event{qw(data event id retry)};
     if (ref $data || !defined $data) {
-        return _bad_argument("$method requires 'data' (send_event requires 'data')") unless defined $data;
-        if (_is_stringy($data)) { $event{data} = "$data" }
-        else {
-            eval { $event{data} = $json->encode($data); 1 }
-                or return _bad_argument("$method: data: " . _reason($@));
-        }
+        return _bad_argument("$method: send_event requires 'data'") unless defined $data;
+        my $value = $data;
+        $data = undef;
+        eval { $data = _is_stringy($value) ? "$value" : $json->encode($value); 1 }
+            or return _bad_argument("$method: data: " . _reason($@));
     }
-    if (defined $event{retry}) {
-        return _bad_argument("$method: retry must be a whole number of milliseconds, got " . _shown($event{retry}))
-            unless $event{retry} =~ /\A[0-9]{1,15}\z/;
-        $event{retry} += 0;
+    if (defined $retry) {
+        return _bad_argument("$method: retry must be a whole number of milliseconds, got " . _shown($retry))
+            unless $retry =~ /\A[0-9]{1,15}\z/;
+        $retry += 0;
     }
-    return $self->{wire}->send_event(\%event, $method);
+    return $self->{wire}->send_event($method, $data, $name, $id, $retry);
 }
 
 sub _send_comment {

@@ -14,6 +14,9 @@ use PAGI::SSE::Text qw(octets characters);
 
 our $VERSION = '0.1.0';
 
+# A function call is cheaper than looking the method up for every event.
+*put = \&PAGI::SSE::Outbox::put;
+
 # The wire of a connection whose server is somebody else's: events go out as
 # the documented hashes, state and validation are the native library's. One
 # FFI call per event.
@@ -54,52 +57,63 @@ sub ensure_started {
     return $self->_put_start(200);
 }
 
+# ASCII, nearly everything, is left alone by the text rule: no call for it.
+# {open} spares the library being asked again and again: once it has admitted
+# an event, all that ends that goes through us.
+
 sub send {
     my ($self, $data, $method) = @_;
-    my $text = $self->{text}->($data);
-    if (my $code = PAGI::SSE::FFI::conn_admit($self->{handle})) {
-        my $refused = $self->_not_yet($method, $code);
+    my $text = $data =~ /[[:^ascii:]]/ ? $self->{text}->($data) : $data;
+    if (!$self->{open}) {
+        my $refused = $self->_open($method, PAGI::SSE::FFI::conn_admit($self->{handle}));
         return $refused if $refused;
     }
-    return $self->put({ type => 'sse.send', data => $text }, length $text);
+    return put($self, { type => 'sse.send', data => $text }, length $text);
 }
 
-# $fields: data, and event, id, retry where present.
 sub send_event {
-    my ($self, $fields, $method) = @_;
-    my %event = (type => 'sse.send', data => $self->{text}->($fields->{data}));
-    my ($name, $id, $retry) = @$fields{qw(event id retry)};
-    my $size = length $event{data};
+    my ($self, $method, $data, $name, $id, $retry) = @_;
+    $data = $self->{text}->($data) if $data =~ /[[:^ascii:]]/;
+    my $event = { type => 'sse.send', data => $data };
+    my $size  = length $data;
     if (defined $name) {
-        $event{event} = $self->{text}->($name);
-        $name = octets($name);
+        $name = octets($name) if $name =~ /[[:^ascii:]]/;
+        $event->{event} = $name;
         $size += length $name;
     }
     if (defined $id) {
-        $event{id} = $self->{text}->($id);
-        $id = octets($id);
+        $id = octets($id) if $id =~ /[[:^ascii:]]/;
+        $event->{id} = $id;
         $size += length $id;
     }
-    $event{retry} = $retry if defined $retry;
-    my $code = PAGI::SSE::FFI::conn_admit_event(
-        $self->{handle}, $name, defined $name ? length $name : 0,
-        $id, defined $id ? length $id : 0, defined $retry ? $retry : -1,
-    );
-    if ($code) {
-        my $refused = $self->_not_yet($method, $code, $fields);
-        return $refused if $refused;
+    $event->{retry} = $retry if defined $retry;
+
+    if (defined $name || defined $id || !$self->{open}) {
+        my $code = PAGI::SSE::FFI::conn_admit_event(
+            $self->{handle},
+            $name, defined $name  ? length $name : 0,
+            $id,   defined $id    ? length $id   : 0,
+            -1,
+        );
+        if ($code) {
+            my $refused = $self->_open($method, $code, $event);
+            return $refused if $refused;
+        }
+        if ($self->{text} != \&octets) {
+            $_ = $self->{text}->($_) for grep { defined } @$event{qw(event id)};
+        }
     }
-    return $self->put(\%event, $size);
+    return put($self, $event, $size);
 }
 
 sub comment {
     my ($self, $comment, $method) = @_;
     my $text = $self->{text}->($comment);
-    if (my $code = PAGI::SSE::FFI::conn_admit($self->{handle})) {
-        my $refused = $self->_not_yet($method, $code);
+    if (!$self->{open}) {
+        my $refused = $self->_open($method, PAGI::SSE::FFI::conn_admit($self->{handle}));
         return $refused if $refused;
     }
-    return $self->put({ type => 'sse.comment', comment => $text }, length $text);
+    return put($self, { type => 'sse.comment', comment => $text }, length $text);
 }
 
 sub keepalive {
@@ -139,6 +153,7 @@ sub release {
 
 sub mark_closed {
     my ($self, $reason) = @_;
+    $self->{open} = 0;
     $reason = octets($reason) if defined $reason;
     PAGI::SSE::FFI::conn_close($self->{handle}, $reason, defined $reason ? length $reason : 0);
     return;
@@ -147,6 +162,7 @@ sub mark_closed {
 # For test tools, which set a state by hand.
 sub force_state {
     my ($self, $state) = @_;
+    $self->{open}   = 0;
     $self->{guard}  = PAGI::SSE::Handle->new;
     $self->{handle} = ${ $self->{guard} };
     PAGI::SSE::FFI::conn_admit($self->{handle}) if $state eq 'started';
@@ -157,11 +173,13 @@ sub force_state {
 sub begin_decline { $_[0]->mark_closed('app_closed') }
 sub undo_decline  { $_[0]->force_state('pending') }
 
-# conn_admit said something else than "go on": the stream has to be started
-# first, or the event is refused. Returns a delivery when it cannot go out.
-sub _not_yet {
-    my ($self, $method, $code, $fields) = @_;
-    return $self->_refused($method, $code, $fields) if $code < 0;
+# Act on what conn_admit said: go on, start the stream first, or refuse.
+# Returns a delivery when the event cannot go out.
+sub _open {
+    my ($self, $method, $code, $event) = @_;
+    return $self->_refused($method, $code, $event) if $code < 0;
+    $self->{open} = 1;
+    return unless $code;
     my $start = $self->_put_start(200) or return;
     return $start->{error} ? $start : undef;
 }

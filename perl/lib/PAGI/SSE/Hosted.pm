@@ -55,15 +55,15 @@ sub ensure_started {
 
 sub send {
     my ($self, $data, $method) = @_;
-    my $octets = octets($data);
+    # A copy of its own, for the library: see PAGI::SSE::Text.
+    my $octets = $data =~ /[[:^ascii:]]/ ? octets($data) : "$data";
     my $code   = PAGI::SSE::FFI::conn_send($self->{handle}, $octets, length $octets);
     return $code ? $self->_outcome($method, $code) : undef;
 }
 
 sub send_event {
-    my ($self, $fields, $method) = @_;
-    my ($name, $id, $retry) = @$fields{qw(event id retry)};
-    my $data = octets($fields->{data});
+    my ($self, $method, $data, $name, $id, $retry) = @_;
+    $data = $data =~ /[[:^ascii:]]/ ? octets($data) : "$data";
     $name = octets($name) if defined $name;
     $id   = octets($id)   if defined $id;
     my $code = PAGI::SSE::FFI::conn_send_event(
@@ -71,7 +71,7 @@ sub send_event {
         $name, defined $name ? length $name : 0,
         $id, defined $id ? length $id : 0, defined $retry ? $retry : -1,
     );
-    return $code ? $self->_outcome($method, $code, $fields) : undef;
+    return $code ? $self->_outcome($method, $code, { event => $name, id => $id }) : undef;
 }
 
 sub comment {

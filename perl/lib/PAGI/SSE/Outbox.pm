@@ -44,7 +44,7 @@ sub put {
     $self->{busy} = 1;
     my $answer;
     if (eval { $answer = $self->{send}->($event); 1 }
-        && (!ref $answer || _is_done($answer))) {
+        && (ref $answer eq 'Future' ? $answer->is_done : !ref $answer || _is_done($answer))) {
         $self->{busy} = 0;
         $self->_pump if @{ $self->{queue} };
         return;

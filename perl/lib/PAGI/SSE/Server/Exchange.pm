@@ -1,0 +1,421 @@
+package PAGI::SSE::Server::Exchange;
+use strict;
+use warnings;
+
+our $VERSION = '0.1.0';
+
+use Carp ();
+use Future;
+use Future::AsyncAwait;
+use Scalar::Util qw(blessed weaken);
+
+use PAGI::SSE::FFI  ();
+use PAGI::SSE::Text ();
+
+# One request and its answer: what the application's $send and $receive do.
+# Fields are few and made when needed: an idle stream keeps one of these.
+
+use constant { PENDING => 0, STARTED => 1, CLOSED => 2, RESPONDING => 3 };
+use constant { HIGH_WATER_BYTES => 64 * 1024, LOW_WATER_BYTES => 16 * 1024 };    # src/limits.rs
+use constant FILE_PIECE_BYTES => 64 * 1024;
+
+# Handed out by $send for all that went at once.
+my $DONE = Future->done;
+
+sub new {
+    my ($class, %field) = @_;    # server, handle, type, has_body
+    my $self = bless {%field}, $class;
+    weaken $self->{server};
+    return $self;
+}
+
+# The exchange behind a $send of ours.
+sub of {
+    my ($class, $send) = @_;
+    return ref $send eq 'PAGI::SSE::Server::Send' ? $send->($class) : undef;
+}
+
+sub send_coderef {
+    my ($self) = @_;
+    return bless sub {
+        my ($event) = @_;
+        return $self if !ref $event && $event eq __PACKAGE__;
+        return $self->_send($event);
+    }, 'PAGI::SSE::Server::Send';
+}
+
+sub receive_coderef {
+    my ($self) = @_;
+    return bless sub { $self->_receive }, 'PAGI::SSE::Server::Receive';
+}
+
+sub handle { return $_[0]{handle} }
+
+sub new_future { return $_[0]{server} ? $_[0]{server}->new_future : Future->new }
+
+sub attach {
+    my ($self, $sse) = @_;
+    weaken($self->{sse} = $sse);
+    return;
+}
+
+sub state { return PAGI::SSE::FFI::conn_state($_[0]{handle}) }
+
+# ---- flow control: $scope->{'pagi.transport'}
+
+sub buffered_amount {
+    my $n = PAGI::SSE::FFI::conn_buffered($_[0]{handle});
+    return $n < 0 ? 0 : $n;
+}
+sub high_water_mark { return HIGH_WATER_BYTES }
+sub low_water_mark  { return LOW_WATER_BYTES }
+
+sub on_high_water {
+    my ($self, $callback) = @_;
+    push @{ $self->{on_high_water} }, $callback;
+    $self->_guarded($callback) if $self->{drained} || $self->buffered_amount >= HIGH_WATER_BYTES;
+    return $self;
+}
+
+sub on_drain {
+    my ($self, $callback) = @_;
+    push @{ $self->{on_drain} }, $callback;
+    return $self;
+}
+
+# Done when the queue is low again, or the connection over.
+sub drained {
+    my ($self) = @_;
+    return $DONE if defined $self->{closed};
+    return $self->{drained} if $self->{drained};
+    my $drained = $self->{drained} = $self->new_future;
+    $self->_guarded($_) for @{ $self->{on_high_water} || [] };
+    return $drained;
+}
+
+sub note_drained {
+    my ($self) = @_;
+    my $drained = delete $self->{drained} or return;
+    $self->_guarded(sub { $drained->done }) if !$drained->is_ready;
+    $self->_guarded($_) for @{ $self->{on_drain} || [] };
+    return;
+}
+
+# ---- $scope->{'pagi.connection'} of http scopes
+
+sub is_connected      { return !defined $_[0]{closed} }
+sub disconnect_reason { return $_[0]{closed} }
+sub response_started  { return $_[0]->state != PENDING }
+
+sub on_disconnect {
+    my ($self, $callback) = @_;
+    if (defined $self->{closed}) { $self->_guarded(sub { $callback->($self->{closed}) }) }
+    else                         { push @{ $self->{on_disconnect} }, $callback }
+    return $self;
+}
+
+sub on_complete {
+    my ($self, $callback) = @_;
+    if ($self->{complete}) { $self->_guarded($callback) }
+    else                   { push @{ $self->{on_complete} }, $callback }
+    return $self;
+}
+
+# ---- what the server reports
+
+# The end, for whatever reason: everybody who waits is told. Callbacks that die
+# must not reach the server's loop.
+sub note_closed {
+    my ($self, $reason) = @_;
+    return if defined $self->{closed};
+    $self->{closed} = $reason;
+    $self->note_drained;
+    $self->note_body;
+    my $callbacks = delete $self->{on_disconnect} || [];
+    for my $callback (@$callbacks) { $self->_guarded(sub { $callback->($reason) }) }
+    delete @$self{qw(on_high_water on_drain)};
+    if (my $sse = $self->{sse}) {
+        $self->_guarded(sub { $sse->_note_disconnected(undef, $reason) });
+    }
+    return;
+}
+
+sub note_complete {
+    my ($self) = @_;
+    $self->{complete} = 1;
+    my $callbacks = delete $self->{on_complete} || [];
+    $self->_guarded($_) for @$callbacks;
+    delete $self->{on_disconnect};
+    return;
+}
+
+# Something can be received.
+sub note_body {
+    my ($self) = @_;
+    while (my $waiting = $self->{receiving} && $self->{receiving}[0]) {
+        if (!$waiting->is_ready) {
+            my $event = $self->_next_event or return;
+            shift @{ $self->{receiving} };
+            $self->_guarded(sub { $waiting->done($event) });
+        }
+        else {    # cancelled by its owner
+            shift @{ $self->{receiving} };
+        }
+    }
+    delete $self->{receiving};
+    return;
+}
+
+sub _guarded {
+    my ($self, $callback) = @_;
+    return if eval { $callback->(); 1 };
+    $self->_log(error => "a callback died: $@");
+    return;
+}
+
+sub _log {
+    my ($self, $level, $message) = @_;
+    if   ($self->{server}) { $self->{server}->log($level, $message) }
+    else                   { warn "PAGI::SSE::Server: $message\n" }
+    return;
+}
+
+# ---- $receive
+
+sub _receive {
+    my ($self) = @_;
+    my $event = !$self->{receiving} && $self->_next_event;
+    return Future->done($event) if $event;
+    my $future = $self->new_future;
+    push @{ $self->{receiving} }, $future;
+    return $future;
+}
+
+sub _next_event {
+    my ($self) = @_;
+    my $type = $self->{type};
+    if (!$self->{body_received}) {
+        my ($bytes, $more) = $self->{has_body} ? PAGI::SSE::FFI::conn_read_body($self->{handle}) : ('', 0);
+        if (defined $more && $more >= 0) {
+            $self->{body_received} = !$more;
+            return { type => "$type.request", body => $bytes, more => $more };
+        }
+    }
+    return if !defined $self->{closed};
+    return { type => "$type.disconnect", reason => $self->{closed} };
+}
+
+# ---- $send
+
+my %SEND = (
+    'sse.start' => sub {
+        my ($self, $event) = @_;
+        my $code = PAGI::SSE::FFI::conn_start_list($self->{handle}, _status($event), $event->{headers} || []);
+        return $self->_fail('sse.start: the stream has already started') if $code == 0;
+        return $self->_settle('sse.start', $code == 1 ? 0 : $code);
+    },
+    'sse.send' => sub {
+        my ($self, $event) = @_;
+        my ($data, $name, $id, $retry) = @$event{qw(data event id retry)};
+        return $self->_fail("sse.send requires 'data'") if !defined $data;
+        if (defined $retry && $retry !~ /\A[0-9]{1,18}\z/) {
+            return $self->_fail("sse.send: 'retry' must be a whole number of milliseconds, not '$retry'");
+        }
+        return $self->_fail('sse.send before sse.start') if $self->_is_pending;
+        $_ = PAGI::SSE::Text::octets($_) for $data, grep { defined } $name, $id;
+        return $self->_settle(
+            'sse.send',
+            PAGI::SSE::FFI::conn_send_event(
+                $self->{handle}, $data, length $data,
+                $name, defined $name ? length $name : 0,
+                $id,   defined $id   ? length $id   : 0,
+                defined $retry ? $retry : -1
+            )
+        );
+    },
+    'sse.comment' => sub {
+        my ($self, $event) = @_;
+        return $self->_fail('sse.comment before sse.start') if $self->_is_pending;
+        my $text = PAGI::SSE::Text::octets(defined $event->{comment} ? $event->{comment} : '');
+        return $self->_settle('sse.comment', PAGI::SSE::FFI::conn_comment($self->{handle}, $text, length $text));
+    },
+    'sse.keepalive' => sub {
+        my ($self, $event) = @_;
+        my $text = PAGI::SSE::Text::octets(defined $event->{comment} ? $event->{comment} : '');
+        my $interval = defined $event->{interval} ? $event->{interval} : 0;
+        if (!Scalar::Util::looks_like_number($interval)) {
+            return $self->_fail("sse.keepalive: 'interval' must be a number of seconds, not '$interval'");
+        }
+        return $self->_settle('sse.keepalive',
+            PAGI::SSE::FFI::conn_keepalive($self->{handle}, $interval, $text, length $text));
+    },
+    'sse.close' => sub {
+        my ($self, $event) = @_;
+        $self->close($event->{reason});
+        return $DONE;
+    },
+    'sse.http.response.start' => \&_response_start,
+    'sse.http.response.body'  => \&_response_body,
+);
+
+my %SEND_HTTP = (
+    'http.response.start' => \&_response_start,
+    'http.response.body'  => \&_response_body,
+);
+
+sub _send {
+    my ($self, $event) = @_;
+    if (ref $event ne 'HASH' || !defined $event->{type}) {
+        return $self->_fail("an event must be a hashref with a 'type'");
+    }
+    my $how = ($self->{type} eq 'sse' ? \%SEND : \%SEND_HTTP)->{ $event->{type} }
+        or return $self->_fail("Unknown event type '$event->{type}' for a scope of type '$self->{type}'");
+    my $future = eval { $how->($self, $event) };
+    return defined $future ? $future : Future->fail($@);
+}
+
+sub _status { return defined $_[0]{status} ? $_[0]{status} : 200 }
+
+sub _is_pending { return $_[0]->state == PENDING }
+
+# Ends the stream by the application.
+sub close {
+    my ($self, $reason) = @_;
+    $reason = defined $reason && length $reason ? PAGI::SSE::Text::octets($reason) : 'app_closed';
+    $self->{app_closed} = 1 if PAGI::SSE::FFI::conn_close($self->{handle}, $reason, length $reason) == 1;
+    return;
+}
+
+# A result code as the Future of a send. Sends to a client that has gone are
+# dropped, as PAGI says; after the application's own close they fail.
+sub _settle {
+    my ($self, $what, $code) = @_;
+    return $DONE if $code == 0;
+    return $self->drained if $code == 1;
+    if ($code == PAGI::SSE::FFI::CLOSED() && !$self->{app_closed}) {
+        return $DONE;
+    }
+    return $self->_fail("$what: " . PAGI::SSE::FFI::result_text($code));
+}
+
+sub _fail {
+    my ($self, $message) = @_;
+    return Future->fail("PAGI::SSE::Server: $message\n", 'pagi');
+}
+
+# ---- ordinary responses: http scopes, and the decline of sse scopes
+
+sub _response_start {
+    my ($self, $event) = @_;
+    my $code = PAGI::SSE::FFI::conn_respond_list($self->{handle}, _status($event), $event->{headers} || []);
+    return $self->_settle($event->{type}, $code);
+}
+
+sub _response_body {
+    my ($self, $event) = @_;
+    my @given = grep { defined $event->{$_} } qw(body file fh);
+    return $self->_fail("$event->{type}: give one of 'body', 'file', 'fh', not " . join ' and ', @given) if @given > 1;
+    if (@given && $given[0] ne 'body') {
+        return $self->_send_file($event);
+    }
+    my $bytes = defined $event->{body} ? $event->{body} : '';
+    utf8::downgrade($bytes, 1) or return $self->_fail("$event->{type}: 'body' must be octets, it has wide characters");
+    return $self->_settle($event->{type},
+        PAGI::SSE::FFI::conn_body($self->{handle}, $bytes, length $bytes, $event->{more} ? 1 : 0));
+}
+
+async sub _send_file {
+    my ($self, $event) = @_;
+    my $fh = $event->{fh};
+    if (!defined $fh) {
+        open $fh, '<:raw', $event->{file}
+            or die "PAGI::SSE::Server: $event->{type}: cannot read file '$event->{file}': $!\n";
+    }
+    if ($event->{offset}) {
+        seek $fh, $event->{offset}, 0
+            or die "PAGI::SSE::Server: $event->{type}: cannot seek to offset $event->{offset}: $!\n";
+    }
+    my $left = $event->{length};
+    while (!defined $left || $left > 0) {
+        my $want = !defined $left || $left > FILE_PIECE_BYTES ? FILE_PIECE_BYTES : $left;
+        my $got = read $fh, my ($piece), $want;
+        die "PAGI::SSE::Server: $event->{type}: read failed: $!\n" if !defined $got;
+        last if !$got;
+        $left -= $got if defined $left;
+        my $code = PAGI::SSE::FFI::conn_body($self->{handle}, $piece, $got, 1);
+        await $self->_settle($event->{type}, $code);
+        return if defined $self->{closed};
+    }
+    my $code = PAGI::SSE::FFI::conn_body($self->{handle}, '', 0, $event->{more} ? 1 : 0);
+    await $self->_settle($event->{type}, $code);
+    return;
+}
+
+# ---- the application's end
+
+# The application returned, or died with $error.
+sub app_ended {
+    my ($self, $error) = @_;
+    my $died  = defined $error;
+    my $state = $self->state;
+    $self->_log(error => "the application died: $error") if $died;
+    if ($state == PENDING) {
+        $self->_log(error => "the application returned without an answer ($self->{label})") if !$died;
+        $self->_fixed_response(500, "Internal Server Error\n");
+    }
+    elsif ($state == RESPONDING) {
+        my $left_open = PAGI::SSE::FFI::conn_body($self->{handle}, '', 0, 1) != PAGI::SSE::FFI::NO_RESPONSE();
+        if ($left_open) {
+            $self->_log(error => "the application returned before the end of its response ($self->{label})") if !$died;
+            $self->close('server_error');
+        }
+    }
+    else {
+        $self->close($died ? 'server_error' : 'app_closed');
+    }
+    my $reason = PAGI::SSE::FFI::conn_reason($self->{handle});
+    $self->note_closed(defined $reason ? $reason : $died ? 'server_error' : 'app_closed');
+    return;
+}
+
+sub _fixed_response {
+    my ($self, $status, $text) = @_;
+    PAGI::SSE::FFI::conn_respond_list($self->{handle}, $status, [ [ 'content-type', 'text/plain' ] ]);
+    PAGI::SSE::FFI::conn_body($self->{handle}, $text, length $text, 0);
+    return;
+}
+
+sub DESTROY {
+    my ($self) = @_;
+    PAGI::SSE::FFI::conn_free($self->{handle}) if ${^GLOBAL_PHASE} ne 'DESTRUCT';
+    return;
+}
+
+sub CLONE_SKIP { return 1 }
+
+1;
+
+__END__
+
+=head1 NAME
+
+PAGI::SSE::Server::Exchange - one request of the embedded server and its answer
+
+=head1 DESCRIPTION
+
+Internal to L<PAGI::SSE::Server>. It is what C<< $scope->{'pagi.transport'} >>
+and, in C<http> scopes, C<< $scope->{'pagi.connection'} >> hold:
+
+=over
+
+=item buffered_amount, high_water_mark, low_water_mark, on_high_water, on_drain
+
+Outbound flow control, in bytes, as PAGI describes it.
+
+=item is_connected, disconnect_reason, on_disconnect, on_complete, response_started
+
+The state of an ordinary request, as PAGI describes it.
+
+=back
+
+=cut
