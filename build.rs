@@ -2,6 +2,7 @@
 //! keeps the library loaded once it is: it has threads.
 
 use std::env;
+use std::fs;
 use std::path::PathBuf;
 
 fn main() {
@@ -11,15 +12,27 @@ fn main() {
     let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets OUT_DIR"));
     let config = cbindgen::Config::from_file("cbindgen.toml").expect("cbindgen.toml is readable");
-    let mut builder = cbindgen::Builder::new().with_config(config);
-    for file in ["error.rs", "ffi/mod.rs", "ffi/conn.rs", "ffi/server.rs"] {
-        builder = builder.with_src(format!("{root}/src/{file}"));
-    }
-    builder
+    let mut header = Vec::new();
+    // cbindgen follows `pub mod` from mod.rs by itself.
+    cbindgen::Builder::new()
+        .with_config(config)
+        .with_src(format!("{root}/src/error.rs"))
+        .with_src(format!("{root}/src/ffi/mod.rs"))
         .generate()
         .expect("cbindgen understands src/ffi")
-        .write_to_file(out.join("pagi_sse.h"));
+        .write(&mut header);
+    let header = String::from_utf8(header).expect("cbindgen writes UTF-8");
+    fs::write(out.join("pagi_sse.h"), plain(&header)).expect("OUT_DIR is writable");
     if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
         println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
     }
+}
+
+/// Rust doc comments as a C programmer reads them: no link brackets, and
+/// clippy's `# Safety` heading in the form of the other paragraphs.
+fn plain(header: &str) -> String {
+    header
+        .replace("[`", "`")
+        .replace("`]", "`")
+        .replace("# Safety\n// ", "*Safety*: ")
 }

@@ -254,8 +254,7 @@ impl Conn {
             (HeaderName::from_static("x-accel-buffering"), "no"),
         ];
         for (name, value) in defaults {
-            map.entry(name)
-                .or_insert(HeaderValue::from_static(value));
+            map.entry(name).or_insert(HeaderValue::from_static(value));
         }
         if !map.contains_key(header::DATE) {
             let now = httpdate::fmt_http_date(std::time::SystemTime::now());
@@ -530,17 +529,18 @@ impl Conn {
         }
     }
 
-    /// Adds request body bytes; `Err` when they pass `max`.
-    pub fn push_body(&self, bytes: &[u8], max: usize) -> std::result::Result<(), ()> {
+    /// Adds request body bytes; `false` when they pass `max`.
+    #[must_use]
+    pub fn push_body(&self, bytes: &[u8], max: usize) -> bool {
         let tell = {
             let mut inner = self.lock();
             let closed = inner.state.phase() == Phase::Closed;
             let Some(inbox) = &mut inner.inbox else {
-                return Ok(());
+                return true;
             };
             inbox.received += bytes.len();
             if inbox.received > max {
-                return Err(());
+                return false;
             }
             if !closed {
                 inbox.buf.put_slice(bytes);
@@ -550,7 +550,7 @@ impl Conn {
         if tell {
             self.report(Report::Body);
         }
-        Ok(())
+        true
     }
 
     /// The request body is here in full.

@@ -153,8 +153,7 @@ impl WakeFd {
                     libc::MSG_DONTWAIT,
                 )
             };
-            let again =
-                n < 0 && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted;
+            let again = n < 0 && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted;
             if n <= 0 && !again {
                 break;
             }

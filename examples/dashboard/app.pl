@@ -82,6 +82,9 @@ sub now () { return Time::HiRes::clock_gettime(Time::HiRes::CLOCK_MONOTONIC()) }
 
 sub counters () { return { at => now(), cpu => cpu_ticks(), network => network_octets() } }
 
+# An integer to JSON, too.
+sub whole ($number) { return sprintf('%.0f', $number) + 0 }
+
 sub percent ($busy, $all) {
     return 0 if $all <= 0;
     my $percent = 100 * $busy / $all;
@@ -98,14 +101,14 @@ sub figures ($before, $after) {
     # A counter that went back belongs to an interface that came or went.
     my ($rx, $tx) = map {
         my $octets = $after->{network}[$_] - $before->{network}[$_];
-        $octets > 0 && $seconds > 0 ? POSIX::floor($octets / $seconds + 0.5) : 0;
+        $octets > 0 && $seconds > 0 ? whole($octets / $seconds) : 0;
     } 0, 1;
     return {
-        t    => POSIX::floor(1000 * Time::HiRes::time()),    # ms since 1970
+        t    => whole(1000 * Time::HiRes::time()),    # ms since 1970
         load => [ load() ],
         mem  => memory(),
-        cpu  => \@cpu,                                        # % of each core
-        net  => { rx => $rx, tx => $tx },                     # octets a second
+        cpu  => \@cpu,                                 # % of each core
+        net  => { rx => $rx, tx => $tx },              # octets a second
     };
 }
 

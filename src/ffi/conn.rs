@@ -4,7 +4,6 @@ use super::{bytes, copy_out, guard, set, text};
 use crate::conn::{Conn, Field, table};
 use crate::error::{Error, Result};
 use crate::frame::{self, Event};
-use crate::state::Reason;
 use std::ffi::c_char;
 use std::sync::Arc;
 
@@ -254,22 +253,13 @@ pub unsafe extern "C" fn pagi_sse_conn_keepalive(
     })
 }
 
-/// The caller's reason.
-///
-/// # Safety
-/// As [`text`].
-unsafe fn reason(reason: *const c_char, len: usize) -> Result<Option<Reason>> {
-    // SAFETY: the caller's promise, passed on.
-    Ok(unsafe { text(reason, len) }?.map(|r| r.to_owned().into()))
-}
-
 /// Closes by the application. What is queued is still sent; a stream that had
 /// not begun is answered with 200 and no event. The first reason stays.
 ///
 /// Returns 1 if this call closed it, 0 if it was closed.
 ///
 /// # Safety
-/// `reason` is NULL with length 0 (none) or valid for its length.
+/// `reason` is NULL with length 0 (`app_closed`) or valid for its length.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_close(
     conn: pagi_sse_conn,
@@ -279,8 +269,9 @@ pub unsafe extern "C" fn pagi_sse_conn_close(
     guard(|| {
         let conn = self::conn(conn)?;
         // SAFETY: the caller's promise.
-        let reason = unsafe { self::reason(reason, len) }?;
-        Ok(conn.close(reason).into())
+        let reason = unsafe { text(reason, len) }?;
+        let reason = reason.map_or("app_closed".into(), |r| r.to_owned().into());
+        Ok(conn.close(Some(reason)).into())
     })
 }
 

@@ -105,7 +105,10 @@ async fn answer(
         return refuse(StatusCode::NOT_IMPLEMENTED, "WebSocket is not offered here");
     }
     if body.size_hint().lower() > max_body as u64 {
-        return refuse(StatusCode::PAYLOAD_TOO_LARGE, "the request body is too large");
+        return refuse(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the request body is too large",
+        );
     }
     let sse = accepts_event_stream(&parts.headers);
     let framing = Framing {
@@ -122,9 +125,13 @@ async fn answer(
         conn.expect_body();
         tokio::spawn(pump(body, conn.clone(), max_body));
     }
-    shared
-        .mailbox
-        .push(record::request(conn.handle(), &parts, &peers, sse, has_body));
+    shared.mailbox.push(record::request(
+        conn.handle(),
+        &parts,
+        &peers,
+        sse,
+        has_body,
+    ));
     match poll_fn(|cx| conn.poll_decision(cx)).await {
         Decision::Response(status, headers) => {
             abandoned.0 = None;
@@ -154,7 +161,7 @@ async fn pump(body: Incoming, conn: Arc<Conn>, max: usize) {
                 let Ok(data) = frame.into_data() else {
                     continue;
                 };
-                if conn.push_body(&data, max).is_err() {
+                if !conn.push_body(&data, max) {
                     too_large(&conn);
                     return conn.finish_body();
                 }
@@ -204,9 +211,10 @@ fn accepts_event_stream(headers: &HeaderMap) -> bool {
 fn refuse(status: StatusCode, why: &'static str) -> Response<Answer> {
     let mut response = Response::new(Answer::Fixed(Some(Bytes::from_static(why.as_bytes()))));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("text/plain"),
+    );
     response
 }
 

@@ -10,8 +10,8 @@ mod stream;
 use crate::conn::{self, Conn, Host, Report};
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::state::Phase;
 use crate::rt::{self, ConnBell, mailbox::Mailbox};
+use crate::state::Phase;
 use std::collections::HashMap;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -175,9 +175,12 @@ impl Server {
 
     /// Begins to accept connections.
     pub fn accept(&self) {
-        self.shared
-            .stage
-            .send_if_modified(|s| *s == Stage::Bound && { *s = Stage::Open; true });
+        self.shared.stage.send_if_modified(|s| {
+            *s == Stage::Bound && {
+                *s = Stage::Open;
+                true
+            }
+        });
     }
 
     /// Fills `buf` with records; see [`Mailbox::drain`].
@@ -241,7 +244,12 @@ impl Server {
         if let Some(path) = &self.unix_path {
             let _ = std::fs::remove_file(path);
         }
-        for handle in self.shared.mailbox.discard().filter_map(|r| record::request_of(&r)) {
+        for handle in self
+            .shared
+            .mailbox
+            .discard()
+            .filter_map(|r| record::request_of(&r))
+        {
             // Never reached the host program, so nobody else frees it.
             let _ = conn::table().remove(handle);
         }

@@ -18,6 +18,8 @@ use PAGI::SSE::Delivery ();
 use PAGI::SSE::FFI      ();
 use PAGI::SSE::Foreign  ();
 use PAGI::SSE::Inbox    ();
+use PAGI::SSE::Outbox   ();
+use PAGI::SSE::Shared   ();
 
 # Errors point at the application's line, not at ours.
 $Carp::Internal{$_}++ for __PACKAGE__, map { __PACKAGE__ . "::$_" }
@@ -34,15 +36,9 @@ my %DEFAULT = (
 
 my $json = JSON::MaybeXS->new(utf8 => 1, allow_nonref => 1, convert_blessed => 1);
 
-# Ready Futures cost more than everything else in a send, so they are shared.
-# One that is done does not change any more, except for notes that pending
-# Futures of older versions of Future leave in it: see _shared.
 my $TRUE    = Future->done(1);
 my $FALSE   = Future->done(0);
 my $NOTHING = Future->done;
-
-# Future's own implementation is a hash; its XS twin cannot be looked into.
-my $FUTURE_IS_HASH = Scalar::Util::reftype($TRUE) eq 'HASH' && exists $TRUE->{result};
 
 sub new {
     my ($class, $scope, $receive, $send, %options) = @_;
@@ -174,13 +170,13 @@ sub close {
 
 sub run {
     my ($self) = @_;
-    return _shared($NOTHING) if $self->is_closed;
+    return PAGI::SSE::Shared::lasting($NOTHING) if $self->is_closed;
     if (my $start = $self->{wire}->ensure_started('run')) {
         # A start that fails is an end like any other, but is not kept quiet.
         $start->on_settled(sub { $self->_report($_[0]) if $_[0]{error} && !$_[0]{closed} });
     }
     $self->_listen;
-    return _shared($NOTHING) if $self->is_closed;
+    return PAGI::SSE::Shared::lasting($NOTHING) if $self->is_closed;
     return $self->_until_end;
 }
 
@@ -212,13 +208,13 @@ async sub _decline {
     my ($self, $head, $body) = @_;
     my $wire = $self->{wire};
     $wire->begin_decline;
-    if (!eval { await $self->_sent($wire->put($head, undef, 1)); 1 }) {
+    if (!eval { await $self->_sent($wire->put($head, beyond_limits => 1, quiet => 1)); 1 }) {
         my $error = $@;
         # A server that does not know the event has sent nothing.
         $wire->undo_decline unless $self->{ended};
         die $error;
     }
-    if (!eval { await $self->_sent($wire->put($body, undef, 1)); 1 }) {
+    if (!eval { await $self->_sent($wire->put($body, beyond_limits => 1, quiet => 1)); 1 }) {
         my $error = $@;
         $self->_end(reason => 'write_error');
         die $error;
@@ -229,23 +225,30 @@ async sub _decline {
 
 # --- sending ---
 
+# {open} on a wire: nothing to ask, nothing to start, $send it is. ASCII text
+# is left alone by the text rule.
+
 sub send {
     my ($self, $data) = @_;
-    my $delivery = defined $data && !ref $data
-        ? $self->{wire}->send($data, 'send')
-        : $self->_send_other($data, 'send');
+    my $wire     = $self->{wire};
+    my $delivery =
+          !defined $data || ref $data                   ? $self->_send_odd($data, 'send')
+        : $wire->{open} && $data !~ /[[:^ascii:]]/ ? PAGI::SSE::Outbox::put($wire, { type => 'sse.send', data => $data })
+        :                                            $wire->send($data, 'send');
     return $self->_sent($delivery) if $delivery;
     my $itself = $self->{itself} or return $self->_itself;
-    delete $itself->{revoke_when_ready};    # see _itself
+    delete $itself->{revoke_when_ready};    # see PAGI::SSE::Shared
     return $itself;
 }
 
 sub try_send {
     my ($self, $data) = @_;
-    my $delivery = defined $data && !ref $data
-        ? $self->{wire}->send($data, 'try_send')
-        : $self->_send_other($data, 'try_send');
-    return $delivery ? $self->_tried($delivery) : _shared($TRUE);
+    my $wire     = $self->{wire};
+    my $delivery =
+          !defined $data || ref $data                   ? $self->_send_odd($data, 'try_send')
+        : $wire->{open} && $data !~ /[[:^ascii:]]/ ? PAGI::SSE::Outbox::put($wire, { type => 'sse.send', data => $data })
+        :                                            $wire->send($data, 'try_send');
+    return $delivery ? $self->_tried($delivery) : PAGI::SSE::Shared::lasting($TRUE);
 }
 
 sub send_json {
@@ -260,7 +263,7 @@ sub try_send_json {
 
 sub send_event {
     my ($self)   = @_;
-    my $delivery = _send_event('send_event', \@_);
+    my $delivery = &_send_event;
     return $self->_sent($delivery) if $delivery;
     my $itself = $self->{itself} or return $self->_itself;
     delete $itself->{revoke_when_ready};
@@ -269,8 +272,8 @@ sub send_event {
 
 sub try_send_event {
     my ($self)   = @_;
-    my $delivery = _send_event('try_send_event', \@_);
-    return $delivery ? $self->_tried($delivery) : _shared($TRUE);
+    my $delivery = &_send_event;
+    return $delivery ? $self->_tried($delivery) : PAGI::SSE::Shared::lasting($TRUE);
 }
 
 sub send_comment {
@@ -289,13 +292,13 @@ sub keepalive {
             . _shown($interval))
         unless _is_number($interval) && $interval >= 0 && $interval <= 86_400;
     return _failure('keepalive: the comment must be text, got ' . _shown($comment)) if ref $comment;
-    return _failure("$CLOSED (keepalive)") if $self->is_closed;
+    return _failure($CLOSED) if $self->is_closed;
     return $self->_sent($self->{wire}->keepalive($interval + 0, $comment));
 }
 
 # Each of these gives a delivery, or nothing when the event was accepted.
 
-sub _send_other {
+sub _send_odd {
     my ($self, $data, $method) = @_;
     return _bad_argument("$method requires data") unless defined $data;
     return _bad_argument("$method: data must be text, got "
@@ -312,23 +315,41 @@ sub _send_json {
 }
 
 sub _send_event {
-    my ($method, $args) = @_;
-    return _bad_argument("$method takes name => value pairs") unless @$args % 2;
-    my ($self, %event) = @$args;
-    my ($data, $name, $id, $retry) = @event{qw(data event id retry)};
-    if (ref $data || !defined $data) {
-        return _bad_argument("$method: send_event requires 'data'") unless defined $data;
-        my $value = $data;
-        $data = undef;
-        eval { $data = _is_stringy($value) ? "$value" : $json->encode($value); 1 }
-            or return _bad_argument("$method: data: " . _reason($@));
+    return _bad_argument('send_event takes name => value pairs') unless @_ % 2;
+    my ($self, %event) = @_;
+    my ($data, $name, $id) = @event{qw(data event id)};
+    my $wire = $self->{wire};
+
+    # Printable ASCII in the fields that we know, and no other: nothing to
+    # encode, nothing that could be refused.
+    if ($wire->{open} && defined $data && !ref $data && $data !~ /[[:^ascii:]]/) {
+        my $fields = 1;
+        $fields++ if defined $name && !ref $name && $name !~ /[^ -~]/;
+        $fields++ if defined $id   && !ref $id   && $id   !~ /[^ -~]/;
+        if ($fields == keys %event) {
+            $event{type} = 'sse.send';
+            return PAGI::SSE::Outbox::put($wire, \%event);
+        }
     }
+
+    return _bad_argument("send_event requires 'data'") unless defined $data;
+    if (ref $data) {
+        my $octets;
+        eval { $octets = _is_stringy($data) ? "$data" : $json->encode($data); 1 }
+            or return _bad_argument('send_event: data: ' . _reason($@));
+        $data = $octets;
+    }
+    for ($name, $id) {
+        return _bad_argument('send_event: event and id must be text, got ' . _shown($_))
+            if ref && !_is_stringy($_);
+    }
+    my $retry = $event{retry};
     if (defined $retry) {
-        return _bad_argument("$method: retry must be a whole number of milliseconds, got " . _shown($retry))
+        return _bad_argument('send_event: retry must be a whole number of milliseconds, got ' . _shown($retry))
             unless $retry =~ /\A[0-9]{1,15}\z/;
         $retry += 0;
     }
-    return $self->{wire}->send_event($method, $data, $name, $id, $retry);
+    return $wire->send_event('send_event', $data, $name, $id, $retry);
 }
 
 sub _send_comment {
@@ -580,13 +601,9 @@ sub body_complete {
 # A failed delivery for an event that the native library refused.
 sub refused {
     my ($self, $method, $code, $fields) = @_;
-    my $delivery = PAGI::SSE::Delivery->failed;
-    if ($code == PAGI::SSE::FFI::CLOSED()) {
-        $delivery->{closed} = 1;
-        # try_* to somebody who has gone is ordinary: no error to compose.
-        $delivery->{error} = [ $method =~ /\Atry_/ ? $CLOSED : $self->closed_message($method) ];
-        return $delivery;
-    }
+    # To send to somebody who has gone is ordinary for try_*: no message yet.
+    return PAGI::SSE::Delivery->gone($CLOSED) if $code == PAGI::SSE::FFI::CLOSED();
+
     my $text = PAGI::SSE::FFI::result_text($code);
     my %field = (
         PAGI::SSE::FFI::EVENT_NEWLINE() => 'event',
@@ -595,14 +612,11 @@ sub refused {
     );
     my $field = $field{$code};
     $text .= ', got ' . _shown($fields->{$field}) if $field && $fields;
-    $delivery->{error} = [ _message("$method: $text") ];
-    return $delivery;
+    return _bad_argument("$method: $text");
 }
 
-sub closed_message {
-    my ($self, $method) = @_;
-    return _message("$CLOSED ($method)");
-}
+# For events that were still waiting when the end came.
+sub closed_message { "PAGI::SSE: $CLOSED\n" }
 
 sub overflow_message {
     my ($self, $events, $bytes) = @_;
@@ -638,11 +652,9 @@ sub _end {
         my $finish = sub {
             return if --$left;
             delete $self->{announcement};
-            $closing = delete $self->{closing} unless $FUTURE_IS_HASH;
-            return if $closing->is_ready;
-            _guarded(sub { $closing->done($self) });
+            _guarded(sub { $closing->done($self) }) unless $closing->is_ready;
             # The object keeps this Future, so it must not keep the object.
-            Scalar::Util::weaken($closing->{result}[0]) if $FUTURE_IS_HASH;
+            delete $self->{closing} unless PAGI::SSE::Shared::weakened($closing);
             undef $closing;
         };
         $self->{announcement}->on_settled($finish) if $self->{announcement};
@@ -708,26 +720,9 @@ sub _report {
 # to the object weakly; whoever takes the result has a strong reference.
 sub _itself {
     my ($self) = @_;
-    my $future = $self->{itself} or return $self->_new_itself;
-    delete $future->{revoke_when_ready};
-    return $future;
-}
-
-sub _new_itself {
-    my ($self) = @_;
+    return PAGI::SSE::Shared::lasting($self->{itself}) if $self->{itself};
     my $future = Future->done($self);
-    if ($FUTURE_IS_HASH) {
-        Scalar::Util::weaken($future->{result}[0]);
-        $self->{itself} = $future;
-    }
-    return $future;
-}
-
-# Future 0.49 and older note in a Future, even in one that is done, every
-# pending Future that would cancel it: a leak for one that lives for long.
-sub _shared {
-    my ($future) = @_;
-    delete $future->{revoke_when_ready} if $FUTURE_IS_HASH;
+    $self->{itself} = PAGI::SSE::Shared::weakened($future);
     return $future;
 }
 
@@ -744,7 +739,9 @@ sub _sent {
     my ($self, $delivery) = @_;
     return $self->_itself unless $delivery;
     if ($delivery->{settled}) {
-        return $delivery->{error} ? Future->fail(@{ $delivery->{error} }) : $self->_itself;
+        return $self->_itself unless $delivery->{error};
+        return _failure($CLOSED) if $delivery->{closed};
+        return Future->fail(@{ $delivery->{error} });
     }
     my $pending = $self->_pending;
     $delivery->on_settled(sub {
@@ -758,11 +755,11 @@ sub _sent {
 # For try_*: done with 1 or 0, after on_error.
 sub _tried {
     my ($self, $delivery) = @_;
-    return _shared($TRUE) unless $delivery;
+    return PAGI::SSE::Shared::lasting($TRUE) unless $delivery;
     if ($delivery->{settled}) {
-        return _shared($TRUE) unless $delivery->{error};
+        return PAGI::SSE::Shared::lasting($TRUE) unless $delivery->{error};
         my @reports = $delivery->{closed} ? () : $self->_report($delivery);
-        return _shared($FALSE) unless @reports;
+        return PAGI::SSE::Shared::lasting($FALSE) unless @reports;
         my $pending = $reports[0]->new;
         _when_all(sub { $pending->done(0) unless $pending->is_ready }, @reports);
         return $pending;

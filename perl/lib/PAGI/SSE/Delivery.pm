@@ -12,12 +12,18 @@ our $VERSION = '0.1.0';
 
 sub new {
     my ($class, %fields) = @_;
-    return bless {%fields}, $class;
+    return bless \%fields, $class;
 }
 
 sub failed {
     my ($class, @error) = @_;
     return bless { settled => 1, error => \@error }, $class;
+}
+
+# For an event that came after the end.
+sub gone {
+    my ($class, $error) = @_;
+    return bless { settled => 1, closed => 1, error => [$error] }, $class;
 }
 
 # Settle as accepted, or with an error as failed. The first call counts. An

@@ -68,42 +68,30 @@ sub send {
         my $refused = $self->_open($method, PAGI::SSE::FFI::conn_admit($self->{handle}));
         return $refused if $refused;
     }
-    return put($self, { type => 'sse.send', data => $text }, length $text);
+    return put($self, { type => 'sse.send', data => $text });
 }
 
 sub send_event {
     my ($self, $method, $data, $name, $id, $retry) = @_;
-    $data = $self->{text}->($data) if $data =~ /[[:^ascii:]]/;
-    my $event = { type => 'sse.send', data => $data };
-    my $size  = length $data;
-    if (defined $name) {
-        $name = octets($name) if $name =~ /[[:^ascii:]]/;
-        $event->{event} = $name;
-        $size += length $name;
-    }
-    if (defined $id) {
-        $id = octets($id) if $id =~ /[[:^ascii:]]/;
-        $event->{id} = $id;
-        $size += length $id;
-    }
-    $event->{retry} = $retry if defined $retry;
+    my $text  = $self->{text};
+    my $event = { type => 'sse.send', data => $text->($data) };
+    $event->{event} = $text->($name) if defined $name;
+    $event->{id}    = $text->($id)   if defined $id;
+    $event->{retry} = $retry         if defined $retry;
 
-    if (defined $name || defined $id || !$self->{open}) {
-        my $code = PAGI::SSE::FFI::conn_admit_event(
-            $self->{handle},
-            $name, defined $name  ? length $name : 0,
-            $id,   defined $id    ? length $id   : 0,
-            -1,
-        );
-        if ($code) {
-            my $refused = $self->_open($method, $code, $event);
-            return $refused if $refused;
-        }
-        if ($self->{text} != \&octets) {
-            $_ = $self->{text}->($_) for grep { defined } @$event{qw(event id)};
-        }
+    $name = octets($name) if defined $name;
+    $id   = octets($id)   if defined $id;
+    my $code = PAGI::SSE::FFI::conn_admit_event(
+        $self->{handle},
+        $name, defined $name ? length $name : 0,
+        $id,   defined $id   ? length $id   : 0,
+        defined $retry ? $retry : -1,
+    );
+    if ($code || !$self->{open}) {
+        my $refused = $self->_open($method, $code, $event);
+        return $refused if $refused;
     }
-    return put($self, $event, $size);
+    return put($self, $event);
 }
 
 sub comment {
@@ -113,7 +101,7 @@ sub comment {
         my $refused = $self->_open($method, PAGI::SSE::FFI::conn_admit($self->{handle}));
         return $refused if $refused;
     }
-    return put($self, { type => 'sse.comment', comment => $text }, length $text);
+    return put($self, { type => 'sse.comment', comment => $text });
 }
 
 sub keepalive {
@@ -125,7 +113,7 @@ sub keepalive {
         # There are servers that put the colon before the first line only.
         $event{comment} =~ s/(?:\r\n?|\n)(?!:)/\n:/g;
     }
-    return $self->put(\%event, defined $comment ? length $event{comment} : 0);
+    return put($self, \%event);
 }
 
 # Close the native side. What is queued still goes out, then sse.close; but
@@ -135,7 +123,7 @@ sub close {
     $self->mark_closed($reason);
     @{ $self->{released} } = $self->waiting;
     # A server that does not know sse.close is no reason to complain.
-    return $self->put({ type => 'sse.close', defined $reason ? (reason => $reason) : () }, undef, 1);
+    return put($self, { type => 'sse.close', defined $reason ? (reason => $reason) : () }, beyond_limits => 1, quiet => 1);
 }
 
 # After the end: whoever still waits is told.
@@ -143,7 +131,7 @@ sub release {
     my ($self, $lost) = @_;
     delete $self->{starting};
     if ($lost) {
-        $self->drop($self->{owner}->closed_message('send'));
+        $self->drop($self->{owner}->closed_message);
     }
     else {
         $_->{quiet} = 1, $_->settle for @{ delete $self->{released} || [] };
@@ -186,7 +174,7 @@ sub _open {
 
 sub _put_start {
     my ($self, $status, $headers) = @_;
-    my $start = $self->put({ type => 'sse.start', status => $status, $headers ? (headers => $headers) : () })
+    my $start = put($self, { type => 'sse.start', status => $status, $headers ? (headers => $headers) : () }, beyond_limits => 1)
         or return;
     unless ($start->{settled}) {
         $self->{starting} = $start;

@@ -102,7 +102,7 @@ sub release {
     my ($self, $lost) = @_;
     my @blocked = @{ $self->{blocked} };
     @{ $self->{blocked} } = ();
-    my @error = $lost ? $self->{owner}->closed_message('send') : ();
+    my @error = $lost ? $self->{owner}->closed_message : ();
     for my $delivery (@blocked) {
         $delivery->{closed} = 1 if $lost;
         $delivery->settle(@error);

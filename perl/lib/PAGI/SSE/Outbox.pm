@@ -6,6 +6,7 @@ use warnings;
 use Scalar::Util qw(blessed weaken);
 
 use PAGI::SSE::Delivery ();
+use PAGI::SSE::Shared qw(FUTURE_IS_HASH);
 
 our $VERSION = '0.1.0';
 
@@ -22,36 +23,45 @@ sub new {
         max_bytes  => $args{max_bytes},
         queue      => [],
         bytes      => 0,                   # in the queue
-        busy       => 0,                   # a call of $send is in flight
+        busy       => 0,                   # 1: a call of $send is in flight; 2: and more wait
     }, $class;
 }
 
-# Hand an event over, or queue it. Returns nothing when the server accepted it
-# on the spot, else a delivery. $size is in octets; undef is never refused.
+# put($event, %options): hand an event over, or queue it. Returns nothing when
+# the server accepted it on the spot, else a delivery. Options: beyond_limits,
+# always queue it; quiet, see PAGI::SSE::Delivery.
+#
+# Also called as a plain function: this is the hot path of every send.
 sub put {
-    my ($self, $event, $size, $quiet) = @_;
-    if ($self->{busy}) {
-        return PAGI::SSE::Delivery->failed($self->overflow)
-            if defined $size
-            && ( @{ $self->{queue} } >= $self->{max_events}
-              || $self->{bytes} + $size > $self->{max_bytes});
-        my $delivery = PAGI::SSE::Delivery->new(event => $event, size => $size || 0, quiet => $quiet);
-        $self->{bytes} += $delivery->{size};
-        push @{ $self->{queue} }, $delivery;
-        return $delivery;
-    }
+    my ($self, $event) = @_;
+    return &_enqueue if $self->{busy};
 
     $self->{busy} = 1;
-    my $answer;
-    if (eval { $answer = $self->{send}->($event); 1 }
-        && (ref $answer eq 'Future' ? $answer->is_done : !ref $answer || _is_done($answer))) {
-        $self->{busy} = 0;
-        $self->_pump if @{ $self->{queue} };
+    my $answer = eval { $self->{send}->($event) };
+    if (ref $answer eq 'Future'
+        && (FUTURE_IS_HASH
+            ? $answer->{ready} && !$answer->{failure} && !$answer->{cancelled}
+            : $answer->is_done)) {
+        $self->{busy} == 1 ? $self->{busy} = 0 : $self->_pump;
         return;
     }
-    my $error    = $@;
-    my $delivery = PAGI::SSE::Delivery->new(event => $event, size => $size || 0, quiet => $quiet);
-    $self->_answered($delivery, $answer, $error) and $self->_pump;
+    my $delivery = PAGI::SSE::Delivery->new(@_[2 .. $#_], event => $event);
+    $self->_answered($delivery, $answer, $@) and $self->_pump;
+    return $delivery->{settled} && !$delivery->{error} ? undef : $delivery;
+}
+
+sub _enqueue {
+    my ($self, $event, %options) = @_;
+    my $size = 0;
+    $size += length for grep { defined } @{ {%$event} }{qw(data event id comment)};
+    return PAGI::SSE::Delivery->failed($self->overflow)
+        if !$options{beyond_limits}
+        && ( @{ $self->{queue} } >= $self->{max_events}
+          || $self->{bytes} + $size > $self->{max_bytes});
+    my $delivery = PAGI::SSE::Delivery->new(%options, event => $event, size => $size);
+    $self->{bytes} += $size;
+    push @{ $self->{queue} }, $delivery;
+    $self->{busy} = 2;
     return $delivery;
 }
 
@@ -75,44 +85,42 @@ sub drop {
     return;
 }
 
-# Anything but a Future (nothing, a plain value) counts as done.
-sub _is_done {
-    my ($answer) = @_;
-    return !blessed $answer || !$answer->can('is_done') || $answer->is_done;
-}
-
-# Deal with what $send gave for a delivery. True when it is settled and the
-# next may go out, false when we have to wait for it or have been dropped.
+# Deal with what $send did for a delivery: what it gave, or what it died with.
+# Anything but a Future (nothing, a plain value) counts as done. True when the
+# delivery is settled and the next may go out, false when we have to wait.
 sub _answered {
-    my ($self, $delivery, $future, $died) = @_;
-
-    if ($future && !_is_done($future) && !$future->is_ready) {
-        $self->{current}   = $delivery;
-        $self->{in_flight} = $future;
-        # Whoever sent and went away still gets its events delivered.
-        $self->{owner_in_flight} = $self->{owner};
-        weaken(my $weak = $self);
-        $future->on_ready(sub {
-            my $self = $weak or return;
-            return unless $self->{current} && $self->{current} == $delivery;
-            my $owner = delete $self->{owner_in_flight};
-            delete @$self{qw(current in_flight)};
-            $self->_answered($delivery, $_[0]) and $self->_pump;
-        });
-        return 0;
+    my ($self, $delivery, $answer, $died) = @_;
+    my @error;
+    if (blessed $answer && $answer->can('is_ready')) {
+        return $self->_wait_for($delivery, $answer) unless $answer->is_ready;
+        if    ($answer->is_done)      { }
+        elsif ($answer->is_cancelled) { @error = ("the server cancelled the send\n") }
+        else                          { @error = $answer->failure }
     }
-
-    if (!$future ? !$died : _is_done($future)) {
-        $delivery->settle;
-        return 1;
+    elsif (ref $died || length $died) {
+        @error = ($died);
     }
-    my @error =
-          !$future               ? ($died)
-        : $future->is_cancelled  ? ("the server cancelled the send\n")
-        :                          $future->failure;
-    $self->failed($delivery) unless $delivery->{quiet};
+    $self->failed($delivery) if @error && !$delivery->{quiet};
     $delivery->settle(@error);
     return 1;
+}
+
+sub _wait_for {
+    my ($self, $delivery, $future) = @_;
+    $self->{current}   = $delivery;
+    $self->{in_flight} = $future;
+    # Who sent and went away still gets its events delivered.
+    $self->{owner_in_flight} = $self->{owner};
+    weaken(my $weak = $self);
+    $future->on_ready(sub {
+        my ($future) = @_;
+        my $self = $weak or return;
+        return unless $self->{current} && $self->{current} == $delivery;    # dropped
+        my $owner = delete $self->{owner_in_flight};
+        delete @$self{qw(current in_flight)};
+        $self->_answered($delivery, $future, '') and $self->_pump;
+    });
+    return 0;
 }
 
 sub _pump {
@@ -120,11 +128,8 @@ sub _pump {
     $self->{busy} = 1;
     while (my $delivery = shift @{ $self->{queue} }) {
         $self->{bytes} -= $delivery->{size};
-        my $answer;
-        my $event = $delivery->{event};
-        my $died  = eval { $answer = $self->{send}->($event); 1 } ? undef : $@;
-        $answer = undef unless blessed $answer;
-        $self->_answered($delivery, $answer, $died) or return;
+        my $answer = eval { $self->{send}->($delivery->{event}) };
+        $self->_answered($delivery, $answer, $@) or return;
     }
     $self->{busy} = 0;
     return;

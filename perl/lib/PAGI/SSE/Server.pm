@@ -184,7 +184,8 @@ sub _startup_failed {
 sub _lifespan_over {
     my ($self) = @_;
     delete $self->{lifespan};
-    $self->_advance_stop if $self->{stopping};
+    # In the next turn: the application is still running.
+    PAGI::SSE::FFI::server_wake($self->{handle}, 0) if $self->{stopping} && $self->{handle};
     return;
 }
 

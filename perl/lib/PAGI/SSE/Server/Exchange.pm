@@ -293,7 +293,8 @@ sub _settle {
     return $DONE if $code == 0;
     return $self->drained if $code == 1;
     if ($code == PAGI::SSE::FFI::CLOSED() && !$self->{app_closed}) {
-        return $DONE;
+        return $DONE if !$self->{responded} || defined $self->{closed};
+        $code = PAGI::SSE::FFI::DECLINED();
     }
     return $self->_fail("$what: " . PAGI::SSE::FFI::result_text($code));
 }
@@ -308,6 +309,7 @@ sub _fail {
 sub _response_start {
     my ($self, $event) = @_;
     my $code = PAGI::SSE::FFI::conn_respond_list($self->{handle}, _status($event), $event->{headers} || []);
+    $self->{responded} = 1 if $code == 0;
     return $self->_settle($event->{type}, $code);
 }
 

@@ -1,0 +1,56 @@
+package PAGI::SSE::Shared;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use Future       ();
+use Scalar::Util ();
+
+our $VERSION   = '0.1.0';
+our @EXPORT_OK = qw(FUTURE_IS_HASH lasting weakened);
+
+# Making a Future costs more than everything else in a send, so ready ones are
+# kept and handed out again and again. All that we know of the inside of a
+# Future for that is here (and, for speed, in PAGI::SSE::Outbox::put).
+
+# Future's own implementation is a hash; its XS twin cannot be looked into.
+use constant FUTURE_IS_HASH => do {
+    my $future = Future->done;
+    Scalar::Util::reftype($future) eq 'HASH' && exists $future->{result} && exists $future->{ready};
+};
+
+# Prepare a ready Future to be handed out once more. Future 0.49 notes in a
+# Future, even in a ready one, every pending Future that would cancel it: for
+# one that lives for long a leak.
+sub lasting {
+    my ($future) = @_;
+    delete $future->{revoke_when_ready} if FUTURE_IS_HASH;
+    return $future;
+}
+
+# Let a done Future refer to its result weakly; whoever takes the result gets
+# a strong reference. Returns nothing where that cannot be done.
+sub weakened {
+    my ($future) = @_;
+    return unless FUTURE_IS_HASH;
+    Scalar::Util::weaken($future->{result}[0]);
+    return $future;
+}
+
+1;
+
+__END__
+
+=encoding UTF-8
+
+=head1 NAME
+
+PAGI::SSE::Shared - ready Futures that are handed out many times (internal)
+
+=head1 DESCRIPTION
+
+What L<PAGI::SSE> has to know of the inside of L<Future> to share ready ones
+safely. Internal.
+
+=cut
