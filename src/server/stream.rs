@@ -62,6 +62,8 @@ pub async fn run(socket: Socket, conn: Arc<Conn>, write_timeout: Duration) {
             (false, _) => Box::pin(push_out(&stream, conn, write_timeout)).await,
         }
     }
+    // The kernel has it all; a stop need not wait for the rest.
+    conn.transport_ended();
     if !gone {
         Box::pin(linger(&stream)).await;
     }

@@ -9,7 +9,6 @@ use lib "$FindBin::Bin/../lib";
 use T::Inc;
 use Test2::V0;
 
-use Config      ();
 use Cwd         ();
 use File::Copy  ();
 use File::Path  ();

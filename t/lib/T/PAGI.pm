@@ -6,8 +6,8 @@ package T::PAGI;
 use strict;
 use warnings;
 
+use Cwd            ();
 use File::Basename qw(dirname);
-use File::Spec ();
 use Future ();
 use Scalar::Util qw(blessed);
 use Time::HiRes ();
@@ -15,7 +15,7 @@ use Time::HiRes ();
 my $root;
 
 BEGIN {
-    $root = File::Spec->rel2abs(dirname(__FILE__) . '/../../..');
+    $root = Cwd::realpath(dirname(__FILE__) . '/../../..');
     unshift @INC, "$root/perl/lib" unless grep { !ref && m{(?:^|/)blib(?:/|$)} } @INC;
 }
 

@@ -35,7 +35,8 @@ sub new {
 }
 
 sub state  { PAGI::SSE::FFI::conn_state($_[0]{handle}) }
-sub reason { undef }
+sub reason   { undef }
+sub buffered { undef }
 
 # A Future of the server's class to make others from, when there is one.
 sub new_future { $_[0]{in_flight} && $_[0]{in_flight}->new }
@@ -111,7 +112,7 @@ sub keepalive {
     if (defined $comment) {
         $event{comment} = $self->{text}->($comment);
         # There are servers that put the colon before the first line only.
-        $event{comment} =~ s/(?:\r\n?|\n)(?!:)/\n:/g;
+        $event{comment} =~ s/(?>\r\n?|\n)(:?)/\n:/g;
     }
     return put($self, \%event);
 }

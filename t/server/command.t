@@ -1,0 +1,135 @@
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../lib";
+use T::Inc;
+use Test2::V0;
+use Cwd ();
+use File::Temp ();
+use IO::Select;
+use IO::Socket::INET;
+use IPC::Open3 qw(open3);
+use Symbol qw(gensym);
+use Time::HiRes qw(time);
+
+my $command = T::Inc::root() . '/perl/bin/pagi-sse';
+my $dir     = File::Temp->newdir;
+
+sub file {
+    my ($name, $text) = @_;
+    open my $fh, '>', "$dir/$name" or die $!;
+    print {$fh} $text;
+    close $fh or die $!;
+    return "$dir/$name";
+}
+
+my $app = file('app.pl', <<'PERL');
+use strict; use warnings; use Future; use Future::AsyncAwait; use PAGI::SSE;
+async sub {
+    my ($scope, $receive, $send) = @_;
+    die if $scope->{type} eq 'lifespan';
+    my $sse = PAGI::SSE->new($scope, $receive, $send);
+    await $sse->send('hello');
+    await $sse->run;
+    await Future->new if $scope->{path} eq '/deaf';
+};
+PERL
+
+# Runs the command to its end.
+sub run_command {
+    my (@args) = @_;
+    my $pid = open3(my $in, my $out, my $err = gensym, $^X, $command, @args);
+    local $SIG{ALRM} = sub { kill KILL => $pid };
+    alarm 30;
+    my $text = join '', <$err>;
+    waitpid $pid, 0;
+    alarm 0;
+    return ($text, $? >> 8);
+}
+
+# Starts it; returns the pid, its STDERR and the port.
+sub serve {
+    my (@args) = @_;
+    my $pid = open3(my $in, my $out, my $err = gensym, $^X, $command, 'serve', '--listen', '127.0.0.1:0', @args);
+    IO::Select->new($err)->can_read(30) or die 'no output';
+    my $line = <$err>;
+    my ($port) = $line =~ m{\Alistening on http://127\.0\.0\.1:(\d+)\n\z} or die "unexpected: $line";
+    return ($pid, $err, $port, $out);
+}
+
+sub stream {
+    my ($port, $path) = @_;
+    my $socket = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port", Timeout => 10) or die $!;
+    print {$socket} "GET $path HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n";
+    while (my $line = <$socket>) { last if $line eq "data: hello\n" }
+    return $socket;
+}
+
+sub exit_of { my ($pid) = @_; waitpid $pid, 0; return $? }
+
+for my $signal (qw(INT TERM)) {
+    subtest "SIG$signal ends streams in order and the exit status is 0" => sub {
+        my $log = "$dir/access-$signal.log";
+        my ($pid, $err, $port) = serve('--access-log', $log, $app);
+        my $socket = stream($port, '/s?q');
+        kill $signal => $pid;
+        is [ map { s/\r?\n//r } <$socket> ], [ '', '', '0', '' ], 'the rest: end of event, end of chunk, last chunk';
+        close $socket;
+        is exit_of($pid), 0;
+        open my $fh, '<', $log or die $!;
+        like [<$fh>],
+            [qr{\A127\.0\.0\.1 - - \[.*\] "GET /s\?q HTTP/1\.1" 200 \d+ "-" "-" \d+\.\d{3} server_shutdown\n\z}];
+    };
+}
+
+subtest 'a second signal forces it' => sub {
+    my ($pid, $err, $port) = serve($app);
+    my $socket = stream($port, '/deaf');
+    my $from   = time;
+    kill TERM => $pid;
+    my @rest = <$socket>;
+    kill TERM => $pid;
+    is exit_of($pid), 0;
+    ok time - $from < 8, 'long before the shutdown timeout';
+};
+
+subtest 'a relative path, from another folder, without PERL5LIB' => sub {
+    my $back = Cwd::getcwd();
+    chdir $dir or die $!;
+    local $ENV{PERL5LIB} = '';
+    my ($pid, $err, $port) = serve('app.pl');
+    chdir $back or die $!;
+    ok stream($port, '/'), 'serves';
+    kill TERM => $pid;
+    is exit_of($pid), 0;
+};
+
+subtest 'what is no good says so, and what to change' => sub {
+    my $taken = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1');
+    my $port  = $taken->sockport;
+    for my $case (
+        [ [ 'serve', "$dir/none.pl" ],                  1, qr{\Apagi-sse: no such file: \Q$dir\E/none\.pl\n\z} ],
+        [ [ 'serve', file('syntax.pl', 'my $x = ;') ],  1, qr{syntax\.pl does not compile or died: syntax error} ],
+        [ [ 'serve', file('dies.pl', 'die "oh\n"') ],   1, qr{dies\.pl does not compile or died: oh} ],
+        [ [ 'serve', file('value.pl', '"text"') ],      1, qr{value\.pl must return a coderef as its last value; it returned 'text'\n} ],
+        [ [ 'serve', '--listen', "127.0.0.1:$port", $app ], 1, qr{\Apagi-sse: PAGI::SSE::Server: cannot listen on '127\.0\.0\.1:$port': the address is already in use\n\z} ],
+        [ [ 'serve', '--listen', 'nowhere', $app ],     1, qr{cannot listen on 'nowhere': the address must be HOST:PORT or unix:PATH} ],
+        [ [ 'serve', '--access-log', "$dir/no/such", $app ], 1, qr{cannot append to access_log '\Q$dir\E/no/such': No such file} ],
+        [ [],                                           2, qr{\Apagi-sse: no command\nusage: } ],
+        [ ['dance'],                                    2, qr{unknown command 'dance'} ],
+        [ ['serve'],                                    2, qr{one application file is needed} ],
+        [ [ 'serve', '--colour', 'x' ],                 2, qr{Unknown option: colour\nusage: } ],
+        [
+            [ 'serve', file('refuses.pl', 'use Future; sub { $_[2]->({ type => "lifespan.startup.failed", message => "no db" }) }') ],
+            1, qr{the application refused to start: no db\n}
+        ],
+        )
+    {
+        my ($args, $status, $message) = @$case;
+        my ($text, $exit) = run_command(@$args);
+        like $text, $message;
+        is $exit, $status;
+    }
+};
+
+done_testing;
