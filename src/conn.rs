@@ -93,6 +93,7 @@ struct Inner {
     keepalive: Option<Keepalive>,
     last_write_ms: u64,
     head: Option<Box<(StatusCode, HeaderMap)>>,
+    content_length: Option<u64>,
     status: u16,
     bytes_sent: u64,
     body_complete: bool,
@@ -439,6 +440,9 @@ impl Conn {
             let mut inner = self.lock();
             inner.state.respond()?;
             inner.status = status.as_u16();
+            inner.content_length = map
+                .get(header::CONTENT_LENGTH)
+                .and_then(|v| v.to_str().ok()?.parse().ok());
             inner.head = Some(Box::new((status, map)));
         }
         // Not woken at once: a body that comes in the same turn is framed by
@@ -494,6 +498,15 @@ impl Conn {
     pub fn body_left(&self) -> Option<u64> {
         let inner = self.lock();
         inner.body_complete.then_some(inner.outbox.len() as u64)
+    }
+
+    /// Whether the client has the whole ordinary response, though the
+    /// application may still be giving the end of its body.
+    pub fn is_answered(&self) -> bool {
+        let inner = self.lock();
+        let bodiless = self.framing.head || matches!(inner.status, 204 | 304);
+        let ended = inner.body_complete && inner.outbox.is_empty();
+        bodiless || ended || inner.content_length == Some(inner.bytes_sent)
     }
 
     /// An ordinary response that ended before its body did.

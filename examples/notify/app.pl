@@ -43,9 +43,11 @@ sub add_subscriber ($callback) {
 
 sub remove_subscriber ($sub_id) { delete $subscribers{$sub_id} }
 
-# To each subscriber: named fields make an event, a hashref alone its data.
-sub broadcast (@message) {
-    $subscribers{$_}->(@message) for sort { $a <=> $b } keys %subscribers;
+# To each subscriber, in the order in which they came. A list of its own, as
+# one who turns out to have gone leaves %subscribers meanwhile.
+sub broadcast ($event = undef) {
+    my @callbacks = @subscribers{ sort { $a <=> $b } keys %subscribers };
+    $_->($event) for @callbacks;
     return;
 }
 
@@ -55,7 +57,7 @@ sub notify ($value) {
     my $event = { number => $newest, id => "$EPOCH-$newest", data => $json->encode($value) };
     push @history, $event;
     shift @history while @history > $HISTORY;
-    broadcast(fields($event));
+    broadcast($event);
     return $event;
 }
 
@@ -89,18 +91,19 @@ async sub events ($scope, $receive, $send) {
     }
 
     # Subscribe to updates. What is worth a replay has an id; what is true only
-    # for the moment has none.
-    $sse->stash->{sub_id} = add_subscriber(sub (@message) {
-        @message > 1 ? $sse->try_send_event(@message) : $sse->try_send_json(@message);
+    # for the moment, how many listen, has none.
+    $sse->stash->{sub_id} = add_subscriber(sub ($event) {
+        return $sse->try_send_event(fields($event)) if $event;
+        return $sse->try_send_json({ subscribers => scalar keys %subscribers });
     });
 
     # Cleanup on disconnect. After the subscription: a client that has gone
     # already gets this called at once.
     $sse->on_close(sub ($sse, $reason) {
         remove_subscriber($sse->stash->{sub_id});
-        broadcast({ subscribers => scalar keys %subscribers });
+        broadcast();
     });
-    broadcast({ subscribers => scalar keys %subscribers });
+    broadcast();
 
     # Wait for disconnect
     await $sse->run;

@@ -181,10 +181,12 @@ pub extern "C" fn pagi_sse_server_wake(server: pagi_sse_server, delay_ms: u64) -
     })
 }
 
-/// Requests and streams in progress; or an error.
+/// Requests and streams in progress, and connections whose response is still
+/// on its way; or an error. After pagi_sse_server_drain, 0 means that
+/// pagi_sse_server_free cuts nobody off.
 #[unsafe(no_mangle)]
-pub extern "C" fn pagi_sse_server_exchanges(server: pagi_sse_server) -> i64 {
-    guard(|| Ok(self::server(server)?.exchanges() as i64))
+pub extern "C" fn pagi_sse_server_busy(server: pagi_sse_server) -> i64 {
+    guard(|| Ok(self::server(server)?.busy() as i64))
 }
 
 /// Accepts no more connections and requests; what is in progress goes on.

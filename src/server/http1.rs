@@ -15,6 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -31,13 +32,35 @@ pub async fn serve(
     permit: OwnedSemaphorePermit,
 ) {
     // Boxed, so that the task of a stream does not stay as large as hyper's.
-    let taken = Box::pin(serve_http(socket, peers, shared.clone())).await;
+    let taken = {
+        let _open = Open::new(&shared);
+        Box::pin(serve_http(socket, peers, shared.clone())).await
+    };
     if let Some((socket, conn)) = taken {
         let timeout = shared.options.write_timeout;
         tokio::spawn(async move {
             stream::run(socket, conn, timeout).await;
             drop(permit);
         });
+    }
+}
+
+/// Counts a connection while hyper has it.
+struct Open<'a>(&'a Shared);
+
+impl<'a> Open<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.http.fetch_add(1, Ordering::AcqRel);
+        Open(shared)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.http.fetch_sub(1, Ordering::AcqRel);
+        if *self.0.stage.borrow() == Stage::Draining {
+            self.0.mailbox.wake();
+        }
     }
 }
 
@@ -266,9 +289,8 @@ impl Body for Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         let Answer::Conn(conn) = self else { return };
-        // hyper drops it at the end, or when the client has gone. A HEAD
-        // request's answer is dropped unread: its end is the application's.
-        if conn.body_left() != Some(0) && !conn.framing().head {
+        // hyper drops it when it needs no more of it, or the client has gone.
+        if !conn.is_answered() {
             conn.disconnect("client_closed".into());
         }
         conn.transport_ended();

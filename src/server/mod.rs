@@ -68,6 +68,8 @@ pub(crate) struct Shared {
     flush_now: tokio::sync::Notify,
     keepalives: Arc<ConnBell>,
     logs: AtomicUsize,
+    /// Connections that hyper has.
+    http: AtomicUsize,
 }
 
 /// A listener with its runtime.
@@ -124,10 +126,12 @@ impl Host for Shared {
             Report::Drained => record::plain(record::DRAINED, conn.handle()),
             Report::Closed => record::closed(conn),
             Report::Ended => {
-                let Some((_, since)) = lock(&self.exchanges).remove(&conn.handle()) else {
-                    return;
-                };
-                record::ended(conn, since.elapsed())
+                // Under the lock: who counts none left will find the record.
+                let mut exchanges = lock(&self.exchanges);
+                if let Some((_, since)) = exchanges.remove(&conn.handle()) {
+                    self.mailbox.push(record::ended(conn, since.elapsed()));
+                }
+                return;
             }
         };
         self.mailbox.push(record);
@@ -149,6 +153,7 @@ impl Server {
             flush_now: tokio::sync::Notify::new(),
             keepalives: Arc::default(),
             logs: AtomicUsize::new(0),
+            http: AtomicUsize::new(0),
             options,
         });
         let (port, unix_path) = (listener.port(), listener.unix_path());
@@ -209,9 +214,10 @@ impl Server {
         }
     }
 
-    /// Requests and streams in progress.
-    pub fn exchanges(&self) -> usize {
-        lock(&self.shared.exchanges).len()
+    /// Requests and streams in progress, and connections whose response is
+    /// still on its way. While draining, each end of one wakes the host.
+    pub fn busy(&self) -> usize {
+        lock(&self.shared.exchanges).len() + self.shared.http.load(Ordering::Acquire)
     }
 
     /// Accepts no more connections or requests; what is in progress goes on.

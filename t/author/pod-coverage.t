@@ -11,8 +11,8 @@ use Test::More;
 
 eval { require Test::Pod::Coverage; 1 } or plan skip_all => 'Test::Pod::Coverage is not installed';
 
-my @public = grep { -e T::Inc::root() . '/perl/lib/' . s{::}{/}gr . '.pm' }
-    qw(PAGI::SSE PAGI::SSE::Server PAGI::SSE::Hub);
+my @public =
+    grep { -e T::Inc::root() . '/perl/lib/' . s{::}{/}gr . '.pm' } qw(PAGI::SSE PAGI::SSE::Server PAGI::SSE::Hub);
 
 Test::Pod::Coverage::pod_coverage_ok($_) for @public;
 done_testing;

@@ -13,7 +13,10 @@ use Test2::V0;
 # whole test on a slow machine.
 sub dashboard {
     my (%env) = @_;
-    return T::Serve->app('examples/dashboard/app.pl', env => { DASHBOARD_INTERVAL => 0.1, %env });
+    return T::Serve->app(
+        'examples/dashboard/app.pl',
+        env => { DASHBOARD_INTERVAL => 0.1, DASHBOARD_HISTORY => 10_000, %env },
+    );
 }
 
 sub number_of { my ($event) = @_; return $event->{id} =~ /-([0-9]+)\z/ ? $1 : undef }
@@ -38,7 +41,7 @@ subtest 'the stream says what machine this is and sends its figures' => sub {
         field host     => D;
         field system   => match qr/\ALinux /;
         field interval => 0.1;
-        field history  => 300;
+        field history  => 10_000;
         field replay   => match qr/\A[0-9]+\z/;
         end;
     }, 'its data';

@@ -42,7 +42,7 @@ sub in_child {
     my $got = do { local $/; <$read> };
     waitpid $pid, 0;
     is $?, 0, 'the child ended by itself';
-    return [ split / /, defined $got ? $got : '' ];
+    return [split / /, defined $got ? $got : ''];
 }
 
 subtest 'a fresh handle is a positive number and leads to a pending connection' => sub {
@@ -57,9 +57,9 @@ subtest 'a freed handle is stale, for good' => sub {
     my $handle = opened();
     is(PAGI::SSE::FFI::conn_free($handle), 0);
     is state_of($handle), $code{HANDLE_STALE};
-    is(PAGI::SSE::FFI::conn_free($handle),          $code{HANDLE_STALE}, 'freed twice');
+    is(PAGI::SSE::FFI::conn_free($handle),            $code{HANDLE_STALE}, 'freed twice');
     is(PAGI::SSE::FFI::conn_close($handle, undef, 0), $code{HANDLE_STALE}, 'closed');
-    is(PAGI::SSE::FFI::conn_reason($handle),        undef,               'no reason');
+    is(PAGI::SSE::FFI::conn_reason($handle),          undef,               'no reason');
 
     # The slot is used again, the number is not.
     my @later = map { opened() } 1 .. 1000;
@@ -70,11 +70,11 @@ subtest 'a freed handle is stale, for good' => sub {
 
 subtest 'zero and invented numbers are invalid' => sub {
     my $handle = opened();
-    is state_of(0),                  $code{HANDLE_INVALID}, 'zero';
-    is state_of($handle + 100_000),  $code{HANDLE_INVALID}, 'a slot that never was';
-    is state_of($handle + 2**32),    $code{HANDLE_INVALID}, 'a generation that is still to come';
-    is state_of(~0),                 $code{HANDLE_INVALID}, 'all bits';
-    is state_of($handle | 1 << 63),  $code{HANDLE_INVALID}, 'top bit';
+    is state_of(0),                 $code{HANDLE_INVALID}, 'zero';
+    is state_of($handle + 100_000), $code{HANDLE_INVALID}, 'a slot that never was';
+    is state_of($handle + 2**32),   $code{HANDLE_INVALID}, 'a generation that is still to come';
+    is state_of(~0),                $code{HANDLE_INVALID}, 'all bits';
+    is state_of($handle | 1 << 63), $code{HANDLE_INVALID}, 'top bit';
     for my $n (1 .. 2000) {
         my $invented = int(rand 2**32) << 32 | int rand 2**32;
         next if $invented == $handle;
@@ -92,12 +92,12 @@ subtest 'a handle of another kind says so' => sub {
     is state_of($handle), PENDING;
 
     my ($code, $server) = PAGI::SSE::FFI::server_start(listen => '127.0.0.1:0');
-    is $code, 0, 'a server started';
+    is $code,             0,                  'a server started';
     is state_of($server), $code{HANDLE_KIND}, 'a server is no connection';
     is(PAGI::SSE::FFI::conn_free($server), $code{HANDLE_KIND});
     ok(PAGI::SSE::FFI::server_port($server) > 0, 'it is still there');
     is(PAGI::SSE::FFI::server_free($server, 1000), 0);
-    is(PAGI::SSE::FFI::server_port($server),       $code{HANDLE_STALE}, 'and then it is not');
+    is(PAGI::SSE::FFI::server_port($server), $code{HANDLE_STALE}, 'and then it is not');
     PAGI::SSE::FFI::conn_free($handle);
 };
 
@@ -111,10 +111,11 @@ subtest 'after a fork the child has no handles of its parent and can make its ow
         my $closed    = PAGI::SSE::FFI::conn_close($own, 'bye', 3);
         return $inherited, $freed, $own == $handle ? 1 : 0, $state, $closed, PAGI::SSE::FFI::conn_free($own);
     });
-    is $got, [ ($code{HANDLE_FORKED}) x 2, 0, PENDING, 1, 0 ], 'inherited, freed, own: another number, usable';
-    is state_of($handle), PENDING, 'the parent saw nothing of it';
+    is $got, [($code{HANDLE_FORKED}) x 2, 0, PENDING, 1, 0], 'inherited, freed, own: another number, usable';
+    is state_of($handle), PENDING,                           'the parent saw nothing of it';
 
-    is in_child(sub { @{ in_child(sub { state_of($handle) }) } }), [ $code{HANDLE_FORKED} ], 'a grandchild';
+    my $grandchild = sub { state_of($handle) };
+    is in_child(sub { @{ in_child($grandchild) } }), [$code{HANDLE_FORKED}], 'a grandchild';
     is(PAGI::SSE::FFI::conn_free($handle), 0);
 };
 
@@ -130,7 +131,7 @@ subtest 'a child of a process with a running server starts one of its own' => su
         return $inherited, $freed, $started, $own_port > 0 && $own_port != $port ? 1 : 0,
             PAGI::SSE::FFI::server_free($own, 1000);
     });
-    is $got, [ ($code{HANDLE_FORKED}) x 2, 0, 1, 0 ];
+    is $got, [($code{HANDLE_FORKED}) x 2, 0, 1, 0];
     is(PAGI::SSE::FFI::server_port($server),       $port, 'the parent\'s is untouched');
     is(PAGI::SSE::FFI::server_free($server, 1000), 0,     'and ends in order');
 };
@@ -143,7 +144,7 @@ subtest 'eight children at once each have their own handles' => sub {
         die "fork: $!" if !defined $pid;
         if (!$pid) {
             alarm 20;
-            my @own = map { opened() } 1 .. 100;
+            my @own = map  { opened() } 1 .. 100;
             my $bad = grep { state_of($_) != PENDING } @own;
             $bad += grep { PAGI::SSE::FFI::conn_free($_) != 0 } @own;
             $bad++ if state_of($handle) != $code{HANDLE_FORKED};

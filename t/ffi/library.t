@@ -9,11 +9,11 @@ use lib "$FindBin::Bin/../lib";
 use T::Inc;
 use Test2::V0;
 
-use Cwd         ();
-use File::Copy  ();
-use File::Path  ();
-use File::Spec  ();
-use File::Temp  ();
+use Cwd        ();
+use File::Copy ();
+use File::Path ();
+use File::Spec ();
+use File::Temp ();
 use PAGI::SSE::FFI;
 
 my $real   = Cwd::abs_path(PAGI::SSE::FFI::library());
@@ -73,7 +73,7 @@ subtest 'an installed module loads the library beside it' => sub {
     my $dir  = tree('lib');
     my $file = put_library("$dir/lib/auto/PAGI/SSE");
     my ($out, $status) = perl("$dir/lib", $LIBRARY);
-    is $status, 0;
+    is $status,             0;
     is Cwd::abs_path($out), $real;
     like $out, qr{^\Q$dir\E/.*auto/PAGI/SSE/\Q$name\E\z}, $file;
 };
@@ -148,13 +148,13 @@ subtest 'without a library the error names each path and the command' => sub {
     like $out, qr/native library is missing/;
     like $out, qr{^\s+\S*lib\S*/auto/PAGI/SSE/\Q$name\E$}m, 'installed';
     like $out, qr{^\s+\S*/arch/auto/PAGI/SSE/\Q$name\E$}m,  'blib';
-    like $out, qr/cargo build --release --locked/, 'the command';
+    like $out, qr/cargo build --release --locked/,          'the command';
 
     ($out, $status) = perl("$dir/lib", $LIBRARY, PAGI_SSE_LIB => '/nonexistent/x.so');
     isnt $status, 0;
-    like $out,   qr{^\s+/nonexistent/x\.so$}m,             'the path in PAGI_SSE_LIB';
-    unlike $out, qr{auto/PAGI},                            'no other was tried';
-    like $out,   qr/cargo build --release --locked/,       'the command';
+    like $out,   qr{^\s+/nonexistent/x\.so$}m,       'the path in PAGI_SSE_LIB';
+    unlike $out, qr{auto/PAGI},                      'no other was tried';
+    like $out,   qr/cargo build --release --locked/, 'the command';
 };
 
 subtest 'a file that is no library of ours is refused' => sub {
@@ -164,7 +164,7 @@ subtest 'a file that is no library of ours is refused' => sub {
     close $fh;
     my ($out, $status) = perl("$dir/lib", $LIBRARY, PAGI_SSE_LIB => "$dir/text.so");
     isnt $status, 0;
-    like $out, qr{\Q$dir\E/text\.so}, 'named';
+    like $out, qr{\Q$dir\E/text\.so},                          'named';
     like $out, qr/needs 1\b.*cargo build --release --locked/s, 'what is needed, and the command';
 };
 

@@ -30,10 +30,11 @@ subtest 'a handle is good in every thread' => sub {
     my @got = map { $_->join } map {
         threads->create(sub { PAGI::SSE::FFI::conn_state($handle) });
     } 1 .. 4;
-    is \@got, [ (0) x 4 ];
+    is \@got, [(0) x 4];
     is scalar(threads->create(sub { PAGI::SSE::FFI::conn_close($handle, 'thread', 6) })->join), 1, 'closed in a thread';
     is(PAGI::SSE::FFI::conn_reason($handle), 'thread', 'seen in the other');
-    is scalar(threads->create(sub { PAGI::SSE::FFI::conn_reason($handle) })->join), 'thread', 'a thread has its own buffer';
+    is scalar(threads->create(sub { PAGI::SSE::FFI::conn_reason($handle) })->join), 'thread',
+        'a thread has its own buffer';
     is(PAGI::SSE::FFI::conn_free($handle), 0);
     is scalar(threads->create(sub { PAGI::SSE::FFI::conn_state($handle) })->join), $code{HANDLE_STALE};
 };
@@ -52,7 +53,7 @@ subtest 'threads open and free at the same time' => sub {
             return $bad;
         });
     } 1 .. 4;
-    is [ map { $_->join } @threads ], [ (0) x 4 ];
+    is [map { $_->join } @threads], [(0) x 4];
     is(PAGI::SSE::FFI::handle_count(), $before, 'none is left');
 };
 

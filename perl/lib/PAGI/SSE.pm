@@ -26,7 +26,9 @@ $Carp::Internal{$_}++ for __PACKAGE__, map { __PACKAGE__ . "::$_" }
     qw(Delivery FFI Foreign Hosted Inbox Outbox Request);
 
 my $CLOSED = 'Cannot send on closed SSE connection';
-my @STATES = qw(pending started closed);
+# As the native library numbers them; the last one is the embedded server
+# giving an ordinary response.
+my @STATES = qw(pending started closed closed);
 my %DEFAULT = (
     text             => $ENV{PAGI_SSE_TEXT} || 'octets',
     max_body         => 1_048_576,
@@ -49,7 +51,7 @@ sub new {
     Carp::croak "PAGI::SSE requires scope type 'sse', got '$type'" unless $type eq 'sse';
 
     my $cached = $scope->{'pagi.sse'};
-    return $cached->_unpark($scope) if Scalar::Util::blessed($cached) && $cached->isa(__PACKAGE__);
+    return $cached->_unpark($scope, $receive, $send) if Scalar::Util::blessed($cached) && $cached->isa(__PACKAGE__);
 
     for my $option (sort keys %options) {
         Carp::croak "PAGI::SSE: unknown option '$option' of new" unless exists $DEFAULT{$option};
@@ -100,15 +102,18 @@ sub DESTROY {
     return unless Scalar::Util::refaddr($cached) == Scalar::Util::refaddr($self);
     $scope->{'pagi.sse'} = $self;
     $self->{parked} = 1;
+    $self->{$_}->park for qw(inbox wire);
     return;
 }
 
 sub _unpark {
-    my ($self, $scope) = @_;
+    my ($self, $scope, $receive, $send) = @_;
     # When only a copy of the scope is left, that is the scope from now on.
     my $home = $self->{scope} || $scope;
     if (delete $self->{parked}) {
         $self->{scope} = $home;
+        $self->{inbox}->unpark($receive);
+        $self->{wire}->unpark($send);
     }
     my $cached = $home->{'pagi.sse'};
     Scalar::Util::weaken($home->{'pagi.sse'})
@@ -170,6 +175,7 @@ sub close {
 
 sub run {
     my ($self) = @_;
+    $self->{wire}->notice_end unless $self->{ended};
     return PAGI::SSE::Shared::lasting($NOTHING) if $self->is_closed;
     if (my $start = $self->{wire}->ensure_started('run')) {
         # A start that fails is an end like any other, but is not kept quiet.
@@ -646,7 +652,7 @@ sub _end {
     @{ $self->{_on_error} } = ();
 
     if ($self->{announcement} || @pending) {
-        my $closing = $self->{closing} = $prototype ? $prototype->new : $self->_pending;
+        my $closing = $self->{closing} = $prototype ? PAGI::SSE::Shared::alike($prototype) : $self->_pending;
         my $left    = @pending + ($self->{announcement} ? 1 : 0);
         $self->{callbacks_pending} = @pending;
         my $finish = sub {
@@ -665,6 +671,9 @@ sub _end {
 
     $wire->release(!$end{announce});
     $self->_wake;
+    $self->{inbox}->retire;
+    if (my $last = $self->{announcement}) { $last->on_settled(sub { $wire->retire }) }
+    else                                  { $wire->retire }
     return;
 }
 
@@ -726,12 +735,10 @@ sub _itself {
     return $future;
 }
 
-# A pending Future, of the server's class where there is one to copy: a plain
-# one cannot be waited for with ->get.
+# A pending Future, of the server's class where there is one to copy.
 sub _pending {
     my ($self) = @_;
-    my $outstanding = $self->{inbox}->outstanding;
-    return $self->{wire}->new_future || ($outstanding ? $outstanding->new : Future->new);
+    return $self->{wire}->new_future || $self->{inbox}->new_future || Future->new;
 }
 
 # For send*: done with the object, or failed.
@@ -760,7 +767,7 @@ sub _tried {
         return PAGI::SSE::Shared::lasting($TRUE) unless $delivery->{error};
         my @reports = $delivery->{closed} ? () : $self->_report($delivery);
         return PAGI::SSE::Shared::lasting($FALSE) unless @reports;
-        my $pending = $reports[0]->new;
+        my $pending = PAGI::SSE::Shared::alike($reports[0]);
         _when_all(sub { $pending->done(0) unless $pending->is_ready }, @reports);
         return $pending;
     }
@@ -789,7 +796,7 @@ sub _unless_ended {
     return $future if $future->is_ready;
     return $self->_itself if $self->is_closed;
     $self->_held($future);
-    my $view = $future->new;
+    my $view = PAGI::SSE::Shared::alike($future);
     $self->_remember($self->{waiters} ||= [], $view);
     $future->on_ready(sub {
         my ($future) = @_;

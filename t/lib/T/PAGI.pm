@@ -94,7 +94,7 @@ sub class { 'Future' }
 
 sub send {
     my ($self) = @_;
-    return $self->{send} ||= sub {
+    return sub {
         my ($event) = @_;
         die "unknown event\n" if $self->{unknown}{ $event->{type} };
         $self->{in_flight}++;
@@ -137,7 +137,7 @@ sub refuse {
 sub receive {
     my ($self) = @_;
     return $self->{receive} if ref $self->{receive} eq 'CODE';
-    return $self->{receive} = sub {
+    return sub {
         $self->{receives}++;
         my $future = T::PAGI::Future->new;
         if (my $event = shift @{ $self->{incoming} }) { return $future->done($event) }

@@ -43,9 +43,7 @@ sub app {
         'serve', '--listen', '127.0.0.1:0', @{ $option{args} || [] }, $path,
     );
     return $class->_start($option{env} || {}, sub {
-        exec { $command[0] } @command;
-        print STDERR "cannot run $command[0]: $!\n";
-        POSIX::_exit(127);
+        exec { $command[0] } @command or die "cannot run $command[0]: $!\n";
     });
 }
 
@@ -76,7 +74,7 @@ sub _start {
         STDERR->autoflush(1);
         $SIG{$_} = 'DEFAULT' for qw(INT TERM HUP);
         @ENV{ keys %$env } = values %$env;
-        $child->();
+        eval { $child->(); 1 } or print STDERR $@;
         POSIX::_exit(126);
     }
     my $self = bless { pid => $pid, log => $log, owner => $$ }, $class;

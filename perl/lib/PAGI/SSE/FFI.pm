@@ -118,7 +118,7 @@ $ffi->attach(server_fd            => ['uint64']                               =>
 $ffi->attach([ server_next => '_server_next' ] => [qw(uint64 opaque size_t)]   => 'sint64');
 $ffi->attach(server_flush         => ['uint64']                               => 'sint32');
 $ffi->attach(server_wake          => [qw(uint64 uint64)]                         => 'sint32');
-$ffi->attach(server_exchanges     => ['uint64']                               => 'sint64');
+$ffi->attach(server_busy     => ['uint64']                               => 'sint64');
 $ffi->attach(server_drain         => ['uint64']                               => 'sint32');
 $ffi->attach(server_close_streams => [qw(uint64 string size_t)]               => 'sint32');
 $ffi->attach(server_free          => [qw(uint64 uint64)]                      => 'sint32');

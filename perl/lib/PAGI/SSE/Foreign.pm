@@ -10,6 +10,7 @@ use Scalar::Util qw(weaken);
 use PAGI::SSE::Delivery ();
 use PAGI::SSE::FFI      ();
 use PAGI::SSE::Handle   ();
+use PAGI::SSE::Shared   ();
 use PAGI::SSE::Text qw(octets characters);
 
 our $VERSION = '0.1.0';
@@ -37,9 +38,24 @@ sub new {
 sub state  { PAGI::SSE::FFI::conn_state($_[0]{handle}) }
 sub reason   { undef }
 sub buffered { undef }
+sub notice_end { }
 
-# A Future of the server's class to make others from, when there is one.
-sub new_future { $_[0]{in_flight} && $_[0]{in_flight}->new }
+# A pending Future of the server's class, when one is known.
+sub new_future { $_[0]{in_flight} && PAGI::SSE::Shared::alike($_[0]{in_flight}) }
+
+# While the object is parked in the scope, $send is held weakly: it may well
+# be a closure around that scope. If it goes, the next one is as good.
+sub park { weaken($_[0]{send}) }
+
+sub unpark {
+    my ($self, $send) = @_;
+    my $kept = $self->{send};
+    $self->{send} = $kept || $send;
+    return;
+}
+
+# Nothing will be sent any more: let go of what may lead back to us.
+sub retire { delete $_[0]{send} }
 
 sub start {
     my ($self, $status, $headers) = @_;

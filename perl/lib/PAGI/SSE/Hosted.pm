@@ -37,7 +37,27 @@ sub reason {
     return $self->state == 2 ? PAGI::SSE::FFI::conn_reason($self->{handle}) : undef;
 }
 
+# A pending Future, of the class that this server's loop can wait for.
 sub new_future { $_[0]{exchange}->new_future }
+
+# See PAGI::SSE::Foreign.
+sub park { weaken($_[0]{send}) }
+
+sub unpark {
+    my ($self, $send) = @_;
+    my $kept = $self->{send};
+    $self->{send} = $kept || $send;
+    return;
+}
+
+sub retire { delete $_[0]{send} }
+
+# The client may have gone without the server having said so yet.
+sub notice_end {
+    my ($self) = @_;
+    $self->{owner}->_note_disconnected(undef, $self->reason) if $self->state == 2;
+    return;
+}
 
 sub buffered { PAGI::SSE::FFI::conn_buffered($_[0]{handle}) }
 
@@ -161,6 +181,8 @@ sub _watch_drain {
     $drained->on_ready(sub {
         my $self = $weak or return;
         delete $self->{draining};
+        # Drained, or over: then those who wait fail, see release.
+        $self->notice_end if $self->{owner};
         my @blocked = @{ $self->{blocked} };
         @{ $self->{blocked} } = ();
         $_->settle for @blocked;

@@ -5,6 +5,8 @@ use warnings;
 
 use Scalar::Util qw(blessed weaken);
 
+use PAGI::SSE::Shared ();
+
 our $VERSION = '0.1.0';
 
 # A server that always has an answer at once, and never the end of the
@@ -51,8 +53,20 @@ sub listen {
     return;
 }
 
-# The outstanding Future of the server's, to make others of its class.
-sub outstanding { $_[0]{outstanding} }
+# See PAGI::SSE::Foreign.
+sub park { weaken($_[0]{receive}) }
+
+sub unpark {
+    my ($self, $receive) = @_;
+    my $kept = $self->{receive};
+    $self->{receive} = $kept || $receive;
+    return;
+}
+
+sub retire { delete $_[0]{receive} }
+
+# A pending Future of the server's class, when one is known.
+sub new_future { $_[0]{outstanding} && PAGI::SSE::Shared::alike($_[0]{outstanding}) }
 
 # The body when it is complete, and whether it was too large.
 sub is_complete  { $_[0]{complete} }
@@ -69,7 +83,7 @@ sub stop {
 
 sub _wants_more {
     my ($self) = @_;
-    return if $self->{owner}->is_closed;
+    return if !$self->{receive} || $self->{owner}->is_closed;
     return $self->{until_end} || !$self->{complete};
 }
 

@@ -319,7 +319,7 @@ sub _advance_stop {
         PAGI::SSE::FFI::server_close_streams($self->{handle}, 'server_shutdown', length 'server_shutdown');
     }
     return if $self->{stopping} eq 'lifespan';
-    my $busy = %{ $self->{exchanges} } || PAGI::SSE::FFI::server_exchanges($self->{handle}) > 0;
+    my $busy = %{ $self->{exchanges} } || PAGI::SSE::FFI::server_busy($self->{handle}) > 0;
     return if $busy && !$late;
     $self->_finish_stop;
     return;
@@ -329,17 +329,31 @@ sub _finish_stop {
     my ($self) = @_;
     $self->{stopping} = 'done';
     my @left = values %{ $self->{exchanges} };
-    for my $exchange (@left) { $exchange->note_closed('server_shutdown') }
-    for my $app (grep { $_ && !$_->is_ready } map { $_->{app} } @left) {
+    %{ $self->{exchanges} } = ();
+    for my $exchange (@left) {
+        $exchange->note_closed('server_shutdown');
+        my $app = delete $exchange->{app} or next;
         eval { $app->cancel; 1 } or $self->log(error => "an application's cancel died: $@");
     }
-    %{ $self->{exchanges} } = ();
     my $lifespan = delete $self->{lifespan_app};
     $lifespan->cancel if $lifespan && !$lifespan->is_ready;
     delete $self->{lifespan_shutdown};
+    $self->_take_last;
     $self->_free;
     $self->{stopped} ||= Future->new;
     $self->{stopped}->done if !$self->{stopped}->is_ready;
+    return;
+}
+
+# What the log is still owed.
+sub _take_last {
+    my ($self) = @_;
+    return if !$self->{handle};
+    for my $record (PAGI::SSE::FFI::server_next($self->{handle})) {
+        my ($type, $conn) = unpack 'C Q', $record;
+        if    ($type == REQUEST)                 { PAGI::SSE::FFI::conn_free($conn) }
+        elsif ($type == ENDED || $type == LOG) { $self->_take($record) }
+    }
     return;
 }
 
@@ -368,6 +382,20 @@ sub CLONE_SKIP { return 1 }
 sub prepare_loop {
     my ($self) = @_;
     $self->{loop} ||= IO::Async::Loop->new if _choose_loop();
+    return $self;
+}
+
+# By the loop, where there is one: a plain handler may run only once the loop
+# wakes for something else.
+sub stop_on {
+    my ($self, @signals) = @_;
+    $self->prepare_loop;
+    my $count = 0;
+    my $stop  = sub { $self->stop($count++ ? 0 : undef); return };
+    for my $signal (@signals) {
+        if ($self->{loop}) { $self->{loop}->watch_signal($signal => $stop) }
+        else               { $SIG{$signal} = $stop }
+    }
     return $self;
 }
 
@@ -524,6 +552,13 @@ drives everything.
     $server->prepare_loop->start;
 
 Chooses C<run>'s loop before C<start>, for programs that call both.
+
+=head2 stop_on
+
+    $server->stop_on(qw(INT TERM))->run;
+
+The first of these signals calls C<stop>, a second one C<stop(0)>. For servers
+that C<run>.
 
 =head2 fileno, dispatch
 

@@ -8,7 +8,7 @@ use Future       ();
 use Scalar::Util ();
 
 our $VERSION   = '0.1.0';
-our @EXPORT_OK = qw(FUTURE_IS_HASH lasting weakened);
+our @EXPORT_OK = qw(FUTURE_IS_HASH alike lasting weakened);
 
 # Making a Future costs more than everything else in a send, so ready ones are
 # kept and handed out again and again. All that we know of the inside of a
@@ -19,6 +19,13 @@ use constant FUTURE_IS_HASH => do {
     my $future = Future->done;
     Scalar::Util::reftype($future) eq 'HASH' && exists $future->{result} && exists $future->{ready};
 };
+
+# A new pending Future, of the class of another: a server's own class knows how
+# to wait, a plain Future dies when somebody calls get.
+sub alike {
+    my ($future) = @_;
+    return Scalar::Util::blessed($future) && $future->isa('Future') ? $future->new : Future->new;
+}
 
 # Prepare a ready Future to be handed out once more. Future 0.49 notes in a
 # Future, even in a ready one, every pending Future that would cancel it: for
@@ -46,11 +53,11 @@ __END__
 
 =head1 NAME
 
-PAGI::SSE::Shared - ready Futures that are handed out many times (internal)
+PAGI::SSE::Shared - what Futures have in common (internal)
 
 =head1 DESCRIPTION
 
-What L<PAGI::SSE> has to know of the inside of L<Future> to share ready ones
-safely. Internal.
+Makes Futures of the class of another, and knows as much of the inside of
+L<Future> as is needed to hand out one ready Future many times. Internal.
 
 =cut

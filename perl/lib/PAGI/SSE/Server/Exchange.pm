@@ -287,14 +287,14 @@ sub close {
 }
 
 # A result code as the Future of a send. Sends to a client that has gone are
-# dropped, as PAGI says; after the application's own close they fail.
+# dropped, as PAGI says; after the application's own end they fail.
 sub _settle {
     my ($self, $what, $code) = @_;
-    return $DONE if $code == 0;
+    return $DONE          if $code == 0;
     return $self->drained if $code == 1;
-    if ($code == PAGI::SSE::FFI::CLOSED() && !$self->{app_closed}) {
-        return $DONE if !$self->{responded} || defined $self->{closed};
-        $code = PAGI::SSE::FFI::DECLINED();
+    if ($code == PAGI::SSE::FFI::CLOSED()) {
+        my $by_app = $self->{app_closed} || $self->{body_ended} || $self->{responded} && $what !~ /\.body\z/;
+        return $DONE if !$by_app;
     }
     return $self->_fail("$what: " . PAGI::SSE::FFI::result_text($code));
 }
@@ -322,8 +322,16 @@ sub _response_body {
     }
     my $bytes = defined $event->{body} ? $event->{body} : '';
     utf8::downgrade($bytes, 1) or return $self->_fail("$event->{type}: 'body' must be octets, it has wide characters");
-    return $self->_settle($event->{type},
-        PAGI::SSE::FFI::conn_body($self->{handle}, $bytes, length $bytes, $event->{more} ? 1 : 0));
+    return $self->_body_piece($event->{type}, $bytes, $event->{more});
+}
+
+sub _body_piece {
+    my ($self, $what, $bytes, $more) = @_;
+    my $code = PAGI::SSE::FFI::conn_body($self->{handle}, $bytes, length $bytes, $more ? 1 : 0);
+    my $sent = $self->_settle($what, $code);
+    # A piece that went nowhere, as the client has all or has gone, counts.
+    $self->{body_ended} = 1 if !$more && !$sent->is_failed;
+    return $sent;
 }
 
 async sub _send_file {
@@ -344,12 +352,10 @@ async sub _send_file {
         die "PAGI::SSE::Server: $event->{type}: read failed: $!\n" if !defined $got;
         last if !$got;
         $left -= $got if defined $left;
-        my $code = PAGI::SSE::FFI::conn_body($self->{handle}, $piece, $got, 1);
-        await $self->_settle($event->{type}, $code);
+        await $self->_body_piece($event->{type}, $piece, 1);
         return if defined $self->{closed};
     }
-    my $code = PAGI::SSE::FFI::conn_body($self->{handle}, '', 0, $event->{more} ? 1 : 0);
-    await $self->_settle($event->{type}, $code);
+    await $self->_body_piece($event->{type}, '', $event->{more});
     return;
 }
 

@@ -1,0 +1,10 @@
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/../lib";
+
+use T::PAGI;
+use T::Behaviour;
+
+T::Behaviour->run('future-io');

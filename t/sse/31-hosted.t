@@ -1,0 +1,182 @@
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/../lib";
+
+use T::PAGI;
+use Test2::V0 -no_srand => 1;
+
+# Under the embedded server: the short way, and when it must not be taken.
+
+use Future;
+use Future::AsyncAwait;
+use T::Host;
+
+# A server with one stream; $app gets the object. Returns host and client.
+sub serve {
+    my ($app, $request, %option) = @_;
+    my $host = T::Host->new(sub {
+        my ($scope, $receive, $send) = @_;
+        return Future->fail('no lifespan') if $scope->{type} ne 'sse';
+        return $app->($scope, $receive, $send);
+    }, %option);
+    return ($host, $request ? $host->connect($request) : $host->stream('/'));
+}
+
+sub post {
+    my ($body) = @_;
+    return join "\r\n", 'POST / HTTP/1.1', 'Host: x', 'Accept: text/event-stream', 'Content-Length: ' . length $body, '', $body;
+}
+
+subtest "the server's own \$send: straight to the library" => sub {
+    my $sse;
+    my ($host, $client) = serve(async sub { $sse = PAGI::SSE->new(@_); await $sse->send_event(data => "a\nb", event => 'e', id => 1, retry => 5); await $sse->run });
+    $host->until(sub { $client->body =~ /\n\n/ });
+    isa_ok $sse->{wire}, 'PAGI::SSE::Hosted';
+    is scalar $client->body, "event: e\nid: 1\nretry: 5\ndata: a\ndata: b\n\n", 'on the wire';
+    $client->close;
+    $host->until(sub { $sse->is_closed && $sse->{ended} });
+    is $sse->disconnect_reason, 'client_closed', 'the end';
+};
+
+subtest 'a wrapped $send: the wrapped one' => sub {
+    my $sse;
+    my ($host, $client) = serve(async sub {
+        my ($scope, $receive, $send) = @_;
+        $sse = PAGI::SSE->new($scope, $receive, sub {
+            my ($event) = @_;
+            return $send->({ %$event, $event->{data} ? (data => uc $event->{data}) : () });
+        });
+        await $sse->send("abc\xE9");
+        await $sse->run;
+    });
+    $host->until(sub { $client->body =~ /\n\n/ });
+    isa_ok $sse->{wire}, 'PAGI::SSE::Foreign';
+    is scalar $client->body, "data: ABC\xC3\xA9\n\n", 'on the wire';
+    $client->close;
+    ok $host->until(sub { $sse->{ended} }), 'run hears of the end by $receive';
+    is $sse->disconnect_reason, 'client_closed', 'reason';
+};
+
+subtest 'a wrapped $receive with our own $send' => sub {
+    my ($sse, $asked);
+    my ($host, $client) = serve(async sub {
+        my ($scope, $receive, $send) = @_;
+        $sse = PAGI::SSE->new($scope, sub { $asked++; $receive->() }, $send);
+        await $sse->run;
+    });
+    $host->until(sub { $asked });
+    isa_ok $sse->{wire}, 'PAGI::SSE::Hosted';
+    $client->close;
+    ok $host->until(sub { $sse->{ended} }), 'the end';
+    is $sse->disconnect_reason, 'client_closed', 'reason';
+};
+
+subtest 'above the high mark a send waits until the client has read' => sub {
+    my ($sse, $waiting);
+    my ($host, $client) = serve(async sub { $sse = PAGI::SSE->new(@_); await $sse->start; await $sse->run });
+    $host->until(sub { length $client->head });
+    $client->{paused} = 1;
+    my $sent = 0;
+    while (!$waiting && $sent < 20_000) {
+        my $future = $sse->send('x' x 1_000);
+        $sent++;
+        $waiting = $future if !$future->is_ready;
+        if ($sent % 20 == 0) { my $once = 0; $host->until(sub { $once++ }) }
+    }
+    ok $waiting, "pending after $sent";
+    ok $sse->buffered_amount >= $sse->high_water_mark, 'buffered_amount';
+    ok !$sse->is_writable, 'is_writable';
+    my $cancelled = $sse->send('y');
+    $cancelled->cancel;
+    $client->{paused} = 0;
+    ok $host->until(sub { $waiting->is_ready }), 'done when it has';
+    ref_is $waiting->result, $sse, 'the result';
+    ok $host->until(sub { ($client->body =~ tr/x//) == 1_000 * $sent && $client->body =~ /data: y\n/ }), 'all of it arrives';
+    $client->close;
+    $host->until(sub { $sse->{ended} });
+};
+
+subtest 'a waiting send fails when the client goes, a waiting try_send gives 0' => sub {
+    my $sse;
+    my ($host, $client) = serve(async sub { $sse = PAGI::SSE->new(@_); await $sse->start; await $sse->run });
+    $host->until(sub { length $client->head });
+    $client->{paused} = 1;
+    my $waiting;
+    for (1 .. 20_000) { $waiting = $sse->send('x' x 1_000); last if !$waiting->is_ready }
+    my $try = $sse->try_send('x');
+    $client->reset;
+    ok $host->until(sub { $waiting->is_ready && $try->is_ready }), 'woken';
+    like scalar $waiting->failure, qr/Cannot send on closed SSE connection/, 'send';
+    is $try->result, 0, 'try_send';
+};
+
+subtest 'try_send is false, and on_close runs, as soon as the client has gone' => sub {
+    my ($sse, @told);
+    my ($host, $client) = serve(async sub { $sse = PAGI::SSE->new(@_); $sse->on_close(sub { push @told, $_[1] }); await $sse->run });
+    $host->until(sub { length $client->head });
+    $client->close;
+    # The server is not run: the library knows by itself.
+    ok wait_until(sub { !$sse->try_send('x')->result }), 'false';
+    is \@told, ['client_closed'], 'on_close ran';
+    $host->until(sub { 1 });
+    is \@told, ['client_closed'], 'once';
+};
+
+subtest 'the application returns, or dies: one reason' => sub {
+    for my $case ([ app_closed => async sub { await $_[0]->send('x') } ], [ server_error => async sub { await $_[0]->send('x'); die "broken\n" } ]) {
+        my ($reason, $code) = @$case;
+        my @told;
+        my ($host, $client) = serve(sub { my $sse = PAGI::SSE->new(@_); $sse->on_close(sub { push @told, $_[1] }); return $code->($sse) });
+        ok $host->until(sub { $client->ended }), 'the stream ends';
+        is \@told, [$reason], $reason;
+    }
+};
+
+subtest 'the body of a POST, then the disconnect' => sub {
+    my ($sse, $value);
+    my ($host, $client) = serve(async sub {
+        $sse = PAGI::SSE->new(@_);
+        $value = await $sse->json;
+        await $sse->send('thanks');
+        await $sse->run;
+    }, post('{"a":[1]}'));
+    $host->until(sub { $client->body =~ /thanks/ });
+    is $value, { a => [1] }, 'json';
+    $client->close;
+    ok $host->until(sub { $sse->{ended} }), 'run hears of the end';
+    is $sse->disconnect_reason, 'client_closed', 'reason';
+};
+
+subtest 'decline' => sub {
+    my ($sse, @told);
+    my ($host, $client) = serve(async sub {
+        $sse = PAGI::SSE->new(@_);
+        $sse->on_close(sub { push @told, $_[1] });
+        await $sse->decline(status => 403, headers => [ [ 'content-type', 'text/plain' ] ], body => "no\n");
+    });
+    ok $host->until(sub { my (undef, $ended) = $client->body; $client->status && $ended }), 'answered';
+    is [ $client->status, $client->header('content-type'), scalar $client->body ], [ 403, 'text/plain', "no\n" ], 'the response';
+    is \@told, ['app_closed'], 'on_close';
+    is [ $host->log ], [], 'nothing to log';
+};
+
+subtest 'keepalive comes from the library' => sub {
+    my $sse;
+    my ($host, $client) = serve(async sub { $sse = PAGI::SSE->new(@_); await $sse->keepalive(0.05, 'ping'); await $sse->run });
+    ok $host->until(sub { $client->body =~ /:ping\n/ }), 'comments arrive';
+    $client->close;
+    $host->until(sub { $sse->{ended} });
+};
+
+subtest 'the server stops' => sub {
+    my ($sse, @told);
+    my ($host, $client) = serve(async sub { $sse = PAGI::SSE->new(@_); $sse->on_close(sub { push @told, $_[1] }); await $sse->run });
+    $host->until(sub { length $client->head });
+    $host->server->stop(2);
+    ok $host->until(sub { @told }), 'on_close';
+    is \@told, ['server_shutdown'], 'the reason';
+};
+
+done_testing;
