@@ -357,8 +357,10 @@ int32_t pagi_sse_server_flush(pagi_sse_server server);
 // host's loop. Returns 0, or an error.
 int32_t pagi_sse_server_wake(pagi_sse_server server, uint64_t delay_ms);
 
-// Requests and streams in progress; or an error.
-int64_t pagi_sse_server_exchanges(pagi_sse_server server);
+// Requests and streams in progress, and connections whose response is still
+// on its way; or an error. After pagi_sse_server_drain, 0 means that
+// pagi_sse_server_free cuts nobody off.
+int64_t pagi_sse_server_busy(pagi_sse_server server);
 
 // Accepts no more connections and requests; what is in progress goes on.
 // Returns 0, or an error.

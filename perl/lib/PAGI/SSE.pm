@@ -577,7 +577,7 @@ sub _set_closed {
 
 # --- what our own parts call ---
 
-sub write_failed {
+sub _write_failed {
     my ($self, $delivery) = @_;
     # Whoever is told of the error must be so although the end comes first.
     $delivery->{reporters} = [ @{ $self->{_on_error} } ];
@@ -585,7 +585,7 @@ sub write_failed {
     return;
 }
 
-sub read_failed {
+sub _read_failed {
     my ($self, $error) = @_;
     return if $self->{ended};
     $self->_report(PAGI::SSE::Delivery->failed($error));
@@ -593,7 +593,7 @@ sub read_failed {
     return;
 }
 
-sub body_complete {
+sub _body_complete {
     my ($self) = @_;
     my $waiters = delete $self->{body_waiters} or return;
     for my $waiter (grep { !$_->is_ready } @$waiters) {
@@ -605,7 +605,7 @@ sub body_complete {
 }
 
 # A failed delivery for an event that the native library refused.
-sub refused {
+sub _refused {
     my ($self, $method, $code, $fields) = @_;
     # To send to somebody who has gone is ordinary for try_*: no message yet.
     return PAGI::SSE::Delivery->gone($CLOSED) if $code == PAGI::SSE::FFI::CLOSED();
@@ -622,9 +622,9 @@ sub refused {
 }
 
 # For events that were still waiting when the end came.
-sub closed_message { "PAGI::SSE: $CLOSED\n" }
+sub _closed_message { "PAGI::SSE: $CLOSED\n" }
 
-sub overflow_message {
+sub _overflow_message {
     my ($self, $events, $bytes) = @_;
     return _message("queue_overflow: the server has not yet accepted an earlier event, and the queue"
             . " of $events events or $bytes octets (max_queue_events, max_queue_bytes) is full");
@@ -680,7 +680,7 @@ sub _end {
 sub _wake {
     my ($self) = @_;
     $self->{inbox}->stop;
-    $self->body_complete;
+    $self->_body_complete;
     my $waiters = delete $self->{waiters} or return;
     for my $waiter (@$waiters) {
         _guarded(sub { $waiter->done }) unless $waiter->is_ready;
@@ -925,3 +925,583 @@ sub _is_number {
 }
 
 1;
+
+__END__
+
+=encoding UTF-8
+
+=head1 NAME
+
+PAGI::SSE - Server-sent events under PAGI, with the engine in Rust
+
+=head1 SYNOPSIS
+
+    use PAGI::SSE;
+    use Future::AsyncAwait;
+
+    async sub app {
+        my ($scope, $receive, $send) = @_;
+        my $sse = PAGI::SSE->new($scope, $receive, $send);
+
+        # A comment every 25 seconds, for proxies that close what is silent
+        await $sse->keepalive(25);
+
+        $sse->on_close(sub {
+            my ($sse, $reason) = @_;    # 'client_closed', 'write_error', ...
+            remove_subscriber($sse->stash->{sub_id});
+        });
+
+        # What a reconnecting client has missed
+        if (defined(my $last_id = $sse->last_event_id)) {
+            await $sse->send_event(%$_) for get_events_since($last_id);
+        }
+
+        $sse->stash->{sub_id} = add_subscriber(sub {
+            my ($event) = @_;
+            $sse->try_send_json($event);
+        });
+
+        await $sse->run;    # until the client leaves
+    }
+
+=head1 DESCRIPTION
+
+PAGI::SSE wraps one connection of type C<sse> of a PAGI server. State,
+validation and keepalive settings are those of a native library (see
+L<PAGI::SSE::FFI>); events go to the server's C<$send>, in order and one at a
+time. Under the embedded server, L<PAGI::SSE::Server>, they go straight to the
+library instead. The application is the same in both.
+
+It is a drop-in for the class of this name in the PAGI toolkit on CPAN; what
+differs is listed in F<docs/migration.md>.
+
+=head2 Futures
+
+Every method that is awaited returns a L<Future>; an error is a failed Future,
+never an exception. C<new>, the C<on*> methods and the accessors die. Unless
+the text says otherwise the Future resolves to the object, which makes calls
+easy to chain, and a C<try_*> method's to 1 or 0.
+
+Sends need not be awaited. They keep their order: one call of C<$send> is in
+flight at a time, and later events wait in a queue of at most 1,000 events or
+1 MiB. When it is full C<send*> fails, and C<try_*> gives 0, with a message that
+contains C<queue_overflow>.
+
+A Future of yours may be cancelled at any time. An event that was accepted is
+sent nevertheless; Futures of the server's are never cancelled by us. Futures
+that are done already are shared: treat them as read-only.
+
+=head2 Errors
+
+A message begins with C<PAGI::SSE>, names the value and the limit, and ends
+with the place in the application. An argument error touches neither the wire
+nor the connection's state. A C<$send> that fails closes the connection with
+reason C<write_error>; the Future fails with the server's own error. After the
+end, sends fail with C<Cannot send on closed SSE connection>.
+
+=head2 Text
+
+Text may be characters, or octets that were encoded already: see
+L<PAGI::SSE::Text> for the rule. Into a foreign C<$send> go UTF-8 octets,
+because PAGI::Server up to 0.002005 writes strings as they are. For a server
+that encodes by itself, as the PAGI specification has it, give the option
+C<text> to L</new> or set C<PAGI_SSE_TEXT=characters>.
+
+=head1 CONSTRUCTOR
+
+=head2 new
+
+    my $sse = PAGI::SSE->new($scope, $receive, $send);
+    my $sse = PAGI::SSE->new($scope, $receive, $send, text => 'characters');
+
+Returns the object of this connection. C<$scope> is the hashref, of type
+C<sse>; C<$receive> and C<$send> are the server's coderefs, or what middleware
+made of them. Nothing is sent or received yet.
+
+Options:
+
+=over 4
+
+=item text
+
+C<octets> (default) or C<characters>: what a foreign C<$send> is given. The
+default is taken from C<PAGI_SSE_TEXT> when the module is loaded.
+
+=item max_body
+
+The size of a request body that L</body> accepts, in octets; 1,048,576.
+
+=item max_queue_events, max_queue_bytes
+
+The limits of the queue in front of a foreign C<$send>: 1,000 and 1,048,576.
+
+=back
+
+The object is a singleton of its scope: C<new> on the same scope, or on a copy
+of it, returns the same object, with its state, callbacks and reason, as long
+as the scope lives, even if every other reference was dropped in between. The
+first C<$receive> and C<$send>, and the first options, win.
+
+Dies with C<requires scope>, C<requires receive>, C<requires send> or
+C<requires scope type 'sse'>, checked in this order, and on an unknown option.
+
+=head1 SCOPE ACCESSORS
+
+They read the scope and work at any time, after the end too.
+
+=head2 scope
+
+    my $scope = $sse->scope;
+
+The scope hashref.
+
+=head2 path
+
+    my $path = $sse->path;    # /events
+
+The decoded path; C</> if the scope has none.
+
+=head2 raw_path
+
+    my $octets = $sse->raw_path;
+
+The path as it came, or undef.
+
+=head2 query_string
+
+    my $octets = $sse->query_string;    # token=abc
+
+What follows the C<?>, still escaped; C<''> if nothing does.
+
+=head2 scheme
+
+    my $scheme = $sse->scheme;
+
+C<http> or C<https>; C<http> if the scope does not say.
+
+=head2 http_version
+
+    my $version = $sse->http_version;
+
+C<1.1> if the scope does not say.
+
+=head2 method
+
+    my $method = $sse->method;
+
+The request method; C<GET> if the scope does not say.
+
+=head2 client
+
+    my ($host, $port) = @{ $sse->client || [] };
+
+The client's address as an array reference, or undef.
+
+=head2 server
+
+    my ($host, $port) = @{ $sse->server || [] };
+
+The server's address as an array reference, or undef.
+
+=head2 header
+
+    my $value = $sse->header('authorization');
+
+The last value of a header, or undef. The name's case does not matter.
+
+=head2 header_all
+
+    my @values = $sse->header_all('x-forwarded-for');
+
+All values of a header, in order.
+
+=head2 headers
+
+    my $headers = $sse->headers;
+
+All headers as a L<Hash::MultiValue>, names in lower case.
+
+=head2 last_event_id
+
+    my $id = $sse->last_event_id;
+
+The C<Last-Event-ID> that a reconnecting client sent, in octets, or undef.
+
+=head2 stash
+
+    $sse->stash->{user} = $user;
+
+The hashref of this request, C<pagi.stash> in the scope, that middleware and
+handlers share.
+
+=head2 state
+
+    my $db = $sse->state->{db};
+
+The application's state, from C<state> or C<pagi.state> in the scope; an empty
+hashref if there is none.
+
+=head2 path_params
+
+    my $params = $sse->path_params;
+
+The hashref of what a router captured; empty if nothing.
+
+=head2 path_param
+
+    my $channel = $sse->path_param('channel');
+
+One of them, or undef.
+
+=head2 query_params
+
+    my $params = $sse->query_params;
+    my $params = $sse->query_params(strict => 1);
+    my $params = $sse->query_params(raw => 1);
+
+The parameters of the query string as a L<Hash::MultiValue>: C<+> and C<%XX>
+decoded, C<&> and C<;> as separators, text decoded from UTF-8 with U+FFFD for
+what is not valid. With C<strict> it dies on that, with C<raw> values are
+octets. Dies on an unknown option.
+
+=head2 query_param
+
+    my $value = $sse->query_param('token', %options);
+
+The last value of one parameter, or undef. Options as for L</query_params>.
+
+=head2 raw_query_params
+
+    my $params = $sse->raw_query_params;
+
+The same as C<< query_params(raw => 1) >>.
+
+=head2 raw_query_param
+
+    my $octets = $sse->raw_query_param('token');
+
+The last value of one parameter in octets, or undef.
+
+=head1 REQUEST BODY
+
+=head2 body
+
+    my $octets = await $sse->body;
+
+Reads the whole request body. Does not start the stream, and does not lose the
+disconnect that may follow; L</run> and L</every> keep the body for it. Resolves
+to octets, each time anew. Fails with C<body_too_large> over C<max_body>
+octets, and when the connection ends before the body does. After close it
+resolves if the body was complete.
+
+=head2 json
+
+    my $value = await $sse->json;
+
+Reads the body and decodes it as JSON; any JSON value will do. Fails like
+L</body>, and when the body is not JSON.
+
+=head1 LIFECYCLE
+
+=head2 start
+
+    await $sse->start;
+    await $sse->start(status => 200, headers => [ [ 'x-name', 'value' ] ]);
+
+Starts the stream. C<send*>, L</run>, L</each> and L</every> do that by
+themselves; a second C<start> does nothing. The status is a whole number from
+200 to 599 (default 200), headers are pairs of octets. Fails when they are not,
+or when C<$send> does. After close: does nothing.
+
+=head2 close
+
+    await $sse->close;
+    await $sse->close(reason => 'x-maintenance');
+
+Ends the stream. Before it returns the state is closed, the reason is set
+(C<app_closed> if none is given), C<sse.close> is sent, and the L</on_close>
+callbacks have been called in order. What was sent before is still delivered,
+and C<sse.close> follows it. Whoever waits in L</run>, L</every>, L</each> or a
+send is woken. The Future is done when the server has accepted C<sse.close> and
+async callbacks are done; a server that does not know C<sse.close> is ignored.
+It never fails. A second C<close> returns the same Future, except while async
+callbacks run: then one that does not wait for them, so that a callback may
+await it.
+
+=head2 run
+
+    await $sse->run;
+
+Starts the stream and waits for the end of the connection, whatever it is.
+Resolves to nothing. Does not fail: when C<$receive> or the start fails,
+L</on_error> is told. After close: returns at once.
+
+=head2 decline
+
+    await $sse->decline(status => 403, headers => [...], body => $text);
+
+Answers with an ordinary HTTP response in place of a stream. The status is 204
+by default, which tells an EventSource not to come back; it allows no body.
+The connection is closed afterwards, with reason C<app_closed>. Fails when the
+stream has started or the connection is closed, on bad arguments, and under a
+server that does not know the event; in that last case a stream is still
+possible.
+
+=head1 CONNECTION STATE
+
+=head2 connection_state
+
+    my $state = $sse->connection_state;
+
+C<pending>, C<started> or C<closed>.
+
+=head2 is_started
+
+    if ($sse->is_started) { ... }
+
+True between the start and the end of the stream.
+
+=head2 is_closed
+
+    if ($sse->is_closed) { ... }
+
+True after the end.
+
+=head2 is_connected
+
+    if ($sse->is_connected) { ... }
+
+True before the end.
+
+=head2 disconnect_reason
+
+    my $reason = $sse->disconnect_reason;
+
+Why the connection ended; undef while it has not, or when the server gave no
+reason. Common values:
+
+=over 4
+
+=item client_closed
+
+The client went away.
+
+=item app_closed
+
+L</close> without a reason, L</decline>, or (under the embedded server) the
+application returned.
+
+=item write_error
+
+C<$send> failed.
+
+=item read_error
+
+C<$receive> failed, or gave something that is no event.
+
+=item server_error
+
+The application died, or a callback of L</each> or L</every>.
+
+=item server_shutdown, idle_timeout, send_timeout, client_timeout, queue_overflow ...
+
+The server's own words.
+
+=back
+
+=head1 SENDING
+
+=head2 send
+
+    await $sse->send("Hello world");
+
+Sends an event that has just data: text, of any number of lines. Fails on undef
+and on a plain reference.
+
+=head2 send_json
+
+    await $sse->send_json({ type => 'update' });
+
+Sends any value, undef included, as JSON. Objects are asked for C<TO_JSON>.
+Fails when the value cannot be encoded.
+
+=head2 send_event
+
+    await $sse->send_event(
+        data  => $data,           # required; references become JSON
+        event => 'notification',  # type
+        id    => 'msg-123',       # '' resets the client's last id
+        retry => 5000,            # milliseconds
+    );
+
+Sends an event with all its fields; undef means absent. Fails without data, on
+CR or LF in C<event> or C<id>, on NUL in C<id>, on a C<retry> that is not a
+whole number.
+
+=head2 send_comment
+
+    await $sse->send_comment('ping');
+
+Sends a comment, which clients ignore. Fails on undef and on a reference.
+
+=head2 try_send
+
+    my $ok = await $sse->try_send("Hello world");
+
+Like L</send>, but resolves to 1 or 0 and never fails. 0 means that the event
+did not go out: the connection has ended (of this nobody else is told), or it
+failed, and L</on_error> is told before the Future resolves.
+
+=head2 try_send_json
+
+    my $ok = await $sse->try_send_json($value);
+
+L</send_json> in the same way.
+
+=head2 try_send_event
+
+    my $ok = await $sse->try_send_event(%event);
+
+L</send_event> in the same way.
+
+=head2 try_send_comment
+
+    my $ok = await $sse->try_send_comment('ping');
+
+L</send_comment> in the same way.
+
+=head2 keepalive
+
+    await $sse->keepalive(30);            # a comment every 30 seconds
+    await $sse->keepalive(30, 'ping');    # this one
+    await $sse->keepalive(0);             # off
+
+Asks the server to send a comment at an interval, in seconds from 0 to 86,400.
+The last setting wins. May come before the start and does not start the stream.
+Fails on anything else, and after close.
+
+=head1 ITERATION
+
+=head2 each
+
+    await $sse->each(\@items, async sub {
+        my ($item, $index) = @_;
+        return { data => $item, id => $index };
+    });
+    await $sse->each(sub { next_item() }, async sub { ... });
+
+Calls back for each item of an array, or for what a coderef returns, until that
+is undef; a Future of it is awaited. A hashref that the callback returns is sent
+as an event. Ends early when the connection does. When the callback or the
+coderef dies, the connection is closed with reason C<server_error>, the
+L</on_close> callbacks run, and the Future fails with that error. After close:
+does nothing.
+
+=head2 every
+
+    await $sse->every(2, async sub {
+        await $sse->send_event(event => 'metrics', data => get_metrics());
+    });
+
+Calls back at once, and again each time the interval (in seconds, > 0) has
+passed since the end of the last call, until the connection ends. When the
+callback dies: as for L</each>. Needs L<Future::IO>; fails, naming it, where it
+is not installed. After close: does nothing.
+
+=head1 CALLBACKS
+
+=head2 on_close
+
+    $sse->on_close(sub {
+        my ($sse, $reason) = @_;
+        ...
+    });
+
+Registers a callback for the end, whatever it is. Callbacks run once, in order;
+C<$reason> is L</disconnect_reason>, or C<unknown> where that is undef. They may
+be async, and may call any method. One that dies is warned about and does not
+stop the rest. After the end it is called at once. Returns the object; dies
+unless given a coderef.
+
+=head2 on_error
+
+    $sse->on_error(sub {
+        my ($sse, $error) = @_;
+        ...
+    });
+
+Registers a callback for errors that no Future carries: of C<try_*> sends and of
+C<$receive>. Without one they are warnings. Returns the object; dies unless
+given a coderef. After the end there are no such errors.
+
+=head2 on
+
+    $sse->on(close => sub { ... });
+    $sse->on(error => sub { ... });
+
+The same by name. Dies with C<Unknown event type> on others.
+
+=head1 FLOW CONTROL
+
+From C<pagi.transport> in the scope, if the server offers it.
+
+=head2 buffered_amount
+
+    my $octets = $sse->buffered_amount;
+
+What is queued and not yet with the kernel; 0 without a transport.
+
+=head2 high_water_mark
+
+    my $octets = $sse->high_water_mark;
+
+From here on sends wait; undef without a transport.
+
+=head2 low_water_mark
+
+    my $octets = $sse->low_water_mark;
+
+Below it they go on; undef without a transport.
+
+=head2 on_high_water
+
+    $sse->on_high_water(sub { ... });
+
+Calls back when the high mark is reached. Returns the object; does nothing
+without a transport.
+
+=head2 on_drain
+
+    $sse->on_drain(sub { ... });
+
+Calls back when the amount has fallen below the low mark. Returns the object;
+does nothing without a transport.
+
+=head2 is_writable
+
+    if ($sse->is_writable) { ... }
+
+True unless the high mark is reached or the connection has ended.
+
+=head1 SUBCLASSING
+
+Subclass as you like; C<new> on a scope that has an object already returns that
+one, of whatever class. A C<DESTROY> of yours must call C<SUPER::DESTROY>, and
+will be called each time the last reference goes while the scope lives.
+
+=head1 FORK AND THREADS
+
+A connection belongs to the process that made it. A child that inherits one can
+do no harm by letting it go; new sends on it fail where the library has to be
+asked. Objects are not cloned into threads.
+
+=head1 SEE ALSO
+
+L<PAGI::SSE::Server>, the embedded server. L<PAGI::SSE::Text>, the text rule.
+F<docs/migration.md>, what differs from the toolkit's class.
+
+=head1 LICENSE
+
+Artistic-2.0 OR MIT.
+
+=cut

@@ -6,18 +6,11 @@ package T::PAGI;
 use strict;
 use warnings;
 
-use Cwd            ();
-use File::Basename qw(dirname);
+use T::Inc;
+
 use Future ();
 use Scalar::Util qw(blessed);
 use Time::HiRes ();
-
-my $root;
-
-BEGIN {
-    $root = Cwd::realpath(dirname(__FILE__) . '/../../..');
-    unshift @INC, "$root/perl/lib" unless grep { !ref && m{(?:^|/)blib(?:/|$)} } @INC;
-}
 
 use PAGI::SSE ();
 
@@ -32,7 +25,7 @@ sub import {
     return;
 }
 
-sub root { $root }
+sub root { T::Inc::root() }
 
 # Time limits are for a machine that is busy: a factor from the environment.
 sub slow { $_[0] * ($ENV{T_SLOW} || 1) }

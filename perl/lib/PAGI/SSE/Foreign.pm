@@ -148,7 +148,7 @@ sub release {
     my ($self, $lost) = @_;
     delete $self->{starting};
     if ($lost) {
-        $self->drop($self->{owner}->closed_message);
+        $self->drop($self->{owner}->_closed_message);
     }
     else {
         $_->{quiet} = 1, $_->settle for @{ delete $self->{released} || [] };
@@ -203,18 +203,18 @@ sub _put_start {
 
 sub _refused {
     my ($self, $method, $code, $fields) = @_;
-    return $self->{owner}->refused($method, $code, $fields);
+    return $self->{owner}->_refused($method, $code, $fields);
 }
 
 sub overflow {
     my ($self) = @_;
-    return $self->{owner}->overflow_message($self->{max_events}, $self->{max_bytes});
+    return $self->{owner}->_overflow_message($self->{max_events}, $self->{max_bytes});
 }
 
 sub failed {
     my ($self, $delivery, @error) = @_;
     my $owner = $self->{owner} or return;
-    $owner->write_failed($delivery);
+    $owner->_write_failed($delivery);
     return;
 }
 

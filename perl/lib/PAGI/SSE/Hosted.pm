@@ -122,7 +122,7 @@ sub release {
     my ($self, $lost) = @_;
     my @blocked = @{ $self->{blocked} };
     @{ $self->{blocked} } = ();
-    my @error = $lost ? $self->{owner}->closed_message : ();
+    my @error = $lost ? $self->{owner}->_closed_message : ();
     for my $delivery (@blocked) {
         $delivery->{closed} = 1 if $lost;
         $delivery->settle(@error);
@@ -170,7 +170,7 @@ sub _outcome {
     if ($code == PAGI::SSE::FFI::CLOSED()) {
         $owner->_note_disconnected(undef, $self->reason);
     }
-    return $owner->refused($method, $code, $fields);
+    return $owner->_refused($method, $code, $fields);
 }
 
 sub _watch_drain {

@@ -41,7 +41,7 @@ sub listen {
     while ($self->_wants_more) {
         return $self->_pause if $ready >= READY_IN_A_ROW;
         my $answer;
-        eval { $answer = $self->{receive}->(); 1 } or return $self->{owner}->read_failed($@);
+        eval { $answer = $self->{receive}->(); 1 } or return $self->{owner}->_read_failed($@);
 
         if (blessed $answer && $answer->can('is_ready')) {
             return $self->_wait_for($answer) unless $answer->is_ready;
@@ -116,7 +116,7 @@ sub _result {
     }
     my ($failure) = $future->failure;
     if (defined $failure) {
-        $self->{owner}->read_failed($failure);
+        $self->{owner}->_read_failed($failure);
         return;
     }
     my ($answer) = $future->result;
@@ -126,7 +126,7 @@ sub _result {
 sub _hash {
     my ($self, $answer) = @_;
     return $answer if ref $answer eq 'HASH';
-    $self->{owner}->read_failed(
+    $self->{owner}->_read_failed(
         'PAGI::SSE: $receive must give a hash reference, got '
             . (defined $answer ? ref $answer || "'$answer'" : 'nothing') . "\n");
     return;
@@ -148,7 +148,7 @@ sub _take {
         }
         $self->{body} .= $piece unless $self->{too_large};
         $self->{complete} = 1 if !$event->{more} || $self->{too_large};
-        $self->{owner}->body_complete if $self->{complete};
+        $self->{owner}->_body_complete if $self->{complete};
     }
     return 1;
 }
