@@ -326,18 +326,18 @@ sub _send_event {
     my ($data, $name, $id) = @event{qw(data event id)};
     my $wire = $self->{wire};
 
-    # Printable ASCII in the fields that we know, and no other: nothing to
-    # encode, nothing that could be refused.
+    # Printable ASCII in fields that we know, and no other: nothing to encode,
+    # nothing that could be refused.
     if ($wire->{open} && defined $data && !ref $data && $data !~ /[[:^ascii:]]/) {
-        my $fields = 1;
-        $fields++ if defined $name && !ref $name && $name !~ /[^ -~]/;
-        $fields++ if defined $id   && !ref $id   && $id   !~ /[^ -~]/;
-        if ($fields == keys %event) {
+        no warnings 'uninitialized';
+        if (1 + defined($name) + defined($id) == keys %event
+            && !ref $name && !ref $id && "$name$id" !~ tr/ -~//c) {
             $event{type} = 'sse.send';
             return PAGI::SSE::Outbox::put($wire, \%event);
         }
     }
 
+    my $retry = $event{retry};
     return _bad_argument("send_event requires 'data'") unless defined $data;
     if (ref $data) {
         my $octets;
@@ -349,7 +349,6 @@ sub _send_event {
         return _bad_argument('send_event: event and id must be text, got ' . _shown($_))
             if ref && !_is_stringy($_);
     }
-    my $retry = $event{retry};
     if (defined $retry) {
         return _bad_argument('send_event: retry must be a whole number of milliseconds, got ' . _shown($retry))
             unless $retry =~ /\A[0-9]{1,15}\z/;

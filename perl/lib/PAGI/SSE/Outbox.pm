@@ -38,10 +38,7 @@ sub put {
 
     $self->{busy} = 1;
     my $answer = eval { $self->{send}->($event) };
-    if (ref $answer eq 'Future'
-        && (FUTURE_IS_HASH
-            ? $answer->{ready} && !$answer->{failure} && !$answer->{cancelled}
-            : $answer->is_done)) {
+    if (ref $answer eq 'Future' && (FUTURE_IS_HASH ? $answer->{result} : $answer->is_done)) {
         $self->{busy} == 1 ? $self->{busy} = 0 : $self->_pump;
         return;
     }

@@ -14,10 +14,14 @@ our @EXPORT_OK = qw(FUTURE_IS_HASH alike lasting weakened);
 # kept and handed out again and again. All that we know of the inside of a
 # Future for that is here (and, for speed, in PAGI::SSE::Outbox::put).
 
-# Future's own implementation is a hash; its XS twin cannot be looked into.
+# Future's own implementation is a hash, with {result} if and only if it is
+# done; its XS twin cannot be looked into.
 use constant FUTURE_IS_HASH => do {
     my $future = Future->done;
-    Scalar::Util::reftype($future) eq 'HASH' && exists $future->{result} && exists $future->{ready};
+    Scalar::Util::reftype($future) eq 'HASH'
+        && ref $future->{result} eq 'ARRAY'
+        && !defined Future->new->{result}
+        && !defined Future->fail('x')->{result};
 };
 
 # A new pending Future, of the class of another: a server's own class knows how
