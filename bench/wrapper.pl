@@ -78,31 +78,31 @@ package Plain {
 my ($rounds, $calls) = (@ARGV, 41, 5_000);
 $calls = $ARGV[1] if @ARGV > 1;
 
-my $send    = sub { Future->done };
+my $send = sub { Future->done };
 my $receive = sub { Future->new };
-my $data    = 'x' x 64;
-my @event   = (event => 'tick', id => '12345');
+my $data = 'x' x 64;
+my @event = (event => 'tick', id => '12345');
 
 my ($scope_ours, $scope_plain) = ({ type => 'sse' }, { type => 'sse' });
-my $ours  = PAGI::SSE->new($scope_ours, $receive, $send);
+my $ours = PAGI::SSE->new($scope_ours, $receive, $send);
 my $plain = Plain->new($scope_plain, $receive, $send);
 $_->start->get for $ours, $plain;
 
 my %case = (
     send => {
         bare  => sub { $send->({ type => 'sse.send', data => $data })->get for 1 .. $calls },
-        ours  => sub { $ours->send($data)->get for 1 .. $calls },
-        plain => sub { $plain->send($data)->get for 1 .. $calls },
+        ours  => sub { $ours->send($data)->get                             for 1 .. $calls },
+        plain => sub { $plain->send($data)->get                            for 1 .. $calls },
     },
     try_send => {
         bare  => sub { $send->({ type => 'sse.send', data => $data })->get for 1 .. $calls },
-        ours  => sub { $ours->try_send($data)->get for 1 .. $calls },
-        plain => sub { $plain->try_send($data)->get for 1 .. $calls },
+        ours  => sub { $ours->try_send($data)->get                         for 1 .. $calls },
+        plain => sub { $plain->try_send($data)->get                        for 1 .. $calls },
     },
     send_event => {
         bare  => sub { $send->({ type => 'sse.send', data => $data, @event })->get for 1 .. $calls },
-        ours  => sub { $ours->send_event(data => $data, @event)->get for 1 .. $calls },
-        plain => sub { $plain->send_event(data => $data, @event)->get for 1 .. $calls },
+        ours  => sub { $ours->send_event(data => $data, @event)->get               for 1 .. $calls },
+        plain => sub { $plain->send_event(data => $data, @event)->get              for 1 .. $calls },
     },
 );
 
@@ -123,7 +123,7 @@ for my $round (0 .. $rounds) {
 
 sub median {
     my @sorted = sort { $a <=> $b } @_;
-    return $sorted[ @sorted / 2 ];
+    return $sorted[@sorted / 2];
 }
 
 printf "ns per call, %d rounds of %d, medians of CPU time\n", $rounds, $calls;

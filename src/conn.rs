@@ -1,16 +1,17 @@
 //! A live connection: state, output queue, keepalive and request body behind
 //! one lock.
 //!
-//! A *detached* connection keeps state for a host that does the I/O itself. A
-//! *hosted* one belongs to a server of ours: its [`Host`] is told what changed,
-//! and its [`Sink`] is the socket once the stream has begun.
+//! A *detached* connection keeps state for a host program that also has an
+//! output queue of its own. A *hosted* one has its [`Host`] told what changed;
+//! its output goes to its [`Sink`], a socket, or is pulled by the host program
+//! ([`Framing::pull`]).
 
 use crate::error::{Error, Result};
 use crate::frame::{self, Event};
 use crate::handle::{self, Table};
 use crate::keepalive::Keepalive;
 use crate::limits;
-use crate::outbox::Outbox;
+use crate::outbox::{Marks, Outbox};
 use crate::state::{Phase, Reason, State};
 use crate::sys::PerProcess;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -44,6 +45,8 @@ pub enum Report {
     Closed,
     /// The transport has no more to do for this request.
     Ended,
+    /// Output can be pulled.
+    Output,
 }
 
 /// A socket that takes bytes without waiting.
@@ -65,7 +68,7 @@ pub enum Decision {
     Gone,
 }
 
-/// Facts about a request that shape its answer.
+/// Facts about a connection that shape its output.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Framing {
     /// A stream is asked for (PAGI scope type `sse`).
@@ -74,6 +77,21 @@ pub struct Framing {
     pub chunked: bool,
     /// HEAD: the answer has no body.
     pub head: bool,
+    /// Events alone: somebody else writes the response head.
+    pub bare: bool,
+    /// The host program takes the output with [`Conn::pull`].
+    pub pull: bool,
+}
+
+/// What was queued on a connection since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Events.
+    pub events: u64,
+    /// Comments, keepalives among them.
+    pub comments: u64,
+    /// Sends that the full queue refused.
+    pub refused: u64,
 }
 
 #[derive(Default)]
@@ -96,6 +114,8 @@ struct Inner {
     content_length: Option<u64>,
     status: u16,
     bytes_sent: u64,
+    counters: Counters,
+    failure: Option<Box<str>>,
     body_complete: bool,
     told_output: bool,
     ended: bool,
@@ -193,6 +213,32 @@ impl Conn {
         self.lock().outbox.len()
     }
 
+    /// What was queued so far.
+    pub fn counters(&self) -> Counters {
+        self.lock().counters
+    }
+
+    /// Marks and limit of the output queue.
+    pub fn marks(&self) -> Marks {
+        self.lock().outbox.marks()
+    }
+
+    /// Sets them; what is queued stays.
+    pub fn set_marks(&self, marks: Marks) -> Result<()> {
+        self.host.as_ref().ok_or(Error::NotHosted)?;
+        self.lock().outbox.set_marks(marks)
+    }
+
+    /// The last failure that the host program was told of, in words.
+    pub fn failure(&self) -> Option<Box<str>> {
+        self.lock().failure.clone()
+    }
+
+    /// Keeps it.
+    pub fn set_failure(&self, text: Box<str>) {
+        self.lock().failure = Some(text);
+    }
+
     /// Status sent (0: none), body bytes sent.
     pub fn totals(&self) -> (u16, u64) {
         let inner = self.lock();
@@ -209,9 +255,20 @@ impl Conn {
     ) -> Result<bool> {
         let status = status_code(status)?;
         let map = header_map(fields)?;
-        let moved = self.start_locked(&mut self.lock(), status, map)?;
+        let (moved, tell) = {
+            let mut inner = self.lock();
+            let moved = self.start_locked(&mut inner, status, map)?;
+            // A server waits for the choice; others have the head to write.
+            let waits = inner.sink.is_some() || self.framing.pull;
+            let output = moved && waits && !inner.outbox.is_empty();
+            let tell = output && !std::mem::replace(&mut inner.told_output, true);
+            (moved, tell)
+        };
         if moved {
             self.after_start();
+        }
+        if let (true, Some(host)) = (tell, &self.host) {
+            host.output(self);
         }
         Ok(moved)
     }
@@ -220,10 +277,13 @@ impl Conn {
         if !inner.state.start()? {
             return Ok(false);
         }
-        if self.host.is_some() {
-            let head = self.stream_head(status, map);
+        if let Some(host) = &self.host {
             inner.status = status.as_u16();
-            inner.outbox.append(head.len(), |b| b.put_slice(&head));
+            inner.last_write_ms = host.now_ms();
+            if !self.framing.bare {
+                let head = self.stream_head(status, map);
+                inner.outbox.append(head.len(), |b| b.put_slice(&head));
+            }
         }
         Ok(true)
     }
@@ -289,26 +349,37 @@ impl Conn {
     /// above its high mark: the sender should wait for [`Report::Drained`].
     pub fn send(self: &Arc<Self>, event: &Event<'_>) -> Result<bool> {
         event.check()?;
-        self.queue(event.encoded_len(), |b| event.encode(b))
+        let count = |c: &mut Counters| c.events += 1;
+        self.queue(event.encoded_len(), count, |b| event.encode(b))
     }
 
     /// Queues a comment; otherwise as [`Conn::send`].
     pub fn comment(self: &Arc<Self>, text: &str) -> Result<bool> {
-        self.queue(frame::comment_len(text), |b| {
+        let count = |c: &mut Counters| c.comments += 1;
+        self.queue(frame::comment_len(text), count, |b| {
             frame::encode_comment(text, b);
         })
     }
 
-    fn queue(self: &Arc<Self>, len: usize, write: impl FnOnce(&mut BytesMut)) -> Result<bool> {
+    fn queue(
+        self: &Arc<Self>,
+        len: usize,
+        count: fn(&mut Counters),
+        write: impl FnOnce(&mut BytesMut),
+    ) -> Result<bool> {
         let host = self.host.as_ref().ok_or(Error::NotHosted)?;
         let (started, high, urgent, tell) = {
             let mut inner = self.lock();
             let started = self.start_locked(&mut inner, StatusCode::OK, HeaderMap::new())?;
             let pushed = self.push_frame(&mut inner, len, write);
-            if pushed.is_err() && !started {
+            match pushed {
+                Ok(()) => count(&mut inner.counters),
+                Err(_) => inner.counters.refused += 1,
+            }
+            if !started {
                 pushed?;
             }
-            let urgent = inner.outbox.len() >= limits::FLUSH_BYTES;
+            let urgent = !self.framing.pull && inner.outbox.len() >= limits::FLUSH_BYTES;
             let tell = !urgent && !std::mem::replace(&mut inner.told_output, true);
             (started, inner.outbox.is_high(), urgent, tell)
         };
@@ -394,6 +465,29 @@ impl Conn {
         self.wake_all();
         self.flush();
         true
+    }
+
+    /// The host program gives the connection back: as [`Conn::close`], but
+    /// output that only it could have pulled is dropped.
+    pub fn release(self: &Arc<Self>) {
+        if self.framing.pull {
+            // Told already, as it were.
+            self.lock().told_output = true;
+        }
+        self.close(Some("app_closed".into()));
+        if self.framing.pull {
+            self.transport_ended();
+        }
+    }
+
+    /// The host program says that the client has gone: as
+    /// [`Conn::disconnect`], and what it would have pulled is over with.
+    pub fn abandon(self: &Arc<Self>, reason: Reason) -> bool {
+        let closed = self.disconnect(reason);
+        if self.framing.pull {
+            self.transport_ended();
+        }
+        closed
     }
 
     /// The other side has gone, or the host says so: nothing more can be sent.
@@ -629,14 +723,17 @@ impl Conn {
     }
 
     /// Hands the socket over; what is queued is written at once.
-    pub fn attach(&self, sink: Arc<dyn Sink>) {
+    pub fn attach(self: &Arc<Self>, sink: Arc<dyn Sink>) {
         self.lock().sink = Some(sink);
         self.flush();
     }
 
     /// Writes what waits, as far as the socket takes it. `now_ms` of the last
     /// successful write is kept for the keepalive.
-    pub fn flush(&self) {
+    pub fn flush(self: &Arc<Self>) {
+        if self.framing.pull {
+            return self.offer();
+        }
         let mut drained = false;
         let mut failed = None;
         {
@@ -678,6 +775,53 @@ impl Conn {
         }
     }
 
+    /// Says that output can be pulled, or that its end can be seen; once until
+    /// the next [`Conn::pull`].
+    fn offer(self: &Arc<Self>) {
+        let tell = {
+            let mut inner = self.lock();
+            let news = !inner.outbox.is_empty() || inner.state.phase() == Phase::Closed;
+            news && !inner.ended && !std::mem::replace(&mut inner.told_output, true)
+        };
+        if let (true, Some(host)) = (tell, &self.host) {
+            host.output(self);
+        }
+    }
+
+    /// Gives up to `max` bytes of output to `put`, in one or more pieces, and
+    /// returns how many; `None` when all is taken and nothing more will come.
+    pub fn pull(self: &Arc<Self>, max: usize, mut put: impl FnMut(&[u8])) -> Result<Option<usize>> {
+        let host = self.host.as_ref().ok_or(Error::NotHosted)?;
+        if !self.framing.pull {
+            return Err(Error::NotPulled);
+        }
+        let (mut taken, mut drained) = (0, false);
+        let over = {
+            let mut inner = self.lock();
+            while taken < max && !inner.outbox.is_empty() {
+                let waiting = inner.outbox.waiting();
+                let n = waiting.len().min(max - taken);
+                put(&waiting[..n]);
+                drained |= inner.outbox.consume(n);
+                taken += n;
+            }
+            if taken > 0 {
+                inner.bytes_sent += taken as u64;
+                inner.last_write_ms = host.now_ms();
+            }
+            // While something is left, the host program need not be told.
+            inner.told_output = !inner.outbox.is_empty();
+            inner.outbox.is_empty() && inner.state.phase() == Phase::Closed
+        };
+        if drained {
+            self.report(Report::Drained);
+        }
+        if over {
+            self.transport_ended();
+        }
+        Ok((taken > 0 || !over).then_some(taken))
+    }
+
     /// When the next keepalive comment is due, on the clock of
     /// [`Host::now_ms`]; `None` while there is none to send.
     pub fn keepalive_due(&self) -> Option<u64> {
@@ -708,6 +852,7 @@ impl Conn {
             if inner.outbox.is_empty() {
                 // An empty queue never refuses.
                 let _ = self.push_frame(&mut inner, bytes.len(), |b| b.put_slice(&bytes));
+                inner.counters.comments += 1;
             }
         }
         self.flush();

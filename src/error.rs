@@ -24,6 +24,8 @@ pub enum Error {
     IdNewline = -101,
     /// An id contains NUL, which makes clients ignore it (E5).
     IdNul = -102,
+    /// The text is not JSON (RFC 8259).
+    Json = -103,
 
     /// A line is longer than the parser's limit.
     LineTooLong = -200,
@@ -50,6 +52,10 @@ pub enum Error {
     NotHosted = -308,
     /// Body bytes were given before the response head or after its end.
     NoResponse = -309,
+    /// The connection's output is not the host program's to read.
+    NotPulled = -310,
+    /// The descriptor is not a connected stream socket.
+    BadSocket = -311,
 
     /// The handle is zero or was never given out.
     HandleInvalid = -400,
@@ -68,7 +74,7 @@ pub enum Error {
     AddressInUse = -501,
     /// The address cannot be bound: permission, or not of this machine.
     BindFailed = -502,
-    /// The server has been stopped.
+    /// The server or the runtime has been stopped.
     Stopped = -503,
 }
 
@@ -83,6 +89,7 @@ impl Error {
         Error::EventNewline,
         Error::IdNewline,
         Error::IdNul,
+        Error::Json,
         Error::LineTooLong,
         Error::EventTooLarge,
         Error::Closed,
@@ -95,6 +102,8 @@ impl Error {
         Error::Interval,
         Error::NotHosted,
         Error::NoResponse,
+        Error::NotPulled,
+        Error::BadSocket,
         Error::HandleInvalid,
         Error::HandleStale,
         Error::HandleKind,
@@ -122,6 +131,7 @@ impl Error {
             Error::EventNewline => c"an event type must not contain CR or LF",
             Error::IdNewline => c"an id must not contain CR or LF",
             Error::IdNul => c"an id must not contain NUL",
+            Error::Json => c"the text is not JSON",
             Error::LineTooLong => c"a line is longer than the parser's limit",
             Error::EventTooLarge => c"an event is larger than the parser's limit",
             Error::Closed => c"the connection is closed",
@@ -134,6 +144,8 @@ impl Error {
             Error::Interval => c"a keepalive interval must be from 0 to 86400 seconds",
             Error::NotHosted => c"the connection is not hosted by this library",
             Error::NoResponse => c"no response is in progress",
+            Error::NotPulled => c"the connection's output is written by this library",
+            Error::BadSocket => c"the descriptor is not a connected stream socket",
             Error::HandleInvalid => c"the handle was never given out",
             Error::HandleStale => c"the handle's object was freed",
             Error::HandleKind => c"the handle belongs to another kind of object",
@@ -142,7 +154,7 @@ impl Error {
             Error::ListenAddress => c"the address must be HOST:PORT or unix:PATH",
             Error::AddressInUse => c"the address is already in use",
             Error::BindFailed => c"the address cannot be bound",
-            Error::Stopped => c"the server is stopped",
+            Error::Stopped => c"the server or runtime is stopped",
         }
     }
 }

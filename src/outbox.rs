@@ -4,19 +4,55 @@ use crate::error::{Error, Result};
 use crate::limits;
 use bytes::{Buf, Bytes, BytesMut};
 
+/// Where a queue counts as full, as bytes: `low` < `high` <= `limit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marks {
+    /// At or below it the queue has drained.
+    pub low: u32,
+    /// From it on a sender should wait.
+    pub high: u32,
+    /// Beyond it a send is refused.
+    pub limit: u32,
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        Marks {
+            low: limits::LOW_WATER_BYTES as u32,
+            high: limits::HIGH_WATER_BYTES as u32,
+            limit: limits::QUEUE_BYTES as u32,
+        }
+    }
+}
+
 /// Bytes that wait for the socket. Edge-triggered watermarks: `is_high` from
 /// the high mark up until the queue has fallen to the low one.
 #[derive(Debug, Default)]
 pub struct Outbox {
     buf: BytesMut,
+    marks: Marks,
     high: bool,
 }
 
 impl Outbox {
+    /// The marks in force.
+    pub fn marks(&self) -> Marks {
+        self.marks
+    }
+
+    /// Sets them, for what is queued from now on.
+    pub fn set_marks(&mut self, marks: Marks) -> Result<()> {
+        if marks.low >= marks.high || marks.high > marks.limit {
+            return Err(Error::BadArgument);
+        }
+        self.marks = marks;
+        Ok(())
+    }
+
     /// Makes room for `len` more bytes and lets `write` append them; refuses
     /// when the queue would pass its limit and is not empty.
     pub fn push(&mut self, len: usize, write: impl FnOnce(&mut BytesMut)) -> Result<()> {
-        if !self.buf.is_empty() && self.buf.len() + len > limits::QUEUE_BYTES {
+        if !self.buf.is_empty() && self.buf.len() + len > self.marks.limit as usize {
             return Err(Error::QueueOverflow);
         }
         self.append(len, write);
@@ -28,7 +64,7 @@ impl Outbox {
     pub fn append(&mut self, len: usize, write: impl FnOnce(&mut BytesMut)) {
         self.buf.reserve(len);
         write(&mut self.buf);
-        self.high |= self.buf.len() >= limits::HIGH_WATER_BYTES;
+        self.high |= self.buf.len() >= self.marks.high as usize;
     }
 
     /// Bytes waiting.
@@ -69,7 +105,7 @@ impl Outbox {
     }
 
     fn drained(&mut self) -> bool {
-        let drained = self.high && self.buf.len() <= limits::LOW_WATER_BYTES;
+        let drained = self.high && self.buf.len() <= self.marks.low as usize;
         self.high &= !drained;
         drained
     }
@@ -111,5 +147,28 @@ mod tests {
         push(&mut o, 2 * limits::QUEUE_BYTES).unwrap();
         assert_eq!(o.take().0.len(), 2 * limits::QUEUE_BYTES);
         assert!(o.is_empty());
+    }
+
+    #[test]
+    fn marks_can_be_set_and_must_be_in_order() {
+        let mut o = Outbox::default();
+        let marks = Marks {
+            low: 0,
+            high: 4,
+            limit: 8,
+        };
+        o.set_marks(marks).unwrap();
+        push(&mut o, 3).unwrap();
+        assert!(!o.is_high());
+        push(&mut o, 5).unwrap();
+        assert!(o.is_high());
+        assert_eq!(push(&mut o, 1), Err(Error::QueueOverflow));
+        assert!(!o.consume(7));
+        assert!(o.consume(1), "drained at 0");
+        for (low, high, limit) in [(4, 4, 8), (5, 4, 8), (0, 9, 8), (0, 0, 0)] {
+            let marks = Marks { low, high, limit };
+            assert_eq!(o.set_marks(marks), Err(Error::BadArgument));
+        }
+        assert_eq!(o.marks(), marks);
     }
 }

@@ -138,6 +138,7 @@ async fn answer(
         sse,
         chunked: parts.version != Version::HTTP_10,
         head: parts.method == http::Method::HEAD,
+        ..Framing::default()
     };
     let Ok(conn) = shared.open(framing) else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "too many connections");

@@ -123,6 +123,8 @@ impl Host for Shared {
     fn report(&self, conn: &Conn, what: Report) {
         let record = match what {
             Report::Body => record::plain(record::BODY, conn.handle()),
+            // Sockets only, so nothing is pulled.
+            Report::Output => return,
             Report::Drained => record::plain(record::DRAINED, conn.handle()),
             Report::Closed => record::closed(conn),
             Report::Ended => {

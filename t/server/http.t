@@ -153,7 +153,7 @@ subtest 'an application that dies or says nothing gives a 500 and a log line' =>
 subtest 'an application that dies half way cuts the connection, and the client sees that' => sub {
     my $client = $host->get('/?do=late');
     $host->until(sub { $client->eof }, 'the end');
-    is $client->raw, '', 'the head had not gone out yet';
+    unlike $client->raw, qr/content-length|\r\n0\r\n\r\n\z/, 'no end of the body';
 };
 
 subtest 'bad sends fail and name what is wrong' => sub {

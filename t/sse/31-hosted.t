@@ -170,6 +170,41 @@ subtest 'keepalive comes from the library' => sub {
     $host->until(sub { $sse->{ended} });
 };
 
+subtest 'connections leave nothing behind' => sub {
+    my $running = 0;
+    my $base = PAGI::SSE::FFI::handle_count();
+    my $host = T::Host->new(async sub {
+        my ($scope, $receive, $send) = @_;
+        die "no lifespan\n" if $scope->{type} ne 'sse';
+        my $sse = PAGI::SSE->new($scope, $receive, $send);
+        $sse->on_close(sub { $sse->stash->{gone} = 1; $running-- });
+        $sse->on_error(sub { $sse });
+        $running++;
+        await $sse->send('x');
+        await $sse->run if $running % 2;
+    });
+    my $server = PAGI::SSE::FFI::handle_count();
+    for (1 .. 20) {
+        my @clients = map { $host->stream('/') } 1 .. 10;
+        $host->until(sub { 10 == grep { $_->body =~ /x/ } @clients });
+        $_->close for @clients;
+        $host->until(sub { !$running });
+        @{ $host->{clients} } = ();
+    }
+    ok $host->until(sub { PAGI::SSE::FFI::handle_count() == $server }), 'the handle table is as before';
+};
+
+subtest 'a $send that ends the connection by itself' => sub {
+    my ($sse, @told);
+    my $peer = peer();
+    my $send = $peer->send;
+    $sse = PAGI::SSE->new($peer->scope, $peer->receive, sub { $sse->close if $_[0]{type} =~ /send|close/; $send->(@_) });
+    $sse->on_close(sub { push @told, $_[1] });
+    ref_is $sse->send('x')->result, $sse, 'the send';
+    is $peer->types, [qw(sse.start sse.send sse.close)], 'one sse.close, after it';
+    is \@told, ['app_closed'], 'one end';
+};
+
 subtest 'the server stops' => sub {
     my ($sse, @told);
     my ($host, $client) = serve(async sub { $sse = PAGI::SSE->new(@_); $sse->on_close(sub { push @told, $_[1] }); await $sse->run });

@@ -7,12 +7,12 @@ our $VERSION = '0.1.0';
 
 use parent 'PAGI::SSE::Request';
 
-use Carp ();
+use Carp   ();
 use Future ();
 use Future::AsyncAwait;
 use JSON::MaybeXS ();
-use Scalar::Util ();
-use overload ();
+use Scalar::Util  ();
+use overload      ();
 
 use PAGI::SSE::Delivery ();
 use PAGI::SSE::FFI      ();
@@ -22,8 +22,8 @@ use PAGI::SSE::Outbox   ();
 use PAGI::SSE::Shared   ();
 
 # Errors point at the application's line, not at ours.
-$Carp::Internal{$_}++ for __PACKAGE__, map { __PACKAGE__ . "::$_" }
-    qw(Delivery FFI Foreign Hosted Inbox Outbox Request);
+$Carp::Internal{$_}++
+    for __PACKAGE__, map { __PACKAGE__ . "::$_" } qw(Delivery FFI Foreign Hosted Inbox Outbox Request);
 
 my $CLOSED = 'Cannot send on closed SSE connection';
 # As the native library numbers them; the last one is the embedded server
@@ -38,15 +38,15 @@ my %DEFAULT = (
 
 my $json = JSON::MaybeXS->new(utf8 => 1, allow_nonref => 1, convert_blessed => 1);
 
-my $TRUE    = Future->done(1);
-my $FALSE   = Future->done(0);
+my $TRUE = Future->done(1);
+my $FALSE = Future->done(0);
 my $NOTHING = Future->done;
 
 sub new {
     my ($class, $scope, $receive, $send, %options) = @_;
-    Carp::croak 'PAGI::SSE requires scope hashref'   unless ref $scope eq 'HASH';
+    Carp::croak 'PAGI::SSE requires scope hashref' unless ref $scope eq 'HASH';
     Carp::croak 'PAGI::SSE requires receive coderef' unless _is_code($receive);
-    Carp::croak 'PAGI::SSE requires send coderef'    unless _is_code($send);
+    Carp::croak 'PAGI::SSE requires send coderef' unless _is_code($send);
     my $type = defined $scope->{type} ? $scope->{type} : '';
     Carp::croak "PAGI::SSE requires scope type 'sse', got '$type'" unless $type eq 'sse';
 
@@ -97,7 +97,7 @@ sub DESTROY {
     my ($self) = @_;
     return if $self->{parked} || ${^GLOBAL_PHASE} eq 'DESTRUCT';
     Scalar::Util::weaken($self->{scope});
-    my $scope  = $self->{scope}       or return;    # it goes with us
+    my $scope = $self->{scope}        or return;    # it goes with us
     my $cached = $scope->{'pagi.sse'} or return;    # somebody removed us
     return unless Scalar::Util::refaddr($cached) == Scalar::Util::refaddr($self);
     $scope->{'pagi.sse'} = $self;
@@ -149,7 +149,7 @@ sub disconnect_reason {
 sub start {
     my ($self, %options) = @_;
     return $self->_itself if $self->is_closed;
-    my $status  = defined $options{status} ? $options{status} : 200;
+    my $status = defined $options{status} ? $options{status} : 200;
     my $headers = $options{headers};
     my $problem = _bad_response($status, $headers);
     return _failure("start: $problem") if $problem;
@@ -196,7 +196,7 @@ sub decline {
     return _failure("decline: $problem") if $problem;
 
     my $state = $self->connection_state;
-    return _failure('decline: the SSE connection is closed')       if $state eq 'closed';
+    return _failure('decline: the SSE connection is closed') if $state eq 'closed';
     return _failure('decline: the event stream has already started') if $state eq 'started';
 
     require PAGI::SSE::Text;
@@ -236,11 +236,17 @@ async sub _decline {
 
 sub send {
     my ($self, $data) = @_;
-    my $wire     = $self->{wire};
-    my $delivery =
-          !defined $data || ref $data                   ? $self->_send_odd($data, 'send')
-        : $wire->{open} && $data !~ /[[:^ascii:]]/ ? PAGI::SSE::Outbox::put($wire, { type => 'sse.send', data => $data })
-        :                                            $wire->send($data, 'send');
+    my $wire = $self->{wire};
+    my $delivery;
+    if (!defined $data || ref $data) {
+        $delivery = $self->_send_odd($data, 'send');
+    }
+    elsif ($wire->{open} && $data !~ /[[:^ascii:]]/) {
+        $delivery = PAGI::SSE::Outbox::put($wire, { type => 'sse.send', data => $data });
+    }
+    else {
+        $delivery = $wire->send($data, 'send');
+    }
     return $self->_sent($delivery) if $delivery;
     my $itself = $self->{itself} or return $self->_itself;
     delete $itself->{revoke_when_ready};    # see PAGI::SSE::Shared
@@ -249,11 +255,17 @@ sub send {
 
 sub try_send {
     my ($self, $data) = @_;
-    my $wire     = $self->{wire};
-    my $delivery =
-          !defined $data || ref $data                   ? $self->_send_odd($data, 'try_send')
-        : $wire->{open} && $data !~ /[[:^ascii:]]/ ? PAGI::SSE::Outbox::put($wire, { type => 'sse.send', data => $data })
-        :                                            $wire->send($data, 'try_send');
+    my $wire = $self->{wire};
+    my $delivery;
+    if (!defined $data || ref $data) {
+        $delivery = $self->_send_odd($data, 'try_send');
+    }
+    elsif ($wire->{open} && $data !~ /[[:^ascii:]]/) {
+        $delivery = PAGI::SSE::Outbox::put($wire, { type => 'sse.send', data => $data });
+    }
+    else {
+        $delivery = $wire->send($data, 'try_send');
+    }
     return $delivery ? $self->_tried($delivery) : PAGI::SSE::Shared::lasting($TRUE);
 }
 
@@ -268,8 +280,8 @@ sub try_send_json {
 }
 
 sub send_event {
-    my ($self)   = @_;
-    my $delivery = &_send_event;
+    my $self = shift;
+    my $delivery = @_ % 2 ? _odd() : $self->_send_event({ type => 'sse.send', @_ });
     return $self->_sent($delivery) if $delivery;
     my $itself = $self->{itself} or return $self->_itself;
     delete $itself->{revoke_when_ready};
@@ -277,8 +289,8 @@ sub send_event {
 }
 
 sub try_send_event {
-    my ($self)   = @_;
-    my $delivery = &_send_event;
+    my $self = shift;
+    my $delivery = @_ % 2 ? _odd() : $self->_send_event({ type => 'sse.send', @_ });
     return $delivery ? $self->_tried($delivery) : PAGI::SSE::Shared::lasting($TRUE);
 }
 
@@ -294,8 +306,7 @@ sub try_send_comment {
 
 sub keepalive {
     my ($self, $interval, $comment) = @_;
-    return _failure('keepalive: the interval must be a number of seconds from 0 to 86400, got '
-            . _shown($interval))
+    return _failure('keepalive: the interval must be a number of seconds from 0 to 86400, got ' . _shown($interval))
         unless _is_number($interval) && $interval >= 0 && $interval <= 86_400;
     return _failure('keepalive: the comment must be text, got ' . _shown($comment)) if ref $comment;
     return _failure($CLOSED) if $self->is_closed;
@@ -307,8 +318,8 @@ sub keepalive {
 sub _send_odd {
     my ($self, $data, $method) = @_;
     return _bad_argument("$method requires data") unless defined $data;
-    return _bad_argument("$method: data must be text, got "
-            . _shown($data) . '; send_json and send_event encode references')
+    return _bad_argument(
+        "$method: data must be text, got " . _shown($data) . '; send_json and send_event encode references')
         unless _is_stringy($data);
     return $self->{wire}->send("$data", $method);
 }
@@ -320,24 +331,24 @@ sub _send_json {
     return $self->{wire}->send($octets, $method);
 }
 
+sub _odd { _bad_argument('send_event takes name => value pairs') }
+
+# $event is ours, and nearly what $send wants already.
 sub _send_event {
-    return _bad_argument('send_event takes name => value pairs') unless @_ % 2;
-    my ($self, %event) = @_;
-    my ($data, $name, $id) = @event{qw(data event id)};
+    my ($self, $event) = @_;
+    my ($data, $name, $id) = @$event{qw(data event id)};
     my $wire = $self->{wire};
 
     # Printable ASCII in fields that we know, and no other: nothing to encode,
     # nothing that could be refused.
     if ($wire->{open} && defined $data && !ref $data && $data !~ /[[:^ascii:]]/) {
         no warnings 'uninitialized';
-        if (1 + defined($name) + defined($id) == keys %event
-            && !ref $name && !ref $id && "$name$id" !~ tr/ -~//c) {
-            $event{type} = 'sse.send';
-            return PAGI::SSE::Outbox::put($wire, \%event);
-        }
+        my $fields = 2 + defined($name) + defined($id);
+        return PAGI::SSE::Outbox::put($wire, $event)
+            if $fields == keys %$event && !ref $name && !ref $id && "$name$id" !~ tr/ -~//c;
     }
 
-    my $retry = $event{retry};
+    my $retry = $event->{retry};
     return _bad_argument("send_event requires 'data'") unless defined $data;
     if (ref $data) {
         my $octets;
@@ -381,7 +392,7 @@ async sub _each {
     await $self->_sent($self->{wire}->ensure_started('each'));
 
     my $index = 0;
-    my $fine  = eval {
+    my $fine = eval {
         while (!$self->is_closed) {
             my $item;
             if (ref $items eq 'ARRAY') {
@@ -432,7 +443,7 @@ async sub _every {
         last if $self->is_closed;
 
         my $sleep = Future::IO->sleep($interval);
-        my $wait  = $self->_unless_ended($sleep);
+        my $wait = $self->_unless_ended($sleep);
         # The sleep is ours, so it may go when nobody waits for it any more.
         $wait->on_ready(sub { $sleep->cancel });
         await $wait;
@@ -488,8 +499,8 @@ sub _known_body {
 sub on_close {
     my ($self, $callback) = @_;
     Carp::croak 'PAGI::SSE: on_close requires a code reference' unless _is_code($callback);
-    if ($self->{ended}) { $self->_call_on_close($callback) }
-    else                { push @{ $self->{_on_close} }, $callback }
+    if   ($self->{ended}) { $self->_call_on_close($callback) }
+    else                  { push @{ $self->{_on_close} }, $callback }
     return $self;
 }
 
@@ -579,7 +590,7 @@ sub _set_closed {
 sub _write_failed {
     my ($self, $delivery) = @_;
     # Whoever is told of the error must be so although the end comes first.
-    $delivery->{reporters} = [ @{ $self->{_on_error} } ];
+    $delivery->{reporters} = [@{ $self->{_on_error} }];
     $self->_end(reason => 'write_error');
     return;
 }
@@ -636,23 +647,22 @@ sub _overflow_message {
 sub _end {
     my ($self, %end) = @_;
     return if $self->{ended};
-    my $wire  = $self->{wire};
+    my $wire = $self->{wire};
     my $known = $wire->reason;
     $self->{reason} = defined $known ? $known : $end{reason};
+    $self->{ended} = 1;    # from here on, whatever the callbacks do
     my $announcement;
     if    ($end{announce})  { $announcement = $wire->close($end{given}) }
-    elsif (!$end{declined}) { $wire->mark_closed(defined $end{reason} ? $end{reason} : 'unknown') }
-    # Only now: an sse.close that fails at once must find us open no more.
-    $self->{ended} = 1;
+    elsif (!$end{declined}) { $wire->mark_closed($end{reason} // 'unknown') }
     $self->{announcement} = $announcement if $announcement && !$announcement->{settled};
 
-    my @pending   = grep { $_ } map { $self->_call_on_close($_) } splice @{ $self->{_on_close} };
+    my @pending = grep { $_ } map { $self->_call_on_close($_) } splice @{ $self->{_on_close} };
     my $prototype = $pending[0];
     @{ $self->{_on_error} } = ();
 
     if ($self->{announcement} || @pending) {
         my $closing = $self->{closing} = $prototype ? PAGI::SSE::Shared::alike($prototype) : $self->_pending;
-        my $left    = @pending + ($self->{announcement} ? 1 : 0);
+        my $left = @pending + ($self->{announcement} ? 1 : 0);
         $self->{callbacks_pending} = @pending;
         my $finish = sub {
             return if --$left;
@@ -671,8 +681,10 @@ sub _end {
     $wire->release(!$end{announce});
     $self->_wake;
     $self->{inbox}->retire;
-    if (my $last = $self->{announcement}) { $last->on_settled(sub { $wire->retire }) }
-    else                                  { $wire->retire }
+    if (my $last = $self->{announcement}) {
+        $last->on_settled(sub { $wire->retire });
+    }
+    else { $wire->retire }
     return;
 }
 
@@ -715,7 +727,7 @@ sub _call {
 # Tell on_error of a failed delivery. Returns the Futures to wait for.
 sub _report {
     my ($self, $delivery) = @_;
-    my $error     = $delivery->{error}[0];
+    my $error = $delivery->{error}[0];
     my $reporters = $delivery->{reporters} || $self->{_on_error};
     return grep { $_ } map { $self->_call($_, 'on_error', $error) } @$reporters if @$reporters;
     _warning($error);
@@ -800,9 +812,9 @@ sub _unless_ended {
     $future->on_ready(sub {
         my ($future) = @_;
         return if $view->is_ready;
-        if    ($future->is_cancelled)       { $view->cancel }
+        if    ($future->is_cancelled)          { $view->cancel }
         elsif (my @failure = $future->failure) { $view->fail(@failure) }
-        else                                { $view->done($future->result) }
+        else                                   { $view->done($future->result) }
     });
     return $view;
 }
@@ -885,11 +897,12 @@ sub _bad_response {
     return 'status must be a whole number from 200 to 599, got ' . _shown($status)
         unless $status =~ /\A[2-5][0-9][0-9]\z/;
     return unless defined $headers;
-    return 'headers must be a reference to an array of [name, value] pairs'
-        if ref $headers ne 'ARRAY'
-        || grep { ref $_ ne 'ARRAY' || @$_ != 2 || grep { !defined } @$_ } @$headers;
+    my $shape = 'headers must be a reference to an array of [name, value] pairs';
+    return $shape if ref $headers ne 'ARRAY';
     for my $header (@$headers) {
+        return $shape if ref $header ne 'ARRAY' || @$header != 2;
         my ($name, $value) = @$header;
+        return $shape if !defined $name || !defined $value;
         return 'a header name must be a token, got ' . _shown($name)
             if $name !~ /\A[!#\$%&'*+\-.^_`|~0-9A-Za-z]+\z/;
         return "a header value must not contain CR, LF or NUL, got $name: " . _shown($value)
@@ -913,9 +926,8 @@ sub _is_future {
 # An object that is made to be used as a string.
 sub _is_stringy {
     my ($value) = @_;
-    return Scalar::Util::blessed($value)
-        && !$value->can('TO_JSON')
-        && overload::Method($value, '""');
+    return if !Scalar::Util::blessed($value) || $value->can('TO_JSON');
+    return overload::Method($value, '""');
 }
 
 sub _is_number {
@@ -1490,9 +1502,9 @@ will be called each time the last reference goes while the scope lives.
 
 =head1 FORK AND THREADS
 
-A connection belongs to the process that made it. A child that inherits one can
-do no harm by letting it go; new sends on it fail where the library has to be
-asked. Objects are not cloned into threads.
+A connection belongs to the process that made it. A child that inherits one does
+no harm by letting it go, but must not use it: the server's C<$send> is the
+parent's, and the native library refuses. Objects are not cloned into threads.
 
 =head1 SEE ALSO
 

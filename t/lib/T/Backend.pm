@@ -61,8 +61,8 @@ sub send {
     return sub {
         my ($event) = @_;
         my %event = %$event;
-        my $type  = delete $event{type};
-        my $done  = $self->new_future;
+        my $type = delete $event{type};
+        my $done = $self->new_future;
         $self->later(sub {
             push @{ $self->{received} }, \%event if $type eq 'sse.send' && !$self->{gone};
             $self->{ended} = 1 if $type eq 'sse.close';
@@ -76,8 +76,8 @@ sub receive {
     my ($self) = @_;
     return sub {
         my $future = $self->new_future;
-        if ($self->{gone}) { $future->done({ %{ $self->{gone} } }) }
-        else               { push @{ $self->{receiving} }, $future }
+        if   ($self->{gone}) { $future->done({ %{ $self->{gone} } }) }
+        else                 { push @{ $self->{receiving} }, $future }
         return $future;
     };
 }
@@ -94,7 +94,9 @@ package T::Backend::Fake;
 
 our @ISA = 'T::Backend';
 
-sub prepare    { return eval { require Future::IO; 1 } }
+sub prepare {
+    return eval { require Future::IO; 1 }
+}
 sub new_future { Future->new }
 sub later      { $_[1]->() }
 sub turn       { Future::IO->sleep(0.005)->get }
@@ -154,11 +156,7 @@ sub serve {
         %$scope = (%$scope, %scope);
         return $self->{app} = $app->(PAGI::SSE->new($scope, $receive, $send));
     });
-    my $body = delete $self->{body};
-    $self->{client} = defined $body
-        ? $self->{host}->connect(join "\r\n", 'POST / HTTP/1.1', 'Host: x', 'Accept: text/event-stream',
-            'Content-Length: ' . length $body, '', $body)
-        : $self->{host}->stream('/');
+    $self->{client} = $self->{host}->stream('/');
     $self->until(sub { $self->{app} }) or die "the application was not called\n";
     return $self;
 }

@@ -133,7 +133,7 @@ sub body {
         return wantarray ? ($rest, defined $length ? length $rest >= $length : $self->{eof}) : $rest;
     }
     my ($body, $ended) = ('', 0);
-    while ($rest =~ s/\A([0-9a-f]+)\r\n//) {
+    while ($rest =~ s/\A([0-9a-f]+)\r\n//i) {
         my $n = hex $1;
         $ended = 1 if !$n;
         last if length $rest < $n + 2;

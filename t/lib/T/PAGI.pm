@@ -8,9 +8,9 @@ use warnings;
 
 use T::Inc;
 
-use Future ();
+use Future       ();
 use Scalar::Util qw(blessed);
-use Time::HiRes ();
+use Time::HiRes  ();
 
 use PAGI::SSE ();
 
@@ -66,18 +66,18 @@ package T::PAGI::Peer;
 sub new {
     my ($class, %args) = @_;
     return bless {
-        mode     => $args{send} || 'done',
-        receive  => $args{receive} || 'pending',
-        scope    => T::PAGI::scope(%{ $args{scope} || {} }),
-        options  => $args{options} || [],
-        error    => defined $args{error} ? $args{error} : "the wire broke\n",
-        events   => [],
-        in_flight => 0,
-        most     => 0,       # calls of $send in flight at the same time
-        pending  => [],      # Futures of sends
-        receives => 0,
+        mode          => $args{send}    || 'done',
+        receive       => $args{receive} || 'pending',
+        scope         => T::PAGI::scope(%{ $args{scope} || {} }),
+        options       => $args{options} || [],
+        error         => defined $args{error} ? $args{error} : "the wire broke\n",
+        events        => [],
+        in_flight     => 0,
+        most          => 0,     # calls of $send in flight at the same time
+        pending       => [],    # Futures of sends
+        receives      => 0,
         most_receives => 0,
-        incoming => [],
+        incoming      => [],
     }, $class;
 }
 
@@ -94,15 +94,15 @@ sub send {
         $self->{most} = $self->{in_flight} if $self->{most} < $self->{in_flight};
         my $mode = ref $self->{mode} ? $self->{mode}->($event) : $self->{mode};
         if ($mode eq 'pending') {
-            push @{ $self->{pending} }, [ my $future = T::PAGI::Future->new, $event ];
+            push @{ $self->{pending} }, [my $future = T::PAGI::Future->new, $event];
             return $future;
         }
         $self->{in_flight}--;
         die $self->{error} if $mode eq 'die';
         return Future->fail($self->{error}, 'wire', 42) if $mode eq 'fail';
         push @{ $self->{events} }, {%$event};
-        return                   if $mode eq 'nothing';
-        return 'accepted'        if $mode eq 'plain';
+        return if $mode eq 'nothing';
+        return 'accepted' if $mode eq 'plain';
         return Future->done;
     };
 }
@@ -143,8 +143,8 @@ sub receive {
 sub incoming {
     my ($self, $event) = @_;
     my $future = shift @{ $self->{receiving} };
-    if ($future) { $future->done($event) }
-    else         { push @{ $self->{incoming} }, $event }
+    if   ($future) { $future->done($event) }
+    else           { push @{ $self->{incoming} }, $event }
     return $self;
 }
 
@@ -161,8 +161,8 @@ sub sse {
 }
 
 sub events { $_[0]{events} }
-sub types  { [ map { $_->{type} } @{ $_[0]{events} } ] }
-sub data   { [ map { $_->{data} } grep { $_->{type} eq 'sse.send' } @{ $_[0]{events} } ] }
+sub types  { [map { $_->{type} } @{ $_[0]{events} }] }
+sub data   { [map { $_->{data} } grep { $_->{type} eq 'sse.send' } @{ $_[0]{events} }] }
 
 # What a server's own Future class looks like: it can wait, and it notes when
 # somebody cancels one.

@@ -44,8 +44,8 @@ sub settle {
 # Call back once settled; at once when it is.
 sub on_settled {
     my ($self, $callback) = @_;
-    if ($self->{settled}) { $callback->($self) }
-    else                  { push @{ $self->{waiting} }, $callback }
+    if   ($self->{settled}) { $callback->($self) }
+    else                    { push @{ $self->{waiting} }, $callback }
     return;
 }
 

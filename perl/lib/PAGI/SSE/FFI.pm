@@ -6,7 +6,7 @@ our $VERSION = '0.1.0';
 
 use Carp ();
 use Config ();
-use FFI::Platypus 2.00;
+use FFI::Platypus 2.05;
 use FFI::Platypus::Memory ();
 use File::Basename ();
 use File::Spec;

@@ -11,7 +11,7 @@ use PAGI::SSE::Delivery ();
 use PAGI::SSE::FFI      ();
 use PAGI::SSE::Handle   ();
 use PAGI::SSE::Shared   ();
-use PAGI::SSE::Text qw(octets characters);
+use PAGI::SSE::Text     qw(octets characters);
 
 our $VERSION = '0.1.0';
 
@@ -28,16 +28,16 @@ our $VERSION = '0.1.0';
 sub new {
     my ($class, $owner, %args) = @_;
     my $self = $class->SUPER::new(%args);
-    $self->{guard}  = PAGI::SSE::Handle->new;
+    $self->{guard} = PAGI::SSE::Handle->new;
     $self->{handle} = ${ $self->{guard} };
-    $self->{text}   = $args{text} eq 'characters' ? \&characters : \&octets;
+    $self->{text} = $args{text} eq 'characters' ? \&characters : \&octets;
     weaken($self->{owner} = $owner);
     return $self;
 }
 
-sub state  { PAGI::SSE::FFI::conn_state($_[0]{handle}) }
-sub reason   { undef }
-sub buffered { undef }
+sub state      { PAGI::SSE::FFI::conn_state($_[0]{handle}) }
+sub reason     { undef }
+sub buffered   { undef }
 sub notice_end { }
 
 # A pending Future of the server's class, when one is known.
@@ -90,20 +90,16 @@ sub send {
 
 sub send_event {
     my ($self, $method, $data, $name, $id, $retry) = @_;
-    my $text  = $self->{text};
+    my $text = $self->{text};
     my $event = { type => 'sse.send', data => $text->($data) };
     $event->{event} = $text->($name) if defined $name;
-    $event->{id}    = $text->($id)   if defined $id;
-    $event->{retry} = $retry         if defined $retry;
+    $event->{id} = $text->($id) if defined $id;
+    $event->{retry} = $retry if defined $retry;
 
     $name = octets($name) if defined $name;
-    $id   = octets($id)   if defined $id;
-    my $code = PAGI::SSE::FFI::conn_admit_event(
-        $self->{handle},
-        $name, defined $name ? length $name : 0,
-        $id,   defined $id   ? length $id   : 0,
-        defined $retry ? $retry : -1,
-    );
+    $id = octets($id) if defined $id;
+    my $code = PAGI::SSE::FFI::conn_admit_event($self->{handle}, $name, length($name // ''), $id, length($id // ''),
+        $retry // -1);
     if ($code || !$self->{open}) {
         my $refused = $self->_open($method, $code, $event);
         return $refused if $refused;
@@ -140,7 +136,8 @@ sub close {
     $self->mark_closed($reason);
     @{ $self->{released} } = $self->waiting;
     # A server that does not know sse.close is no reason to complain.
-    return put($self, { type => 'sse.close', defined $reason ? (reason => $reason) : () }, beyond_limits => 1, quiet => 1);
+    my %event = (type => 'sse.close', defined $reason ? (reason => $reason) : ());
+    return put($self, \%event, beyond_limits => 1, quiet => 1);
 }
 
 # After the end: whoever still waits is told.
@@ -160,15 +157,15 @@ sub mark_closed {
     my ($self, $reason) = @_;
     $self->{open} = 0;
     $reason = octets($reason) if defined $reason;
-    PAGI::SSE::FFI::conn_close($self->{handle}, $reason, defined $reason ? length $reason : 0);
+    PAGI::SSE::FFI::conn_close($self->{handle}, $reason, length($reason // ''));
     return;
 }
 
 # For test tools, which set a state by hand.
 sub force_state {
     my ($self, $state) = @_;
-    $self->{open}   = 0;
-    $self->{guard}  = PAGI::SSE::Handle->new;
+    $self->{open} = 0;
+    $self->{guard} = PAGI::SSE::Handle->new;
     $self->{handle} = ${ $self->{guard} };
     PAGI::SSE::FFI::conn_admit($self->{handle}) if $state eq 'started';
     return;
@@ -191,8 +188,8 @@ sub _open {
 
 sub _put_start {
     my ($self, $status, $headers) = @_;
-    my $start = put($self, { type => 'sse.start', status => $status, $headers ? (headers => $headers) : () }, beyond_limits => 1)
-        or return;
+    my %event = (type => 'sse.start', status => $status, $headers ? (headers => $headers) : ());
+    my $start = put($self, \%event, beyond_limits => 1) or return;
     unless ($start->{settled}) {
         $self->{starting} = $start;
         weaken(my $weak = $self);

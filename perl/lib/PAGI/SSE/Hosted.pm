@@ -7,7 +7,7 @@ use Scalar::Util qw(blessed weaken);
 
 use PAGI::SSE::Delivery ();
 use PAGI::SSE::FFI      ();
-use PAGI::SSE::Text qw(octets);
+use PAGI::SSE::Text     qw(octets);
 
 our $VERSION = '0.1.0';
 
@@ -18,7 +18,7 @@ our $VERSION = '0.1.0';
 sub new {
     my ($class, $owner, %args) = @_;
     my $exchange = $args{exchange};
-    my $self     = bless {
+    my $self = bless {
         exchange => $exchange,
         handle   => $exchange->handle,
         send     => $args{send},
@@ -75,21 +75,19 @@ sub ensure_started {
 
 sub send {
     my ($self, $data, $method) = @_;
-    # A copy of its own, for the library: see PAGI::SSE::Text.
-    my $octets = $data =~ /[[:^ascii:]]/ ? octets($data) : "$data";
-    my $code   = PAGI::SSE::FFI::conn_send($self->{handle}, $octets, length $octets);
+    # The library reads the bytes of the string: ASCII is the same either way.
+    $data = octets($data) if $data =~ /[[:^ascii:]]/;
+    my $code = PAGI::SSE::FFI::conn_send($self->{handle}, $data, length $data);
     return $code ? $self->_outcome($method, $code) : undef;
 }
 
 sub send_event {
     my ($self, $method, $data, $name, $id, $retry) = @_;
-    $data = $data =~ /[[:^ascii:]]/ ? octets($data) : "$data";
-    $name = octets($name) if defined $name;
-    $id   = octets($id)   if defined $id;
+    $data = octets($data) if $data =~ /[[:^ascii:]]/;
+    $name = octets($name) if defined $name && $name =~ /[[:^ascii:]]/;
+    $id = octets($id) if defined $id && $id =~ /[[:^ascii:]]/;
     my $code = PAGI::SSE::FFI::conn_send_event(
-        $self->{handle}, $data, length $data,
-        $name, defined $name ? length $name : 0,
-        $id, defined $id ? length $id : 0, defined $retry ? $retry : -1,
+        $self->{handle}, $data, length $data, $name, length($name // ''), $id, length($id // ''), $retry // -1
     );
     return $code ? $self->_outcome($method, $code, { event => $name, id => $id }) : undef;
 }
@@ -97,14 +95,14 @@ sub send_event {
 sub comment {
     my ($self, $comment, $method) = @_;
     my $octets = octets($comment);
-    my $code   = PAGI::SSE::FFI::conn_comment($self->{handle}, $octets, length $octets);
+    my $code = PAGI::SSE::FFI::conn_comment($self->{handle}, $octets, length $octets);
     return $code ? $self->_outcome($method, $code) : undef;
 }
 
 sub keepalive {
     my ($self, $interval, $comment) = @_;
     my $octets = defined $comment ? octets($comment) : '';
-    my $code   = PAGI::SSE::FFI::conn_keepalive($self->{handle}, $interval, $octets, length $octets);
+    my $code = PAGI::SSE::FFI::conn_keepalive($self->{handle}, $interval, $octets, length $octets);
     return $code < 0 ? $self->_outcome('keepalive', $code, { interval => $interval }) : undef;
 }
 
@@ -113,7 +111,7 @@ sub close { $_[0]->mark_closed($_[1]); return }
 sub mark_closed {
     my ($self, $reason) = @_;
     $reason = octets($reason) if defined $reason;
-    PAGI::SSE::FFI::conn_close($self->{handle}, $reason, defined $reason ? length $reason : 0);
+    PAGI::SSE::FFI::conn_close($self->{handle}, $reason, length($reason // ''));
     return;
 }
 

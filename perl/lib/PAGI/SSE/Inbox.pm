@@ -84,7 +84,7 @@ sub stop {
 sub _wants_more {
     my ($self) = @_;
     return if !$self->{receive} || $self->{owner}->is_closed;
-    return $self->{until_end} || !$self->{complete};
+    return $self->{until_end}   || !$self->{complete};
 }
 
 sub _wait_for {
@@ -126,9 +126,9 @@ sub _result {
 sub _hash {
     my ($self, $answer) = @_;
     return $answer if ref $answer eq 'HASH';
-    $self->{owner}->_read_failed(
-        'PAGI::SSE: $receive must give a hash reference, got '
-            . (defined $answer ? ref $answer || "'$answer'" : 'nothing') . "\n");
+    $self->{owner}->_read_failed('PAGI::SSE: $receive must give a hash reference, got '
+            . (defined $answer ? ref $answer || "'$answer'" : 'nothing')
+            . "\n");
     return;
 }
 

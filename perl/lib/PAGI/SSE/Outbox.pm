@@ -6,7 +6,7 @@ use warnings;
 use Scalar::Util qw(blessed weaken);
 
 use PAGI::SSE::Delivery ();
-use PAGI::SSE::Shared qw(FUTURE_IS_HASH);
+use PAGI::SSE::Shared   qw(FUTURE_IS_HASH);
 
 our $VERSION = '0.1.0';
 
@@ -38,7 +38,9 @@ sub put {
 
     $self->{busy} = 1;
     my $answer = eval { $self->{send}->($event) };
-    if (ref $answer eq 'Future' && (FUTURE_IS_HASH ? $answer->{result} : $answer->is_done)) {
+    if (ref $answer eq 'Future'
+        ? (FUTURE_IS_HASH ? $answer->{result} : $answer->is_done)
+        : (blessed $answer && $answer->isa('Future') && $answer->is_done)) {
         $self->{busy} == 1 ? $self->{busy} = 0 : $self->_pump;
         return;
     }
@@ -53,8 +55,8 @@ sub _enqueue {
     $size += length for grep { defined } @{ {%$event} }{qw(data event id comment)};
     return PAGI::SSE::Delivery->failed($self->overflow)
         if !$options{beyond_limits}
-        && ( @{ $self->{queue} } >= $self->{max_events}
-          || $self->{bytes} + $size > $self->{max_bytes});
+        && (@{ $self->{queue} } >= $self->{max_events}
+        || $self->{bytes} + $size > $self->{max_bytes});
     my $delivery = PAGI::SSE::Delivery->new(%options, event => $event, size => $size);
     $self->{bytes} += $size;
     push @{ $self->{queue} }, $delivery;
@@ -104,7 +106,7 @@ sub _answered {
 
 sub _wait_for {
     my ($self, $delivery, $future) = @_;
-    $self->{current}   = $delivery;
+    $self->{current} = $delivery;
     $self->{in_flight} = $future;
     # Who sent and went away still gets its events delivered.
     $self->{owner_in_flight} = $self->{owner};

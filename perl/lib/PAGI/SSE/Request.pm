@@ -3,8 +3,8 @@ package PAGI::SSE::Request;
 use strict;
 use warnings;
 
-use Carp ();
-use Encode ();
+use Carp             ();
+use Encode           ();
 use Hash::MultiValue ();
 
 our $VERSION = '0.1.0';
@@ -16,7 +16,7 @@ our $VERSION = '0.1.0';
 # somebody who took it from the scope directly.
 sub scope { $_[0]{scope} || {} }
 
-sub path         { _or($_[0]->scope->{path},         '/') }
+sub path         { _or($_[0]->scope->{path}, '/') }
 sub raw_path     { $_[0]->scope->{raw_path} }
 sub query_string { _or($_[0]->scope->{query_string}, '') }
 sub scheme       { _or($_[0]->scope->{scheme},       'http') }
@@ -69,9 +69,10 @@ sub query_params {
     }
     my $kind = $options{raw} ? 'raw' : $options{strict} ? 'strict' : 'decoded';
     return $self->{query}{$kind} ||= Hash::MultiValue->new(
-        map { defined $_ ? _query_text($_, $kind) : '' }
-        map { (split(/=/, $_, 2))[0, 1] }
-        grep { length } split /[&;]/, $self->query_string
+        map      { defined $_ ? _query_text($_, $kind) : '' }
+            map  { (split(/=/, $_, 2))[0, 1] }
+            grep { length } split /[&;]/,
+        $self->query_string
     );
 }
 
@@ -93,7 +94,7 @@ sub _query_text {
     $text =~ s/%([0-9A-Fa-f]{2})/chr hex $1/ge;
     return $text if $kind eq 'raw';
     return Encode::decode('UTF-8', $text, Encode::FB_DEFAULT()) if $kind eq 'decoded';
-    my $octets  = $text;
+    my $octets = $text;
     my $decoded = eval { Encode::decode('UTF-8', $text, Encode::FB_CROAK()) };
     return $decoded if defined $decoded;
     Carp::croak "PAGI::SSE: query_params(strict): not well-formed UTF-8: '"

@@ -7,7 +7,7 @@ use Exporter 'import';
 use Future       ();
 use Scalar::Util ();
 
-our $VERSION   = '0.1.0';
+our $VERSION = '0.1.0';
 our @EXPORT_OK = qw(FUTURE_IS_HASH alike lasting weakened);
 
 # Making a Future costs more than everything else in a send, so ready ones are
@@ -17,11 +17,10 @@ our @EXPORT_OK = qw(FUTURE_IS_HASH alike lasting weakened);
 # Future's own implementation is a hash, with {result} if and only if it is
 # done; its XS twin cannot be looked into.
 use constant FUTURE_IS_HASH => do {
-    my $future = Future->done;
-    Scalar::Util::reftype($future) eq 'HASH'
-        && ref $future->{result} eq 'ARRAY'
-        && !defined Future->new->{result}
-        && !defined Future->fail('x')->{result};
+    my ($done, $pending) = (Future->done, Future->new);
+    my $is_hash = Scalar::Util::reftype($done) eq 'HASH' && $done->{result} && !$pending->{result};
+    $pending->fail('not lost');
+    $is_hash && $pending->failure && !$pending->{result} ? 1 : 0;
 };
 
 # A new pending Future, of the class of another: a server's own class knows how
@@ -41,10 +40,11 @@ sub lasting {
 }
 
 # Let a done Future refer to its result weakly; whoever takes the result gets
-# a strong reference. Returns nothing where that cannot be done.
+# a strong reference. Returns nothing where that cannot be
+# done, or the Future was cancelled.
 sub weakened {
     my ($future) = @_;
-    return unless FUTURE_IS_HASH;
+    return unless FUTURE_IS_HASH && $future->is_done;
     Scalar::Util::weaken($future->{result}[0]);
     return $future;
 }

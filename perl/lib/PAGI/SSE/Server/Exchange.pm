@@ -293,8 +293,9 @@ sub _settle {
     return $DONE          if $code == 0;
     return $self->drained if $code == 1;
     if ($code == PAGI::SSE::FFI::CLOSED()) {
-        my $by_app = $self->{app_closed} || $self->{body_ended} || $self->{responded} && $what !~ /\.body\z/;
-        return $DONE if !$by_app;
+        if    ($self->{responded} && $what !~ /\.body\z/) { $code = PAGI::SSE::FFI::DECLINED() }
+        elsif ($self->{body_ended})                        { $code = PAGI::SSE::FFI::NO_RESPONSE() }
+        elsif (!$self->{app_closed})                       { return $DONE }
     }
     return $self->_fail("$what: " . PAGI::SSE::FFI::result_text($code));
 }
@@ -372,8 +373,7 @@ sub app_ended {
         $self->_fixed_response(500, "Internal Server Error\n");
     }
     elsif ($state == RESPONDING) {
-        my $left_open = PAGI::SSE::FFI::conn_body($self->{handle}, '', 0, 1) != PAGI::SSE::FFI::NO_RESPONSE();
-        if ($left_open) {
+        if (PAGI::SSE::FFI::conn_body($self->{handle}, '', 0, 1) >= 0) {
             $self->_log(error => "the application returned before the end of its response ($self->{label})") if !$died;
             $self->close('server_error');
         }

@@ -1,25 +1,25 @@
 //! One task writes for all connections, so that many sends of one turn of the
 //! host program become one write each.
 
-use super::Shared;
+use super::desk::Desk;
 use crate::limits::FLUSH_DELAY_MS;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Writes when the host program's turn ends, or shortly after output came.
-pub async fn run(shared: Arc<Shared>) {
+pub async fn run(desk: Arc<Desk>) {
     loop {
         tokio::select! {
-            () = shared.flush_now.notified() => {}
-            () = shared.dirty.rung() => {
+            () = desk.flush_asked() => {}
+            () = desk.output_came() => {
                 // The sender is likely to add more: let it.
                 let delay = tokio::time::sleep(Duration::from_millis(FLUSH_DELAY_MS));
                 tokio::select! {
-                    () = shared.flush_now.notified() => {}
+                    () = desk.flush_asked() => {}
                     () = delay => {}
                 }
             }
         }
-        shared.flush();
+        desk.flush();
     }
 }

@@ -1,0 +1,280 @@
+//! The desk of a host: connections in progress, what is to be done for them,
+//! and the records for the host program. The server has one, and so has the
+//! runtime that a host program opens for transports of its own.
+
+use super::mailbox::Mailbox;
+use super::record::{self, Kind};
+use super::{ConnBell, flush, now_ms, sweep};
+use crate::conn::{self, Conn, Counters, Framing, Host, Report};
+use crate::error::{Error, Result};
+use crate::limits;
+use serde_json::json;
+use std::collections::HashMap;
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+
+#[derive(Default)]
+struct Exchanges {
+    open: HashMap<u64, (Arc<Conn>, Instant)>,
+    opened: u64,
+    /// Of those that have ended.
+    counters: Counters,
+    bytes_sent: u64,
+}
+
+impl Exchanges {
+    fn count(&mut self, conn: &Conn) {
+        let c = conn.counters();
+        self.counters.events += c.events;
+        self.counters.comments += c.comments;
+        self.counters.refused += c.refused;
+        self.bytes_sent += conn.totals().1;
+    }
+}
+
+/// See the module. All methods may be called from any thread.
+pub struct Desk {
+    mailbox: Mailbox,
+    exchanges: Mutex<Exchanges>,
+    ended: Notify,
+    dirty: ConnBell,
+    flush_now: Notify,
+    keepalives: Arc<ConnBell>,
+    logs: AtomicUsize,
+    logs_dropped: AtomicUsize,
+}
+
+impl Desk {
+    /// An empty one.
+    pub fn new() -> Result<Arc<Self>> {
+        Ok(Arc::new(Desk {
+            mailbox: Mailbox::new().map_err(|_| Error::Os)?,
+            exchanges: Mutex::default(),
+            ended: Notify::new(),
+            dirty: ConnBell::default(),
+            flush_now: Notify::new(),
+            keepalives: Arc::default(),
+            logs: AtomicUsize::new(0),
+            logs_dropped: AtomicUsize::new(0),
+        }))
+    }
+
+    /// Starts the tasks that every desk has.
+    pub fn spawn(self: &Arc<Self>, runtime: &Runtime) {
+        runtime.spawn(flush::run(self.clone()));
+        runtime.spawn(sweep::run(self.keepalives.clone()));
+    }
+
+    fn exchanges(&self) -> MutexGuard<'_, Exchanges> {
+        self.exchanges
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a connection with a handle that the host program will own.
+    pub fn open(self: &Arc<Self>, framing: Framing) -> Result<Arc<Conn>> {
+        let conn = Conn::hosted(self.clone(), framing);
+        conn.set_handle(conn::table().insert(conn.clone())?);
+        let mut exchanges = self.exchanges();
+        exchanges.opened += 1;
+        let entry = (conn.clone(), Instant::now());
+        exchanges.open.insert(conn.handle(), entry);
+        Ok(conn)
+    }
+
+    /// Connections in progress, by number.
+    pub fn live(&self) -> usize {
+        self.exchanges().open.len()
+    }
+
+    /// Connections in progress.
+    pub fn conns(&self) -> Vec<Arc<Conn>> {
+        let exchanges = self.exchanges();
+        exchanges.open.values().map(|(c, _)| c.clone()).collect()
+    }
+
+    /// Waits, no longer than until `deadline`, for `is_idle` to hold: looks
+    /// whenever a connection has ended.
+    pub async fn settle(&self, deadline: tokio::time::Instant, is_idle: impl Fn() -> bool) {
+        let idle = async {
+            loop {
+                let ended = self.ended.notified();
+                tokio::pin!(ended);
+                // Before the look, so that no end falls between the two.
+                ended.as_mut().enable();
+                if is_idle() {
+                    return;
+                }
+                ended.await;
+            }
+        };
+        let _ = tokio::time::timeout_at(deadline, idle).await;
+    }
+
+    /// Something ended that [`Desk::settle`] may wait for.
+    pub fn one_less(&self) {
+        self.ended.notify_waiters();
+    }
+
+    // ---- records
+
+    /// Readable while [`Desk::next`] has something.
+    pub fn fd(&self) -> RawFd {
+        self.mailbox.fd()
+    }
+
+    /// Makes the descriptor readable.
+    pub fn wake(&self) {
+        self.mailbox.wake();
+    }
+
+    /// Queues a record.
+    pub fn push(&self, record: Vec<u8>) {
+        self.mailbox.push(record);
+    }
+
+    /// Fills `buf` with records; see [`Mailbox::drain`].
+    pub fn next(&self, buf: &mut [u8]) -> usize {
+        self.logs.store(0, Ordering::Relaxed);
+        self.mailbox.drain(buf)
+    }
+
+    /// Queues a message for the operator, or counts it when there are many.
+    pub fn log(&self, text: &str) {
+        if self.logs.fetch_add(1, Ordering::Relaxed) < limits::LOG_RECORDS {
+            self.push(record::log(text));
+        } else {
+            self.logs_dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    // ---- output
+
+    /// Writes what waits on any connection.
+    pub fn flush(&self) {
+        for conn in self.dirty.take().values() {
+            conn.flush();
+        }
+    }
+
+    /// Has the runtime do so, now.
+    pub fn flush_soon(&self) {
+        if !self.dirty.is_empty() {
+            self.flush_now.notify_one();
+        }
+    }
+
+    pub(super) async fn flush_asked(&self) {
+        self.flush_now.notified().await;
+    }
+
+    pub(super) async fn output_came(&self) {
+        self.dirty.rung().await;
+    }
+
+    // ---- the end
+
+    /// Forgets all: no task uses this desk any more. Connections hold it, so
+    /// this ends a cycle.
+    pub fn close(&self) {
+        for conn in self.conns() {
+            // No task is left to do so.
+            conn.disconnect("server_shutdown".into());
+            conn.transport_ended();
+        }
+        self.keepalives.take();
+        self.dirty.take();
+    }
+
+    /// Frees the connections of requests that never reached the host program,
+    /// and drops all other records.
+    pub fn discard(&self) {
+        for handle in self
+            .mailbox
+            .discard()
+            .filter_map(|r| record::request_of(&r))
+        {
+            let _ = conn::table().remove(handle);
+        }
+    }
+
+    /// Statistics. Numbers count from the beginning, but those of `open`,
+    /// `queued_bytes` and `records`, which are of now.
+    pub fn stats(&self) -> serde_json::Value {
+        let mut sum = Exchanges::default();
+        let mut queued = 0;
+        let exchanges = self.exchanges();
+        for (conn, _) in exchanges.open.values() {
+            sum.count(conn);
+            queued += conn.buffered();
+        }
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "connections": {
+                "open": exchanges.open.len(),
+                "opened": exchanges.opened,
+            },
+            "events": exchanges.counters.events + sum.counters.events,
+            "comments": exchanges.counters.comments + sum.counters.comments,
+            "refused": exchanges.counters.refused + sum.counters.refused,
+            "bytes_sent": exchanges.bytes_sent + sum.bytes_sent,
+            "queued_bytes": queued,
+            "records": self.mailbox.len(),
+            "logs_dropped": self.logs_dropped.load(Ordering::Relaxed),
+        })
+    }
+}
+
+impl Host for Desk {
+    fn output(&self, conn: &Arc<Conn>) {
+        if conn.framing().pull {
+            self.report(conn, Report::Output);
+        } else {
+            self.dirty.add(conn.handle(), conn.clone());
+        }
+    }
+
+    fn keepalive(&self, conn: &Arc<Conn>) {
+        self.keepalives.add(conn.handle(), conn.clone());
+    }
+
+    fn now_ms(&self) -> u64 {
+        now_ms()
+    }
+
+    fn report(&self, conn: &Conn, what: Report) {
+        let record = match what {
+            Report::Body => record::plain(Kind::Body, conn.handle()),
+            Report::Drained => record::plain(Kind::Drained, conn.handle()),
+            Report::Output => record::plain(Kind::Output, conn.handle()),
+            Report::Closed => record::closed(conn),
+            Report::Ended => {
+                // Under the lock: who counts none left will find the record.
+                let mut exchanges = self.exchanges();
+                if let Some((_, since)) = exchanges.open.remove(&conn.handle()) {
+                    exchanges.count(conn);
+                    self.push(record::ended(conn, since.elapsed()));
+                }
+                drop(exchanges);
+                return self.one_less();
+            }
+        };
+        self.push(record);
+    }
+}
+
+/// What wakes a host's loop later.
+pub fn wake_after(desk: &Arc<Desk>, runtime: Option<&Runtime>, delay: Duration) {
+    let (Some(runtime), false) = (runtime, delay.is_zero()) else {
+        return desk.wake();
+    };
+    let desk = desk.clone();
+    runtime.spawn(async move {
+        tokio::time::sleep(delay).await;
+        desk.wake();
+    });
+}

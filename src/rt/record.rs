@@ -1,0 +1,193 @@
+//! Records as the host program reads them: a type byte, the connection's
+//! handle, then fields in native byte order, byte strings after a `u32` length.
+
+use crate::conn::Conn;
+use crate::error::{Error, Result};
+use std::time::Duration;
+
+/// What a record tells. Skip numbers you do not know: later versions add some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Kind {
+    /// A request arrived at a server; the connection is the caller's from now
+    /// on. `sse`, `flags`, `method`, `version`, `path`, `raw_path`, `query`,
+    /// `client`, `client_port`, `server`, `server_port`, `headers`.
+    Request = 1,
+    /// Request body bytes, or the body's end, can be read.
+    Body = 2,
+    /// The output queue has fallen to the low mark.
+    Drained = 3,
+    /// The connection closed, and not by pagi_sse_conn_close. `text` is the
+    /// reason.
+    Closed = 4,
+    /// The transport is done with the connection. `status`, `bytes`,
+    /// `milliseconds`; `text` is the reason, empty for an ordinary response
+    /// sent in full.
+    Ended = 5,
+    /// A message for the operator: `text`. Its `conn` is 0.
+    Log = 6,
+    /// Output, or its end, can be read with pagi_sse_conn_read.
+    Output = 7,
+    /// From a parser: an event. `event`, `text` (the data), `id` (the last
+    /// event id in force).
+    Event = 20,
+    /// From a parser: a comment, in `text`.
+    Comment = 21,
+    /// From a parser: something was dropped. `code` is
+    /// PAGI_SSE_RESULT_LINE_TOO_LONG or _EVENT_TOO_LARGE.
+    Error = 22,
+}
+
+impl Kind {
+    const ALL: [Kind; 10] = [
+        Kind::Request,
+        Kind::Body,
+        Kind::Drained,
+        Kind::Closed,
+        Kind::Ended,
+        Kind::Log,
+        Kind::Output,
+        Kind::Event,
+        Kind::Comment,
+        Kind::Error,
+    ];
+
+    /// The kind of that number.
+    pub fn of(byte: u8) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|k| *k as i32 == byte.into())
+    }
+}
+
+/// Set in a request's flags when it has a body to read.
+pub const HAS_BODY: u8 = 1;
+/// Set when the decoded path is well-formed UTF-8.
+pub const PATH_IS_TEXT: u8 = 2;
+/// Set when the listener is a Unix socket.
+pub const UNIX: u8 = 4;
+
+/// Appends a byte string.
+pub fn put(r: &mut Vec<u8>, bytes: &[u8]) {
+    r.extend_from_slice(&(bytes.len() as u32).to_ne_bytes());
+    r.extend_from_slice(bytes);
+}
+
+/// A record that says only what happened.
+pub fn plain(kind: Kind, handle: u64) -> Vec<u8> {
+    let mut r = Vec::with_capacity(9);
+    r.push(kind as u8);
+    r.extend_from_slice(&handle.to_ne_bytes());
+    r
+}
+
+/// With the reason.
+pub fn closed(conn: &Conn) -> Vec<u8> {
+    let mut r = plain(Kind::Closed, conn.handle());
+    put(&mut r, conn.reason().unwrap_or_default().as_bytes());
+    r
+}
+
+/// Status, body bytes sent, milliseconds, reason.
+pub fn ended(conn: &Conn, took: Duration) -> Vec<u8> {
+    let mut r = plain(Kind::Ended, conn.handle());
+    let (status, bytes) = conn.totals();
+    r.extend_from_slice(&status.to_ne_bytes());
+    r.extend_from_slice(&bytes.to_ne_bytes());
+    r.extend_from_slice(&(took.as_millis() as u64).to_ne_bytes());
+    put(&mut r, conn.reason().unwrap_or_default().as_bytes());
+    r
+}
+
+/// A line for the log.
+pub fn log(text: &str) -> Vec<u8> {
+    let mut r = plain(Kind::Log, 0);
+    put(&mut r, text.as_bytes());
+    r
+}
+
+/// The handle that a request record gives away.
+pub fn request_of(record: &[u8]) -> Option<u64> {
+    let handle = record.get(1..9)?.try_into().ok()?;
+    (record[0] == Kind::Request as u8).then(|| u64::from_ne_bytes(handle))
+}
+
+/// Reads a record's fields, one after the other. Bytes that no record of ours
+/// has are [`Error::BadArgument`].
+pub struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    /// From the first of those bytes on.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Reader(bytes)
+    }
+
+    /// What is left.
+    pub fn rest(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The next `n` bytes.
+    pub fn take(&mut self, n: usize) -> Result<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(n).ok_or(Error::BadArgument)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let bytes = self.take(N)?;
+        bytes.try_into().map_err(|_| Error::BadArgument)
+    }
+
+    /// A byte.
+    pub fn u8(&mut self) -> Result<u8> {
+        Ok(self.array::<1>()?[0])
+    }
+
+    /// A port or a status.
+    pub fn u16(&mut self) -> Result<u16> {
+        self.array().map(u16::from_ne_bytes)
+    }
+
+    /// A length.
+    pub fn u32(&mut self) -> Result<u32> {
+        self.array().map(u32::from_ne_bytes)
+    }
+
+    /// A handle or a count.
+    pub fn u64(&mut self) -> Result<u64> {
+        self.array().map(u64::from_ne_bytes)
+    }
+
+    /// A byte string.
+    pub fn bytes(&mut self) -> Result<&'a [u8]> {
+        let len = self.u32()?;
+        self.take(len as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_never_passes_the_end() {
+        let mut r = Vec::new();
+        put(&mut r, b"abc");
+        let mut all = Reader::new(&r);
+        assert_eq!(all.bytes(), Ok(&b"abc"[..]));
+        assert_eq!(all.u8(), Err(Error::BadArgument));
+        for end in 0..r.len() {
+            assert_eq!(Reader::new(&r[..end]).bytes(), Err(Error::BadArgument));
+        }
+        let huge = u32::MAX.to_ne_bytes();
+        assert_eq!(Reader::new(&huge).bytes(), Err(Error::BadArgument));
+    }
+
+    #[test]
+    fn each_kind_is_found_by_its_number() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::of(kind as u8), Some(kind));
+        }
+        assert_eq!(Kind::of(0), None);
+        assert_eq!(Kind::of(255), None);
+    }
+}
