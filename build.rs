@@ -5,18 +5,25 @@ use std::env;
 use std::fs;
 use std::path::PathBuf;
 
+/// Files whose enums are in the header; cbindgen.toml names these.
+const ENUMS: &[&str] = &["src/error.rs", "src/state.rs", "src/rt/record.rs"];
+
 fn main() {
     println!("cargo:rerun-if-changed=src/ffi");
-    println!("cargo:rerun-if-changed=src/error.rs");
+    for file in ENUMS {
+        println!("cargo:rerun-if-changed={file}");
+    }
     println!("cargo:rerun-if-changed=cbindgen.toml");
     let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets OUT_DIR"));
     let config = cbindgen::Config::from_file("cbindgen.toml").expect("cbindgen.toml is readable");
     let mut header = Vec::new();
     // cbindgen follows `pub mod` from mod.rs by itself.
-    cbindgen::Builder::new()
+    let builder = ENUMS.iter().fold(cbindgen::Builder::new(), |b, file| {
+        b.with_src(format!("{root}/{file}"))
+    });
+    builder
         .with_config(config)
-        .with_src(format!("{root}/src/error.rs"))
         .with_src(format!("{root}/src/ffi/mod.rs"))
         .generate()
         .expect("cbindgen understands src/ffi")
@@ -29,10 +36,10 @@ fn main() {
 }
 
 /// Rust doc comments as a C programmer reads them: no link brackets, and
-/// clippy's `# Safety` heading in the form of the other paragraphs.
+/// what stands under clippy's `# Safety` as a paragraph like the others.
 fn plain(header: &str) -> String {
     header
         .replace("[`", "`")
         .replace("`]", "`")
-        .replace("# Safety\n// ", "*Safety*: ")
+        .replace("# Safety\n// ", "*Parameters*: ")
 }

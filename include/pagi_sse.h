@@ -3,14 +3,31 @@
  *
  * Generated from src/ffi by cbindgen; do not edit (script/header copies it).
  *
- * Results: 0 or more is fine, negative is one of enum pagi_sse_result.
- * Bytes are pointer + length; NULL with length 0 is "absent". Outputs come
- * last and are written only on success. Text is UTF-8.
- * Handles are numbers: stale, foreign and invented ones give an error, never a
- * crash. After fork() a child's use of its parent's handles gives
- * PAGI_SSE_RESULT_HANDLE_FORKED.
- * Unless a function says otherwise: Threads - any, at the same time. Fork -
- * see above. Since - ABI 1.
+ * Objects. A server listens, parses HTTP and gives the host REQUEST records. A
+ * conn is one client: send to it, close it, free it. A runtime carries conns
+ * on transports of the host's own. A parser reads a stream; frame functions
+ * write one. Objects are opened, used by handle, and freed once each.
+ *
+ * Results. 0 or more is fine, negative is one of enum pagi_sse_result.
+ * "A handle error" is PAGI_SSE_RESULT_HANDLE_INVALID (0, or invented),
+ * _HANDLE_STALE (freed), _HANDLE_KIND (another object's) or _HANDLE_FORKED (the
+ * parent process's); each is told apart, none is a crash. Any function may
+ * return PAGI_SSE_RESULT_PANIC: a bug in here, which stays in here.
+ *
+ * Bytes are pointer + length, never NUL-terminated; NULL with length 0 is
+ * "absent". Text is UTF-8. Outputs come last and are written only on success;
+ * a buffer that is too small gets nothing, and the size needed is returned.
+ *
+ * Nothing calls back. A server or a runtime queues records and makes its one
+ * descriptor readable: watch that in any loop (poll, epoll, libev, libuv), then
+ * take the records in batches (_next) and read them (pagi_sse_record_read).
+ *
+ * Threads. Every function may be called from any thread, at the same time as
+ * any other. Nothing waits but _stop and _free, which take a deadline. The
+ * library's own threads never see a signal.
+ *
+ * Fork. A child has none of its parent's handles, and can open its own; the
+ * parent notices nothing. Fork first, then start servers and runtimes.
  */
 
 #ifndef PAGI_SSE_H
@@ -23,6 +40,15 @@
 // The number that `pagi_sse_abi_version` returns; grows when a program
 // built against an older header would no longer work.
 #define PAGI_SSE_ABI_VERSION 1
+
+// In `flags` of a REQUEST: it has a body, which pagi_sse_conn_read_body reads.
+#define PAGI_SSE_FLAG_HAS_BODY 1
+
+// In `flags` of a REQUEST: the decoded path is UTF-8.
+#define PAGI_SSE_FLAG_PATH_IS_TEXT 2
+
+// In `flags` of a REQUEST: it came over a Unix socket.
+#define PAGI_SSE_FLAG_UNIX 4
 
 // A failure. The number is the C result code; numbers come in blocks of 100
 // by module and are never reused.
@@ -47,6 +73,8 @@ enum pagi_sse_result
   PAGI_SSE_RESULT_ID_NEWLINE = -101,
   // An id contains NUL, which makes clients ignore it (E5).
   PAGI_SSE_RESULT_ID_NUL = -102,
+  // The text is not JSON (RFC 8259).
+  PAGI_SSE_RESULT_JSON = -103,
   // A line is longer than the parser's limit.
   PAGI_SSE_RESULT_LINE_TOO_LONG = -200,
   // An event is larger than the parser's limit.
@@ -71,6 +99,15 @@ enum pagi_sse_result
   PAGI_SSE_RESULT_NOT_HOSTED = -308,
   // Body bytes were given before the response head or after its end.
   PAGI_SSE_RESULT_NO_RESPONSE = -309,
+  // The connection's output is not the host program's to read.
+  PAGI_SSE_RESULT_NOT_PULLED = -310,
+  // The descriptor is not a connected stream socket.
+  PAGI_SSE_RESULT_BAD_SOCKET = -311,
+  // An ordinary response's `content-length` is not one whole number, or not
+  // the length of the body that is given.
+  PAGI_SSE_RESULT_CONTENT_LENGTH = -312,
+  // A stream cannot have a status that forbids a body.
+  PAGI_SSE_RESULT_BODILESS_STATUS = -313,
   // The handle is zero or was never given out.
   PAGI_SSE_RESULT_HANDLE_INVALID = -400,
   // The handle's object was freed.
@@ -87,8 +124,14 @@ enum pagi_sse_result
   PAGI_SSE_RESULT_ADDRESS_IN_USE = -501,
   // The address cannot be bound: permission, or not of this machine.
   PAGI_SSE_RESULT_BIND_FAILED = -502,
-  // The server has been stopped.
+  // The server or the runtime has been stopped.
   PAGI_SSE_RESULT_STOPPED = -503,
+  // A topic's name is not 1 to 100 letters, digits and `.-_:/`.
+  PAGI_SSE_RESULT_TOPIC_NAME = -600,
+  // The hub has as many topics as it may have.
+  PAGI_SSE_RESULT_TOO_MANY_TOPICS = -601,
+  // A subscription needs from 1 to 1000 topics.
+  PAGI_SSE_RESULT_TOPIC_COUNT = -602,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -98,8 +141,98 @@ typedef int32_t pagi_sse_result;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+// Where a connection stands.
+enum pagi_sse_state
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // Neither a stream nor an ordinary response has begun.
+  PAGI_SSE_STATE_PENDING = 0,
+  // The event stream has begun.
+  PAGI_SSE_STATE_STARTED = 1,
+  // Over, by either side.
+  PAGI_SSE_STATE_CLOSED = 2,
+  // An ordinary HTTP response was chosen in place of a stream.
+  PAGI_SSE_STATE_RESPONDING = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum pagi_sse_state pagi_sse_state;
+#else
+typedef int32_t pagi_sse_state;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// What a record tells. Skip numbers you do not know: later versions add some.
+enum pagi_sse_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // A request arrived at a server; the connection is the caller's from now
+  // on. `sse`, `flags`, `method`, `version`, `path`, `raw_path`, `query`,
+  // `client`, `client_port`, `server`, `server_port`, `headers`.
+  PAGI_SSE_KIND_REQUEST = 1,
+  // Request body bytes, or the body's end, can be read.
+  PAGI_SSE_KIND_BODY = 2,
+  // The output queue has fallen to the low mark.
+  PAGI_SSE_KIND_DRAINED = 3,
+  // The connection closed, and not by pagi_sse_conn_close. `text` is the
+  // reason.
+  PAGI_SSE_KIND_CLOSED = 4,
+  // The transport is done with the connection. `status`, `bytes`,
+  // `milliseconds`; `text` is the reason, empty for an ordinary response
+  // sent in full.
+  PAGI_SSE_KIND_ENDED = 5,
+  // A message for the operator: `text`. Its `conn` is 0.
+  PAGI_SSE_KIND_LOG = 6,
+  // Output, or its end, can be read with pagi_sse_conn_read.
+  PAGI_SSE_KIND_OUTPUT = 7,
+  // From a parser: an event. `event`, `text` (the data), `id` (the last
+  // event id in force).
+  PAGI_SSE_KIND_EVENT = 20,
+  // From a parser: a comment, in `text`.
+  PAGI_SSE_KIND_COMMENT = 21,
+  // From a parser: something was dropped. `code` is
+  // PAGI_SSE_RESULT_LINE_TOO_LONG or _EVENT_TOO_LARGE.
+  PAGI_SSE_KIND_ERROR = 22,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum pagi_sse_kind pagi_sse_kind;
+#else
+typedef int32_t pagi_sse_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// What a connection writes around its events.
+enum pagi_sse_wire
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // An HTTP/1.1 response head, and the events in chunks.
+  PAGI_SSE_WIRE_HTTP11 = 0,
+  // The same head for an HTTP/1.0 client; the events as they are.
+  PAGI_SSE_WIRE_HTTP10 = 1,
+  // The events alone: the host writes a head, or needs none.
+  PAGI_SSE_WIRE_EVENTS = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum pagi_sse_wire pagi_sse_wire;
+#else
+typedef int32_t pagi_sse_wire;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
 // One connection: a number, 0 is never one.
 typedef uint64_t pagi_sse_conn;
+
+// A runtime: threads, a descriptor and a queue of records for connections
+// that no server of this library accepted. A number, 0 is never one.
+typedef uint64_t pagi_sse_runtime;
 
 // One header field. Names and values are bytes without CR, LF, NUL.
 typedef struct pagi_sse_header {
@@ -112,6 +245,113 @@ typedef struct pagi_sse_header {
   // Its length, bytes.
   size_t value_len;
 } pagi_sse_header;
+
+// What went over a connection so far, and its output queue.
+typedef struct pagi_sse_counters {
+  // Events queued.
+  uint64_t events;
+  // Comments queued, keepalives among them.
+  uint64_t comments;
+  // Sends that the full queue refused.
+  uint64_t refused;
+  // Bytes that left the queue for the client, a stream's head among them.
+  uint64_t bytes_sent;
+  // Bytes in the queue now.
+  uint64_t queued;
+  // The queue's low mark, bytes.
+  uint64_t low;
+  // Its high mark.
+  uint64_t high;
+  // Its limit.
+  uint64_t limit;
+} pagi_sse_counters;
+
+// How a parser is to work. Zero the struct, set `size` and what matters; 0
+// elsewhere means the default.
+typedef struct pagi_sse_parser_options {
+  // sizeof(pagi_sse_parser_options): lets the struct grow.
+  size_t size;
+  // When reconnecting: the last event id so far. UTF-8.
+  const char *last_event_id;
+  // Its length, bytes.
+  size_t last_event_id_len;
+  // Longest line, bytes (1 MiB; at most 1 GiB). A longer one is dropped.
+  uint64_t max_line;
+  // Most data in one event, bytes (4 MiB; at most 1 GiB). More is dropped.
+  uint64_t max_event;
+} pagi_sse_parser_options;
+
+// A parser of one stream: a number, 0 is never one.
+typedef uint64_t pagi_sse_parser;
+
+// Bytes inside a buffer of records; not NUL-terminated. Absent: NULL with
+// length 0.
+typedef struct pagi_sse_bytes {
+  // The first byte.
+  const char *data;
+  // How many.
+  size_t len;
+} pagi_sse_bytes;
+
+// A record, read by pagi_sse_record_read. What a type does not have is 0.
+typedef struct pagi_sse_record {
+  // One of enum pagi_sse_kind. Skip those you do not know.
+  int32_t kind;
+  // ERROR: a result code.
+  int32_t code;
+  // Whose record it is; a parser's handle from a parser; 0 for LOG.
+  pagi_sse_conn conn;
+  // REQUEST: 1 if the client wants an event stream (its Accept field).
+  uint8_t sse;
+  // REQUEST: PAGI_SSE_FLAG_ bits.
+  uint8_t flags;
+  // ENDED: the status sent, 0 for none.
+  uint16_t status;
+  // REQUEST: the client's port.
+  uint16_t client_port;
+  // REQUEST: the port it came to.
+  uint16_t server_port;
+  // ENDED: bytes sent.
+  uint64_t bytes;
+  // ENDED: time from the beginning of the connection.
+  uint64_t milliseconds;
+  // CLOSED, ENDED: reason. LOG: message. EVENT: data. COMMENT: text.
+  struct pagi_sse_bytes text;
+  // EVENT: the type, `message` if the stream named none.
+  struct pagi_sse_bytes event;
+  // EVENT: the last event id in force.
+  struct pagi_sse_bytes id;
+  // REQUEST: the method.
+  struct pagi_sse_bytes method;
+  // REQUEST: the HTTP version, as `1.1`.
+  struct pagi_sse_bytes version;
+  // REQUEST: the path, percent-decoded.
+  struct pagi_sse_bytes path;
+  // REQUEST: the path as it came.
+  struct pagi_sse_bytes raw_path;
+  // REQUEST: what stands behind the question mark.
+  struct pagi_sse_bytes query;
+  // REQUEST: the client's address; empty for a Unix socket.
+  struct pagi_sse_bytes client;
+  // REQUEST: the address it came to, or the socket's path.
+  struct pagi_sse_bytes server;
+  // REQUEST: packed; pagi_sse_record_header reads them.
+  struct pagi_sse_bytes headers;
+} pagi_sse_record;
+
+// How a runtime is to run. Zero the struct, set `size` and what matters; 0
+// elsewhere means the default.
+typedef struct pagi_sse_runtime_options {
+  // sizeof(pagi_sse_runtime_options): lets the struct grow.
+  size_t size;
+  // A client that takes no byte for so long is dropped, milliseconds
+  // (30000). For connections on sockets.
+  uint64_t write_timeout_ms;
+  // Threads (cores - 1, at least 1; at most 256).
+  uint32_t workers;
+  // 0.
+  uint32_t reserved;
+} pagi_sse_runtime_options;
 
 // How a server is to run. Zero the struct, set `size` and what matters; 0
 // elsewhere means the default.
@@ -142,62 +382,164 @@ extern "C" {
 
 // The ABI number of this library. A host compares it with the
 // PAGI_SSE_ABI_VERSION it was built with, and refuses another.
+//
+// *Returns* the number; never an error.
+// *Ownership*: nothing.
+// *Threads*: any.
+// *Fork*: no difference.
+// *Since*: 0.1.0.
 uint32_t pagi_sse_abi_version(void);
 
 // The version of this library, as `"0.1.0"`.
 //
+// *Returns* a NUL-terminated string; never NULL.
 // *Ownership*: static; never to be freed.
+// *Threads*: any.
+// *Fork*: no difference.
+// *Since*: 0.1.0.
 const char *pagi_sse_version(void);
 
-// What a result code means, in plain English; `"unknown result"` for a
-// number that is none.
+// What a result code means, in plain English.
 //
+// *Parameters*: `code`, one of enum pagi_sse_result.
+//
+// *Returns* a NUL-terminated string; `"unknown result"` for a number that is
+// no code; never NULL.
 // *Ownership*: static; never to be freed.
+// *Threads*: any.
+// *Fork*: no difference.
+// *Since*: 0.1.0.
 const char *pagi_sse_result_text(int32_t code);
 
-// How many handles of all kinds are live in this process.
+// Counts the live handles, of all kinds: what was opened and not yet freed.
+//
+// *Returns* their number.
+// *Ownership*: nothing.
+// *Threads*: any.
+// *Fork*: a child's own only.
+// *Since*: 0.1.0.
 uint64_t pagi_sse_handle_count(void);
 
+// Panics inside, for a host's test that no panic crosses the boundary. Says
+// so on standard error.
+//
+// *Returns* PAGI_SSE_RESULT_PANIC.
+// *Ownership*: nothing.
+// *Threads*: any.
+// *Fork*: no difference.
+// *Since*: 0.1.0.
+int32_t pagi_sse_test_panic(void);
+
 // Opens a detached connection: the library keeps its state, the host does the
-// I/O.
+// I/O and the framing. It has no output: functions that queue some give
+// PAGI_SSE_RESULT_NOT_HOSTED.
 //
-// Returns 0, or an error.
+// *Parameters*: `out` points to a writable handle.
+//
+// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _HANDLES_EXHAUSTED.
 // *Ownership*: the caller's; pagi_sse_conn_free ends it.
-//
-// *Safety*: `out` points to a writable `pagi_sse_conn`.
+// *Threads*: any.
+// *Fork*: a child opens its own.
+// *Since*: 0.1.0.
 int32_t pagi_sse_conn_open(pagi_sse_conn *out);
 
-// Gives a connection back. One that is still open on a server of ours is
-// closed first (reason `app_closed`); what it has queued is still sent.
+// Opens a connection whose output the host takes with pagi_sse_conn_read and
+// carries over a transport of its own: inside another HTTP server, TLS,
+// FastCGI. The runtime's records say when there is output; its threads send
+// the keepalives.
 //
-// Returns 0; a second call gives PAGI_SSE_RESULT_HANDLE_STALE.
+// *Parameters*: `runtime`; `wire` is one of enum pagi_sse_wire; `out` points to a writable
+// handle.
+//
+// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (wire), _STOPPED,
+// _HANDLES_EXHAUSTED, or a handle error.
+// *Ownership*: the caller's; pagi_sse_conn_free ends it.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
+int32_t pagi_sse_conn_open_queue(pagi_sse_runtime runtime, int32_t wire, pagi_sse_conn *out);
+
+// Opens a connection on a socket of the host's: TCP or Unix, of stream type,
+// connected, its request read. The runtime writes, and watches for the
+// client's end; what the client still sends is read and forgotten.
+//
+// *Parameters*: `runtime`; `fd` is a descriptor that nobody else uses; `wire` is one of enum
+// pagi_sse_wire; `out` points to a writable handle.
+//
+// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (wire),
+// _BAD_SOCKET, _OS (out of descriptors), _STOPPED, _HANDLES_EXHAUSTED, or a
+// handle error.
+// *Ownership*: after 0 `fd` is the library's, and closed already (it works on
+// a duplicate, non-blocking and close-on-exec); after an error it is the
+// caller's as before. The handle is the caller's; pagi_sse_conn_free ends it.
+// *Threads*: any.
+// *Fork*: a handle error in a child; the socket stays the parent's.
+// *Since*: 0.1.0.
+int32_t pagi_sse_conn_open_fd(pagi_sse_runtime runtime,
+                              int32_t fd,
+                              int32_t wire,
+                              pagi_sse_conn *out);
+
+// Gives a connection back. One that is still open is closed first (reason
+// `app_closed`). What it has queued is still sent, but dropped if only
+// pagi_sse_conn_read could have taken it.
+//
+// *Parameters*: `conn`.
+//
+// *Returns* 0, or a handle error: PAGI_SSE_RESULT_HANDLE_STALE for a second
+// call.
+// *Ownership*: the handle is stale from now on.
+// *Threads*: any; a call that another thread has in progress ends as usual.
+// *Fork*: a child cannot free its parent's.
+// *Since*: 0.1.0.
 int32_t pagi_sse_conn_free(pagi_sse_conn conn);
 
-// Begins the event stream: status (200..599) and header fields. On a server
-// of ours `content-type`, `cache-control`, `x-accel-buffering` and `date` are
-// added where absent; fields that frame the message are the server's own.
+// Begins the event stream. Where the library writes the response head,
+// `content-type`, `cache-control`, `x-accel-buffering` and `date` are added if
+// absent, and fields that frame the message (`connection`, `content-length`,
+// `transfer-encoding`) are its own. Sends begin the stream too, with 200.
 //
-// Returns 1 if this call began it, 0 if it had begun, or an error.
+// *Parameters*: `conn`; `status`, 200 to 599; `headers` points to `count` structs (NULL for
+// 0; at most 128) whose pointers are valid for their lengths.
 //
-// *Safety*: `headers` points to `count` structs (NULL for 0) whose pointers are valid
-// for their lengths during the call.
+// *Returns* 1 if this call began it, 0 if it had begun; or
+// PAGI_SSE_RESULT_CLOSED, _DECLINED, _STATUS, _HEADER_NAME, _HEADER_VALUE,
+// _NULL_POINTER, _BAD_ARGUMENT, or a handle error; then nothing has changed.
+// *Ownership*: the fields are copied.
+// *Threads*: any; of many calls at a time one begins it.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int32_t pagi_sse_conn_start(pagi_sse_conn conn,
                             uint16_t status,
                             const struct pagi_sse_header *headers,
                             size_t count);
 
-// For a host that does the I/O: may an event go out now? Begins the stream if
-// it had not begun.
+// For a host that does the I/O of a detached connection: may an event go out
+// now? Begins the stream if it had not begun.
 //
-// Returns 0: yes; 1: yes, and the stream's start must go out first; or an
-// error: PAGI_SSE_RESULT_CLOSED, PAGI_SSE_RESULT_DECLINED.
+// *Parameters*: `conn`.
+//
+// *Returns* 0: yes; 1: yes, and the stream's start must go out first; or
+// PAGI_SSE_RESULT_CLOSED, _DECLINED, or a handle error.
+// *Ownership*: nothing.
+// *Threads*: any; of many calls at a time one gives 1.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int32_t pagi_sse_conn_admit(pagi_sse_conn conn);
 
-// As pagi_sse_conn_admit, and checks the fields of the event first: `event`
-// and `id` without CR and LF, `id` without NUL (WHATWG), each NULL if absent;
-// `retry` in milliseconds, -1 if absent. An error in them changes nothing.
+// As pagi_sse_conn_admit, and checks the fields of the event first.
 //
-// *Safety*: Each pointer is NULL with length 0 or valid for its length.
+// *Parameters*: `conn`; `event` and `id` are each NULL with length 0 if absent, or valid for
+// their lengths; UTF-8 without CR and LF, `id` without NUL (WHATWG); `retry`
+// in milliseconds, -1 if absent.
+//
+// *Returns* as pagi_sse_conn_admit; or PAGI_SSE_RESULT_EVENT_NEWLINE,
+// _ID_NEWLINE, _ID_NUL, _NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT, and nothing
+// has changed.
+// *Ownership*: nothing is kept.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int32_t pagi_sse_conn_admit_event(pagi_sse_conn conn,
                                   const char *event,
                                   size_t event_len,
@@ -208,21 +550,33 @@ int32_t pagi_sse_conn_admit_event(pagi_sse_conn conn,
 // Queues an event that has only data. Begins the stream if need be. CR, LF
 // and CRLF in the data each end a line; the client joins them with LF.
 //
-// Returns 0: queued; 1: queued, and the queue is above its high mark, so wait
-// for the DRAINED record; or an error, and nothing was queued:
-// PAGI_SSE_RESULT_CLOSED, _QUEUE_OVERFLOW, _NOT_UTF8, _NOT_HOSTED.
+// *Parameters*: `conn`; `data` is valid for `len`; UTF-8.
 //
-// *Safety*: `data` points to `len` readable bytes.
+// *Returns* 0: queued; 1: queued, and the queue is at or above its high mark,
+// so wait for the DRAINED record; or PAGI_SSE_RESULT_QUEUE_OVERFLOW (full, and
+// this event is not in it), _CLOSED, _DECLINED, _NOT_UTF8, _NOT_HOSTED,
+// _NULL_POINTER (`data`, whatever the length), _BAD_ARGUMENT (a length beyond
+// 1 GiB), or a handle error.
+// *Ownership*: the data are copied.
+// *Threads*: any; each thread's events keep their order.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int32_t pagi_sse_conn_send(pagi_sse_conn conn, const char *data, size_t len);
 
-// Queues an event. `data`, `event`, `id` are NULL if absent; `retry` is the
-// client's reconnection time in milliseconds, -1 if absent. An empty `id`
-// resets the client's.
+// Queues an event. Without data it changes the client's id or reconnection
+// time and fires nothing there.
 //
-// Returns as pagi_sse_conn_send; also PAGI_SSE_RESULT_EVENT_NEWLINE,
-// _ID_NEWLINE, _ID_NUL.
+// *Parameters*: `conn`; `data`, `event` and `id` are each NULL with length 0 if absent, or
+// valid for their lengths; UTF-8; `event` and `id` without CR and LF, `id`
+// without NUL. An empty `id` resets the client's. `retry` is the client's
+// reconnection time in milliseconds, -1 if absent.
 //
-// *Safety*: Each pointer is NULL with length 0 or valid for its length.
+// *Returns* as pagi_sse_conn_send; or PAGI_SSE_RESULT_EVENT_NEWLINE,
+// _ID_NEWLINE, _ID_NUL, and nothing has changed.
+// *Ownership*: all is copied.
+// *Threads*: any; each thread's events keep their order.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int32_t pagi_sse_conn_send_event(pagi_sse_conn conn,
                                  const char *data,
                                  size_t data_len,
@@ -232,150 +586,764 @@ int32_t pagi_sse_conn_send_event(pagi_sse_conn conn,
                                  size_t id_len,
                                  int64_t retry);
 
-// Queues a comment: a colon is put before each line that does not begin with
-// one. Begins the stream if need be. Returns as pagi_sse_conn_send.
+// Queues an event whose data is JSON. It is checked (RFC 8259), and white
+// space between its tokens is left out, so that it is one line; all else stays
+// as it is: numbers, the order of members, escapes.
 //
-// *Safety*: `comment` is NULL with length 0 or valid for its length.
+// *Parameters*: As pagi_sse_conn_send_event, with `json` in place of `data`, and not absent.
+//
+// *Returns* as pagi_sse_conn_send_event; or PAGI_SSE_RESULT_JSON, and nothing
+// has changed: pagi_sse_conn_error says what is wrong at which line and column.
+// *Ownership*: all is copied.
+// *Threads*: any; each thread's events keep their order.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
+int32_t pagi_sse_conn_send_json(pagi_sse_conn conn,
+                                const char *json,
+                                size_t json_len,
+                                const char *event,
+                                size_t event_len,
+                                const char *id,
+                                size_t id_len,
+                                int64_t retry);
+
+// Queues a comment: a colon is put before each line that does not begin with
+// one. Begins the stream if need be.
+//
+// *Parameters*: `conn`; `comment` is NULL with length 0, for an empty one, or valid for
+// `len`; UTF-8.
+//
+// *Returns* as pagi_sse_conn_send, but an absent comment is no error.
+// *Ownership*: the text is copied.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int32_t pagi_sse_conn_comment(pagi_sse_conn conn, const char *comment, size_t len);
 
-// Has a comment sent whenever nothing else was for `interval` seconds (0.01
-// to 86400; 0: off). The last setting wins. Never begins the stream.
+// Has a comment sent whenever nothing else was for so long. The last setting
+// wins. Never begins the stream.
 //
-// Returns 0, or an error: PAGI_SSE_RESULT_INTERVAL, _CLOSED, _NOT_HOSTED.
+// *Parameters*: `conn`; `interval` in seconds, 0.01 to 86400, or 0 to end it; `comment` is
+// NULL with length 0, for an empty one, or valid for `len`; UTF-8.
 //
-// *Safety*: `comment` is NULL with length 0 or valid for its length.
+// *Returns* 0, or PAGI_SSE_RESULT_INTERVAL, _CLOSED, _DECLINED, _NOT_HOSTED,
+// _NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT, or a handle error; then the setting
+// is as it was.
+// *Ownership*: the text is copied.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int32_t pagi_sse_conn_keepalive(pagi_sse_conn conn,
                                 double interval,
                                 const char *comment,
                                 size_t len);
 
 // Closes by the application. What is queued is still sent; a stream that had
-// not begun is answered with 200 and no event. The first reason stays.
+// not begun is answered with 200 and no event.
 //
-// Returns 1 if this call closed it, 0 if it was closed.
+// *Parameters*: `conn`; `reason` is NULL with length 0, for `app_closed`, or valid for
+// `len`; UTF-8.
 //
-// *Safety*: `reason` is NULL with length 0 (`app_closed`) or valid for its length.
+// *Returns* 1 if this call closed it; 0 if it was closed, and the first reason
+// stays; or PAGI_SSE_RESULT_NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT, or a
+// handle error.
+// *Ownership*: the reason is copied. The handle stays valid.
+// *Threads*: any; of many calls at a time one gives 1.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int32_t pagi_sse_conn_close(pagi_sse_conn conn, const char *reason, size_t len);
 
-// Where the connection stands: 0 pending, 1 started, 2 closed, 3 an ordinary
-// response was chosen; or an error.
+// Reports that the client has gone, for a host that sees it: what is queued is
+// dropped, nothing more can be sent. A CLOSED record follows, as for every end
+// that is not pagi_sse_conn_close, and then ENDED. Detached connections have
+// no records.
+//
+// *Parameters*: `conn`; `reason` is NULL with length 0, for `client_closed`, or valid for
+// `len`; UTF-8.
+//
+// *Returns* 1 if this call closed it; 0 if it was closed, and the first reason
+// stays; or PAGI_SSE_RESULT_NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT, or a
+// handle error.
+// *Ownership*: the reason is copied. The handle stays valid.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
+int32_t pagi_sse_conn_disconnect(pagi_sse_conn conn, const char *reason, size_t len);
+
+// Takes output of a connection of pagi_sse_conn_open_queue: bytes for the
+// client, in order. Call it until it gives less than `cap`; then an OUTPUT
+// record tells of more.
+//
+// *Parameters*: `conn`; `buf` points to `cap` writable bytes.
+//
+// *Returns* how many bytes were written; 0: nothing waits now; or
+// PAGI_SSE_RESULT_CLOSED: the connection is closed and all was taken, so end
+// the transport; _NOT_PULLED or _NOT_HOSTED: the output is not the caller's
+// to read; _NULL_POINTER (also for `cap` 0), _BAD_ARGUMENT, or a handle error.
+// *Ownership*: the bytes are the caller's, and no longer queued.
+// *Threads*: any; one at a time for the bytes to have an order.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
+int64_t pagi_sse_conn_read(pagi_sse_conn conn, char *buf, size_t cap);
+
+// Where the connection stands.
+//
+// *Parameters*: `conn`.
+//
+// *Returns* one of enum pagi_sse_state, or a handle error.
+// *Ownership*: nothing.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int32_t pagi_sse_conn_state(pagi_sse_conn conn);
 
 // Why the connection closed: PAGI's reason token, as `client_closed`.
 //
-// Returns its length; a buffer smaller than that gets nothing. 0 while open
-// or when no reason is known.
+// *Parameters*: `conn`; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
+// writable bytes.
 //
-// *Safety*: `buf` is NULL with capacity 0 or points to `cap` writable bytes.
+// *Returns* its length, bytes, without a NUL; one above `cap`, and nothing was
+// written; 0 while open or when no reason is known; or
+// PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT, or a handle error.
+// *Ownership*: a copy.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int64_t pagi_sse_conn_reason(pagi_sse_conn conn, char *buf, size_t cap);
 
-// Bytes queued and not yet taken by the kernel; or an error.
+// The last failure of a call with this handle, in words: the text of its code
+// and, where there is more to say, where or in what.
+//
+// *Parameters*: `conn`; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
+// writable bytes.
+//
+// *Returns* its length, bytes, without a NUL; one above `cap`, and nothing was
+// written; 0 when no call failed; or PAGI_SSE_RESULT_NULL_POINTER,
+// _BAD_ARGUMENT, or a handle error.
+// *Ownership*: a copy; UTF-8.
+// *Threads*: any; it is the last failure of them all.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
+int64_t pagi_sse_conn_error(pagi_sse_conn conn, char *buf, size_t cap);
+
+// Bytes queued and not yet taken by the kernel, or by pagi_sse_conn_read.
+//
+// *Parameters*: `conn`.
+//
+// *Returns* their number, or a handle error.
+// *Ownership*: nothing.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int64_t pagi_sse_conn_buffered(pagi_sse_conn conn);
 
-// Chooses an ordinary HTTP response in place of a stream: status (200..599)
-// and header fields. The body follows by pagi_sse_conn_body.
+// Counters of a connection, and depth and marks of its queue.
 //
-// Returns 0, or an error: PAGI_SSE_RESULT_ALREADY_STARTED, _DECLINED (a
-// response was chosen already), _CLOSED, _STATUS, _HEADER_NAME, _HEADER_VALUE.
+// *Parameters*: `conn`; `out` points to `size`, that is, sizeof(pagi_sse_counters), writable
+// bytes.
 //
-// *Safety*: As pagi_sse_conn_start.
+// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER (also for `size` 0),
+// _BAD_ARGUMENT (an absurd size), or a handle error.
+// *Ownership*: a copy.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
+int32_t pagi_sse_conn_counters(pagi_sse_conn conn, struct pagi_sse_counters *out, size_t size);
+
+// Sets the marks of the output queue: from `high` bytes on sends give 1, at
+// `low` a DRAINED record is made, and beyond `limit` sends are refused (but an
+// event that finds the queue empty may be larger). What is queued stays.
+//
+// *Parameters*: `conn`; `low` (16384) below `high` (65536), which is not above
+// `limit` (1048576).
+//
+// *Returns* 0, or PAGI_SSE_RESULT_BAD_ARGUMENT, _NOT_HOSTED, or a handle error.
+// *Ownership*: nothing.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
+int32_t pagi_sse_conn_set_marks(pagi_sse_conn conn, uint32_t low, uint32_t high, uint32_t limit);
+
+// Chooses an ordinary HTTP response in place of a stream, for a request of a
+// server. The body follows by pagi_sse_conn_body.
+//
+// *Parameters*: As pagi_sse_conn_start.
+//
+// *Returns* 0, or PAGI_SSE_RESULT_ALREADY_STARTED (also for connections that
+// are always streams: those of a runtime), _DECLINED (a response was chosen
+// already), _CLOSED, _STATUS, _HEADER_NAME, _HEADER_VALUE, _NOT_HOSTED, _NULL_POINTER, _BAD_ARGUMENT, or a handle error; then
+// nothing has changed.
+// *Ownership*: the fields are copied.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int32_t pagi_sse_conn_respond(pagi_sse_conn conn,
                               uint16_t status,
                               const struct pagi_sse_header *headers,
                               size_t count);
 
-// Queues body bytes of an ordinary response; `more` 0 ends it.
+// Queues body bytes of an ordinary response.
 //
-// Returns as pagi_sse_conn_send; PAGI_SSE_RESULT_NO_RESPONSE before
+// *Parameters*: `conn`; `body` is NULL with length 0 or valid for `len`; `more` is 0 if this
+// ends the body.
+//
+// *Returns* as pagi_sse_conn_send; or PAGI_SSE_RESULT_NO_RESPONSE before
 // pagi_sse_conn_respond and after the end.
-//
-// *Safety*: `body` is NULL with length 0 or valid for its length.
+// *Ownership*: the bytes are copied.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int32_t pagi_sse_conn_body(pagi_sse_conn conn, const char *body, size_t len, int32_t more);
 
-// Takes request body bytes, up to `cap`.
+// Takes request body bytes.
 //
-// Returns their number and sets `more`: 1 more may follow, 0 that was the
-// end, -1 nothing has come yet and a BODY record will tell; or an error.
+// *Parameters*: `conn`; `buf` points to `cap` writable bytes, `more` to an `int32_t`.
 //
-// *Safety*: `buf` points to `cap` writable bytes, `more` to an `int32_t`.
+// *Returns* how many were written, and sets `more`: 1 more may follow, 0 that
+// was the end, -1 nothing has come yet and a BODY record will tell; or
+// PAGI_SSE_RESULT_NULL_POINTER (also for `cap` 0), _BAD_ARGUMENT, or a handle
+// error.
+// *Ownership*: the bytes are the caller's.
+// *Threads*: any; one at a time for the bytes to have an order.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int64_t pagi_sse_conn_read_body(pagi_sse_conn conn, char *buf, size_t cap, int32_t *more);
 
+// Encodes an event into the caller's buffer: `event`, `id`, `retry` and
+// `data` lines and a blank line, as they go over the wire. CR, LF and CRLF in
+// the data each end a line; the client joins them with LF. An event with no
+// field at all is 0 bytes. Allocates nothing.
+//
+// *Parameters*: `data`, `event` and `id` are each NULL with length 0 if absent, or valid
+// for their lengths; UTF-8; `event` and `id` without CR and LF, `id` without
+// NUL. `retry` is in milliseconds, -1 if absent. `buf` is NULL with `cap` 0,
+// to ask for the size, or points to `cap` writable bytes apart from the
+// others.
+//
+// *Returns* the frame's length; one above `cap`, and nothing was written; or
+// PAGI_SSE_RESULT_NULL_POINTER, _NOT_UTF8, _EVENT_NEWLINE, _ID_NEWLINE,
+// _ID_NUL, _BAD_ARGUMENT (retry below -1, overlap, a length beyond 1 GiB).
+// *Ownership*: nothing is kept.
+// *Threads*: any.
+// *Fork*: no difference.
+// *Since*: 0.1.0.
+int64_t pagi_sse_frame_event(const char *data,
+                             size_t data_len,
+                             const char *event,
+                             size_t event_len,
+                             const char *id,
+                             size_t id_len,
+                             int64_t retry,
+                             char *buf,
+                             size_t cap);
+
+// Encodes a comment into the caller's buffer: a colon before each line that
+// does not begin with one, and a blank line. Allocates nothing.
+//
+// *Parameters*: `comment` is NULL with length 0, for an empty one, or valid for `len`;
+// UTF-8. `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
+// writable bytes apart from `comment`.
+//
+// *Returns* the frame's length; one above `cap`, and nothing was written; or
+// PAGI_SSE_RESULT_NULL_POINTER, _NOT_UTF8, _BAD_ARGUMENT (overlap, a length
+// beyond SSIZE_MAX).
+// *Ownership*: nothing is kept.
+// *Threads*: any.
+// *Fork*: no difference.
+// *Since*: 0.1.0.
+int64_t pagi_sse_frame_comment(const char *comment, size_t len, char *buf, size_t cap);
+
+// Opens a parser for one stream.
+//
+// *Parameters*: `options` is NULL, for the defaults, or points to a struct of the size that
+// it says; `out` points to a writable handle.
+//
+// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (a size or a
+// limit), _NOT_UTF8, _HANDLES_EXHAUSTED.
+// *Ownership*: the caller's; pagi_sse_parser_free ends it. The options are
+// copied.
+// *Threads*: any.
+// *Fork*: a child opens its own.
+// *Since*: 0.1.0.
+int32_t pagi_sse_parser_open(const struct pagi_sse_parser_options *options, pagi_sse_parser *out);
+
+// Gives a parser back.
+//
+// *Parameters*: `parser`.
+//
+// *Returns* 0, or a handle error.
+// *Ownership*: the handle is stale from now on, what it had is freed.
+// *Threads*: any.
+// *Fork*: a child cannot free its parent's.
+// *Since*: 0.1.0.
+int32_t pagi_sse_parser_free(pagi_sse_parser parser);
+
+// Takes the next bytes of the stream, cut anywhere; what they complete waits
+// as records for pagi_sse_parser_next.
+//
+// *Parameters*: `bytes` is NULL with length 0 or valid for `len`.
+//
+// *Returns* the bytes of records now waiting, 0 for none; or
+// PAGI_SSE_RESULT_QUEUE_OVERFLOW (8 MiB of records wait: read them first;
+// nothing was taken), _NULL_POINTER, _BAD_ARGUMENT, or a handle error. What
+// the stream does wrong is no error here but a record.
+// *Ownership*: the bytes are copied.
+// *Threads*: any; one at a time for the bytes to have an order.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
+int64_t pagi_sse_parser_push(pagi_sse_parser parser, const char *bytes, size_t len);
+
+// Fills `buf` with whole records, never waiting: PAGI_SSE_KIND_EVENT,
+// _COMMENT and _ERROR, whose `conn` is the parser. pagi_sse_record_read reads
+// them.
+//
+// *Parameters*: `buf` points to `cap` writable bytes.
+//
+// *Returns* the bytes used, 0 for none; one above `cap` is the size that the
+// first record needs, and nothing was taken; or PAGI_SSE_RESULT_NULL_POINTER
+// (also for `cap` 0), _BAD_ARGUMENT, or a handle error.
+// *Ownership*: the records are the caller's.
+// *Threads*: any; one at a time for the records to have an order.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
+int64_t pagi_sse_parser_next(pagi_sse_parser parser, char *buf, size_t cap);
+
+// The id to send when reconnecting, as the Last-Event-ID field: that of the
+// last block that ended. Empty: send none.
+//
+// *Parameters*: `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
+// bytes.
+//
+// *Returns* its length, bytes; one above `cap`, and nothing was written; or
+// PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT, or a handle error.
+// *Ownership*: a copy.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
+int64_t pagi_sse_parser_last_event_id(pagi_sse_parser parser, char *buf, size_t cap);
+
+// The last reconnection time that the stream gave.
+//
+// *Parameters*: `out` points to a writable `uint64_t`: milliseconds.
+//
+// *Returns* 1, and 0 if there was none and `out` is as it was; or
+// PAGI_SSE_RESULT_NULL_POINTER, or a handle error.
+// *Ownership*: nothing.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
+int32_t pagi_sse_parser_retry(pagi_sse_parser parser, uint64_t *out);
+
+// The stream has ended, and another takes its place: what is unfinished is
+// dropped, the last event id and the reconnection time stay. Records that
+// wait stay too.
+//
+// *Parameters*: `parser`.
+//
+// *Returns* 0, or a handle error.
+// *Ownership*: nothing.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
+int32_t pagi_sse_parser_reset(pagi_sse_parser parser);
+
+// Reads one record of a buffer that pagi_sse_server_next,
+// pagi_sse_runtime_next or pagi_sse_parser_next has filled. All of them are
+// read by
+// `for (int64_t at = 0; (at = pagi_sse_record_read(buf, used, at, &r, sizeof r)) > 0;)`.
+//
+// *Parameters*: `buf` points to `used` bytes, as the function that filled it returned; `at`
+// is 0, then what this function returned last; `out` points to `size`, that
+// is, sizeof(pagi_sse_record), writable bytes.
+//
+// *Returns* where the next record begins, for `at`; 0 at the end, and `out` is
+// as it was; or PAGI_SSE_RESULT_BAD_ARGUMENT (bytes that are no record, an
+// impossible `at` or `size`), _NULL_POINTER.
+// *Ownership*: the record's bytes are in `buf` and live as long.
+// *Threads*: any.
+// *Fork*: no difference.
+// *Since*: 0.1.0.
+int64_t pagi_sse_record_read(const char *buf,
+                             size_t used,
+                             int64_t at,
+                             struct pagi_sse_record *out,
+                             size_t size);
+
+// Finds a request's header field by its name.
+//
+// *Parameters*: `headers` is that of a record whose buffer lives; `name` is valid for `len`,
+// in any case of letters; `out` points to a writable pagi_sse_bytes.
+//
+// *Returns* 1, and the value of the last field of that name; 0 if there is
+// none and `out` is as it was; or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT
+// (bytes that are no header fields).
+// *Ownership*: the value is in the record's buffer.
+// *Threads*: any.
+// *Fork*: no difference.
+// *Since*: 0.1.0.
+int32_t pagi_sse_record_header(struct pagi_sse_bytes headers,
+                               const char *name,
+                               size_t len,
+                               struct pagi_sse_bytes *out);
+
+// A request's header field by its place, from 0 on. Names are in lower case.
+//
+// *Parameters*: `headers` is that of a record whose buffer lives; `out` points to a writable
+// pagi_sse_header.
+//
+// *Returns* 1, and 0 behind the last field and `out` is as it was; or
+// PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (bytes that are no header
+// fields).
+// *Ownership*: name and value are in the record's buffer.
+// *Threads*: any.
+// *Fork*: no difference.
+// *Since*: 0.1.0.
+int32_t pagi_sse_record_header_at(struct pagi_sse_bytes headers,
+                                  size_t index,
+                                  struct pagi_sse_header *out);
+
+// Starts a runtime: its threads, with all signals blocked in them.
+//
+// *Parameters*: `options` is NULL, for the defaults, or points to a struct of the size that
+// it says; `out` points to a writable handle.
+//
+// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (a size, or what
+// is reserved), _OS (threads or descriptors), _HANDLES_EXHAUSTED.
+// *Ownership*: the caller's; pagi_sse_runtime_free ends it. The options are
+// copied.
+// *Threads*: any.
+// *Fork*: fork first, then open; a child opens its own.
+// *Since*: 0.1.0.
+int32_t pagi_sse_runtime_open(const struct pagi_sse_runtime_options *options,
+                              pagi_sse_runtime *out);
+
+// The descriptor that is readable while pagi_sse_runtime_next has records.
+//
+// *Parameters*: `runtime`.
+//
+// *Returns* it, or a handle error.
+// *Ownership*: the runtime's, until pagi_sse_runtime_free. Watch it, or a
+// duplicate; do not read or close it.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
+int32_t pagi_sse_runtime_fd(pagi_sse_runtime runtime);
+
+// Fills `buf` with whole records, never waiting, and makes the descriptor
+// unreadable when none remain. pagi_sse_record_read reads them. Records of a
+// connection may still come when it has been freed.
+//
+// *Parameters*: `buf` points to `cap` writable bytes.
+//
+// *Returns* the bytes used, 0 for none; one above `cap` is the size that the
+// first record needs, and nothing was taken; or PAGI_SSE_RESULT_NULL_POINTER
+// (also for `cap` 0), _BAD_ARGUMENT, or a handle error.
+// *Ownership*: the records are the caller's.
+// *Threads*: any; one at a time for the records to have an order.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
+int64_t pagi_sse_runtime_next(pagi_sse_runtime runtime, char *buf, size_t cap);
+
+// Has everything queued on any socket written now, by the runtime. To be
+// called at the end of a turn of the host's loop; without it output waits a
+// millisecond or so.
+//
+// *Parameters*: `runtime`.
+//
+// *Returns* 0, or a handle error.
+// *Ownership*: nothing.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
+int32_t pagi_sse_runtime_flush(pagi_sse_runtime runtime);
+
+// Makes the descriptor readable, to wake the host's loop.
+//
+// *Parameters*: `runtime`; `delay_ms`, 0 for at once.
+//
+// *Returns* 0, or a handle error.
+// *Ownership*: nothing.
+// *Threads*: any; made for other threads of the host's.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
+int32_t pagi_sse_runtime_wake(pagi_sse_runtime runtime, uint64_t delay_ms);
+
+// Counts the connections in progress: those for which no ENDED record has
+// been made.
+//
+// *Parameters*: `runtime`.
+//
+// *Returns* their number, or a handle error.
+// *Ownership*: nothing.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
+int64_t pagi_sse_runtime_busy(pagi_sse_runtime runtime);
+
+// Statistics, as a JSON object: `version`, `abi`, `connections` (`open` now,
+// `opened` since the beginning), `events`, `comments`, `refused` and
+// `bytes_sent` since the beginning; `queued_bytes` and `records` waiting now;
+// `logs_dropped`. More members may come.
+//
+// *Parameters*: `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
+// bytes.
+//
+// *Returns* the length, bytes, without a NUL; one above `cap`, and nothing was
+// written (the next call may need a little more); or
+// PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT, or a handle error.
+// *Ownership*: a copy.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
+int64_t pagi_sse_runtime_stats(pagi_sse_runtime runtime, char *buf, size_t cap);
+
+// Closes every connection in order (a CLOSED record each, reason
+// `server_shutdown`), waits until the sockets have taken what is queued, and
+// ends the threads. Afterwards records can still be read and output of
+// connections be taken; opening gives PAGI_SSE_RESULT_STOPPED. A second call
+// does nothing.
+//
+// *Parameters*: `runtime`; `deadline_ms`, the longest wait, at most 60000.
+//
+// *Returns* 0, or a handle error.
+// *Ownership*: the handle stays valid.
+// *Threads*: any. The one call that waits, with pagi_sse_runtime_free.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
+int32_t pagi_sse_runtime_stop(pagi_sse_runtime runtime, uint64_t deadline_ms);
+
+// Ends the threads, cuts off what is still in progress, closes the
+// descriptor, and drops unread records. Connections keep their handles,
+// closed, until they are freed.
+//
+// *Parameters*: `runtime`; `deadline_ms`, the longest wait, at most 60000.
+//
+// *Returns* 0, or a handle error.
+// *Ownership*: the handle is stale from now on.
+// *Threads*: any; the runtime ends when calls that are in it have returned.
+// *Fork*: a child cannot free its parent's.
+// *Since*: 0.1.0.
+int32_t pagi_sse_runtime_free(pagi_sse_runtime runtime, uint64_t deadline_ms);
+
+// Remembers the connection of a key: the address of the host's own request
+// object, say, or a stream number. One key has one connection and the other
+// way round; earlier pairs of either are forgotten. The pair is weak: it ends
+// with pagi_sse_conn_free and keeps nothing alive. An address that is used
+// again while its old connection lives needs pagi_sse_scope_remove.
+//
+// *Parameters*: `key`, any number; `conn`.
+//
+// *Returns* 0, or a handle error.
+// *Ownership*: nothing is kept.
+// *Threads*: any.
+// *Fork*: a child has no keys of its parent.
+// *Since*: 0.1.0.
+int32_t pagi_sse_scope_set(uint64_t key, pagi_sse_conn conn);
+
+// The connection of a key.
+//
+// *Parameters*: `key` is any number; `out` points to a writable handle.
+//
+// *Returns* 1, and 0 if there is none and `out` is as it was; or
+// PAGI_SSE_RESULT_NULL_POINTER.
+// *Ownership*: the connection stays whose it was.
+// *Threads*: any.
+// *Fork*: a child has no keys of its parent.
+// *Since*: 0.1.0.
+int32_t pagi_sse_scope_get(uint64_t key, pagi_sse_conn *out);
+
+// Forgets a key. Its connection stays open.
+//
+// *Parameters*: `key`, any number.
+//
+// *Returns* 1, or 0 if there was none.
+// *Ownership*: the connection stays whose it was.
+// *Threads*: any.
+// *Fork*: a child has no keys of its parent.
+// *Since*: 0.1.0.
+int32_t pagi_sse_scope_remove(uint64_t key);
+
 // Binds the address and starts the runtime's threads, with all signals
-// blocked. Clients wait until pagi_sse_server_accept.
+// blocked in them. Clients wait until pagi_sse_server_accept.
 //
-// Returns 0, or an error: PAGI_SSE_RESULT_LISTEN_ADDRESS, _ADDRESS_IN_USE,
-// _BIND_FAILED, _OS.
-// *Ownership*: the caller's; pagi_sse_server_free ends it.
-// *Fork*: fork first, then start; a child cannot use its parent's server.
+// *Parameters*: `options` points to a struct of the size that it says; `out` points to a
+// writable handle.
 //
-// *Safety*: `options` points to a struct of the size it says; `out` to a writable
-// handle.
+// *Returns* 0, or PAGI_SSE_RESULT_LISTEN_ADDRESS, _ADDRESS_IN_USE,
+// _BIND_FAILED, _OS (threads or descriptors), _NULL_POINTER, _BAD_ARGUMENT (a
+// size), _NOT_UTF8, _HANDLES_EXHAUSTED.
+// *Ownership*: the caller's; pagi_sse_server_free ends it. The options are
+// copied.
+// *Threads*: any.
+// *Fork*: fork first, then start; a child starts its own.
+// *Since*: 0.1.0.
 int32_t pagi_sse_server_start(const struct pagi_sse_server_options *options, pagi_sse_server *out);
 
-// Begins to accept connections. Returns 0, or an error.
+// Begins to accept connections.
+//
+// *Parameters*: `server`.
+//
+// *Returns* 0, also when it does already; or PAGI_SSE_RESULT_STOPPED, or a
+// handle error.
+// *Ownership*: nothing.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int32_t pagi_sse_server_accept(pagi_sse_server server);
 
-// The TCP port bound; 0 for a Unix socket; or an error.
+// The TCP port bound.
+//
+// *Parameters*: `server`.
+//
+// *Returns* it; 0 for a Unix socket; or a handle error.
+// *Ownership*: nothing.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int32_t pagi_sse_server_port(pagi_sse_server server);
 
-// A descriptor that is readable while pagi_sse_server_next has records; or
-// an error.
+// The descriptor that is readable while pagi_sse_server_next has records.
 //
-// *Ownership*: the server's. Watch it, or a duplicate; do not read or close it.
+// *Parameters*: `server`.
+//
+// *Returns* it, or a handle error.
+// *Ownership*: the server's, until pagi_sse_server_free. Watch it, or a
+// duplicate; do not read or close it.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int32_t pagi_sse_server_fd(pagi_sse_server server);
 
-// Fills `buf` with records, never waiting. Each is a `uint32_t` length and
-// then so many bytes: a type byte, a `uint64_t` connection, and fields in
-// native byte order, byte strings (`str`) after a `uint32_t` length:
+// Fills `buf` with whole records, never waiting, and makes the descriptor
+// unreadable when none remain. pagi_sse_record_read reads them; who reads the
+// bytes by himself finds for each a `uint32_t` length and then so many bytes:
+// a type byte (enum pagi_sse_kind), a `uint64_t` connection, and these
+// fields in native byte order, byte strings (str) after a `uint32_t` length:
 //
-// - 1 REQUEST: `uint8_t` sse; `uint8_t` flags (1 has a body, 2 the path is
-//   UTF-8, 4 the listener is a Unix socket); str method, HTTP version,
-//   decoded path, path as it came, query; str client host, `uint16_t` port;
-//   str server host (or socket path), `uint16_t` port; then str name, str
-//   value of each header field to the record's end. The connection is the
-//   caller's from now on: answer it, then pagi_sse_conn_free.
-// - 2 BODY: request body bytes can be read.
-// - 3 DRAINED: the output queue fell below the low mark.
-// - 4 CLOSED: str reason. Not by the caller.
-// - 5 ENDED: `uint16_t` status, `uint64_t` bytes sent, `uint64_t`
-//   milliseconds, str reason ("" for a response sent in full).
-// - 6 LOG: str text; connection 0.
+// - REQUEST: `uint8_t` sse, `uint8_t` flags; str method, HTTP version, decoded
+//   path, path as it came, query; str client host, `uint16_t` port; str server
+//   host (or socket path), `uint16_t` port; then str name, str value of each
+//   header field to the record's end. The connection is the caller's from now
+//   on: answer it, then pagi_sse_conn_free.
+// - BODY, DRAINED: nothing.
+// - CLOSED: str reason.
+// - ENDED: `uint16_t` status, `uint64_t` bytes sent, `uint64_t` milliseconds,
+//   str reason.
+// - LOG: str text; connection 0.
 //
-// Skip types you do not know. Returns the bytes used, 0 for none; a number
-// above `cap` is the size that the first record needs, and nothing was taken.
-// *Threads*: one at a time.
+// *Parameters*: `buf` points to `cap` writable bytes.
 //
-// *Safety*: `buf` points to `cap` writable bytes.
+// *Returns* the bytes used, 0 for none; one above `cap` is the size that the
+// first record needs, and nothing was taken; or PAGI_SSE_RESULT_NULL_POINTER
+// (also for `cap` 0), _BAD_ARGUMENT, or a handle error.
+// *Ownership*: the records are the caller's, and the connections of REQUEST
+// records.
+// *Threads*: any; one at a time for the records to have an order.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int64_t pagi_sse_server_next(pagi_sse_server server, char *buf, size_t cap);
 
 // Has everything queued on any connection written now, by the runtime. To be
 // called at the end of a turn of the host's loop; without it output waits a
-// millisecond or so. Returns 0, or an error.
+// millisecond or so.
+//
+// *Parameters*: `server`.
+//
+// *Returns* 0, or a handle error.
+// *Ownership*: nothing.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int32_t pagi_sse_server_flush(pagi_sse_server server);
 
-// Makes the descriptor readable after `delay_ms` (0: at once), to wake the
-// host's loop. Returns 0, or an error.
+// Makes the descriptor readable, to wake the host's loop.
+//
+// *Parameters*: `server`; `delay_ms`, 0 for at once.
+//
+// *Returns* 0, or a handle error.
+// *Ownership*: nothing.
+// *Threads*: any; made for other threads of the host's.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int32_t pagi_sse_server_wake(pagi_sse_server server, uint64_t delay_ms);
 
-// Requests and streams in progress, and connections whose response is still
-// on its way; or an error. After pagi_sse_server_drain, 0 means that
+// Counts requests and streams in progress, and connections whose response is
+// still on its way. After pagi_sse_server_drain, 0 means that
 // pagi_sse_server_free cuts nobody off.
+//
+// *Parameters*: `server`.
+//
+// *Returns* their number, or a handle error.
+// *Ownership*: nothing.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int64_t pagi_sse_server_busy(pagi_sse_server server);
 
+// Statistics, as a JSON object; see pagi_sse_runtime_stats.
+//
+// *Parameters*: `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
+// bytes.
+//
+// *Returns* the length, bytes, without a NUL; one above `cap`, and nothing was
+// written (the next call may need a little more); or
+// PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT, or a handle error.
+// *Ownership*: a copy.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
+int64_t pagi_sse_server_stats(pagi_sse_server server, char *buf, size_t cap);
+
 // Accepts no more connections and requests; what is in progress goes on.
-// Returns 0, or an error.
+//
+// *Parameters*: `server`.
+//
+// *Returns* 0, or a handle error.
+// *Ownership*: nothing.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int32_t pagi_sse_server_drain(pagi_sse_server server);
 
-// Closes every stream in order, with that reason (a CLOSED record each).
-// Ordinary requests go on. Returns 0, or an error.
+// Closes every stream in order (a CLOSED record each). Ordinary requests go
+// on.
 //
-// *Safety*: `reason` points to `len` readable bytes.
+// *Parameters*: `server`; `reason` is NULL with length 0, for `server_shutdown`, or valid
+// for `len`; UTF-8.
+//
+// *Returns* 0, or PAGI_SSE_RESULT_NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT, or a
+// handle error.
+// *Ownership*: the reason is copied.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int32_t pagi_sse_server_close_streams(pagi_sse_server server, const char *reason, size_t len);
 
-// Stops the threads and closes the sockets, waiting `deadline_ms` at most,
-// and frees the server. Connections keep their handles, closed.
+// Ends in order, in one call: drains, closes every stream with the reason
+// `server_shutdown`, waits for what is on its way, and ends the threads.
+// Requests that the host has not answered are cut off at the deadline. Records
+// can still be read. A second call does nothing.
 //
-// Returns 0, or an error.
+// *Parameters*: `server`; `deadline_ms`, the longest wait, at most 60000.
+//
+// *Returns* 0, or a handle error.
+// *Ownership*: the handle stays valid.
+// *Threads*: any. The one call that waits, with pagi_sse_server_free.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
+int32_t pagi_sse_server_stop(pagi_sse_server server, uint64_t deadline_ms);
+
+// Ends the threads, cuts off what is still in progress, closes sockets and
+// descriptor, and drops unread records. Connections keep their handles,
+// closed, until they are freed.
+//
+// *Parameters*: `server`; `deadline_ms`, the longest wait, at most 60000.
+//
+// *Returns* 0, or a handle error.
+// *Ownership*: the handle is stale from now on.
+// *Threads*: any; the server ends when calls that are in it have returned.
+// *Fork*: a child cannot free its parent's.
+// *Since*: 0.1.0.
 int32_t pagi_sse_server_free(pagi_sse_server server, uint64_t deadline_ms);
 
 #ifdef __cplusplus

@@ -6,20 +6,26 @@
 //! its output goes to its [`Sink`], a socket, or is pulled by the host program
 //! ([`Framing::pull`]).
 
-use crate::error::{Error, Result};
+use crate::chunk::{self, Chunk};
+use crate::error::{Error, Failure, Result};
 use crate::frame::{self, Event};
 use crate::handle::{self, Table};
 use crate::keepalive::Keepalive;
 use crate::limits;
-use crate::outbox::{Marks, Outbox};
+use crate::outbox::{Full, Marks, Outbox, Policy};
+use crate::ring::Entry;
 use crate::state::{Phase, Reason, State};
 use crate::sys::PerProcess;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use std::io;
+use std::any::Any;
+use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
+
+/// Pieces of the queue that one write takes.
+const SLICES: usize = 64;
 
 /// What a connection tells the server it belongs to. Called without the
 /// connection's lock held, from any thread.
@@ -30,6 +36,8 @@ pub trait Host: Send + Sync {
     fn keepalive(&self, conn: &Arc<Conn>);
     /// The clock of keepalives, milliseconds.
     fn now_ms(&self) -> u64;
+    /// A hub that was asked is ready for more.
+    fn ready(&self, hub: u64);
     /// Something that the host program wants to know.
     fn report(&self, conn: &Conn, what: Report);
 }
@@ -52,9 +60,42 @@ pub enum Report {
 /// A socket that takes bytes without waiting.
 pub trait Sink: Send + Sync {
     /// Writes what it can; `WouldBlock` when it can take nothing.
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
     /// The queue could not be emptied, or the connection closed: look again.
     fn attend(&self);
+}
+
+/// Somebody else whom a connection's queue and end concern. Called without the
+/// connection's lock held.
+pub trait Watch: Send + Sync {
+    /// The queue has fallen to the low mark.
+    fn drained(&self);
+    /// The connection closed.
+    fn closed(&self);
+}
+
+/// Published events on their way to one connection.
+pub struct Batch<'a> {
+    /// Each.
+    pub entries: &'a [Arc<Entry>],
+    /// All of them.
+    pub joined: &'a Chunk,
+    /// The time, on the clock of [`Host::now_ms`].
+    pub now_ms: u64,
+}
+
+/// What became of a [`Batch`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// It was written or queued.
+    Taken {
+        /// The queue is above its high mark.
+        high: bool,
+        /// Events that the policy left out.
+        dropped: u64,
+    },
+    /// The connection is closed, by this perhaps (reason `queue_overflow`).
+    Closed,
 }
 
 /// What the application chose to do with a request.
@@ -81,6 +122,8 @@ pub struct Framing {
     pub bare: bool,
     /// The host program takes the output with [`Conn::pull`].
     pub pull: bool,
+    /// Always a stream: an ordinary response cannot be chosen.
+    pub fixed: bool,
 }
 
 /// What was queued on a connection since it began.
@@ -112,15 +155,17 @@ struct Inner {
     last_write_ms: u64,
     head: Option<Box<(StatusCode, HeaderMap)>>,
     content_length: Option<u64>,
+    body_given: u64,
     status: u16,
     bytes_sent: u64,
     counters: Counters,
-    failure: Option<Box<str>>,
+    failure: Option<Failure>,
     body_complete: bool,
     told_output: bool,
     ended: bool,
     waker: Option<Waker>,
     inbox: Option<Box<Inbox>>,
+    watchers: Vec<Weak<dyn Watch>>,
 }
 
 /// See the module. All methods may be called from any thread.
@@ -128,6 +173,7 @@ pub struct Conn {
     host: Option<Arc<dyn Host>>,
     framing: Framing,
     handle: AtomicU64,
+    place: OnceLock<Arc<dyn Any + Send + Sync>>,
     inner: Mutex<Inner>,
 }
 
@@ -148,6 +194,22 @@ fn header_map<'a>(fields: impl IntoIterator<Item = Field<'a>>) -> Result<HeaderM
         map.append(name, value);
     }
     Ok(map)
+}
+
+fn content_length(map: &HeaderMap) -> Result<Option<u64>> {
+    let mut values = map.get_all(header::CONTENT_LENGTH).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let digits = value
+        .to_str()
+        .ok()
+        .filter(|v| v.bytes().all(|b| b.is_ascii_digit()));
+    let length = digits.and_then(|v| v.parse().ok());
+    match (length, values.next()) {
+        (Some(length), None) => Ok(Some(length)),
+        _ => Err(Error::ContentLength),
+    }
 }
 
 fn status_code(status: u16) -> Result<StatusCode> {
@@ -173,6 +235,7 @@ impl Conn {
             host,
             framing,
             handle: AtomicU64::new(0),
+            place: OnceLock::new(),
             inner: Mutex::default(),
         })
     }
@@ -188,9 +251,21 @@ impl Conn {
         }
     }
 
+    /// What it belongs to.
+    pub fn host(&self) -> Option<&Arc<dyn Host>> {
+        self.host.as_ref()
+    }
+
     /// The handle that the table gave this connection; 0 before.
     pub fn handle(&self) -> u64 {
         self.handle.load(Ordering::Relaxed)
+    }
+
+    /// Gives it something to keep while it lives: its place among the most
+    /// connections that a server may have.
+    pub fn hold(&self, place: Arc<dyn Any + Send + Sync>) {
+        // A second one is none of ours to keep.
+        let _ = self.place.set(place);
     }
 
     /// Tells the connection its handle, once.
@@ -229,14 +304,19 @@ impl Conn {
         self.lock().outbox.set_marks(marks)
     }
 
-    /// The last failure that the host program was told of, in words.
-    pub fn failure(&self) -> Option<Box<str>> {
+    /// The last failure that the host program was told of.
+    pub fn failure(&self) -> Option<Failure> {
         self.lock().failure.clone()
     }
 
     /// Keeps it.
-    pub fn set_failure(&self, text: Box<str>) {
-        self.lock().failure = Some(text);
+    pub fn set_failure(&self, failure: Failure) {
+        self.lock().failure = Some(failure);
+    }
+
+    /// The queue is above its high mark, and has not drained since.
+    pub fn is_high(&self) -> bool {
+        self.lock().outbox.is_high()
     }
 
     /// Status sent (0: none), body bytes sent.
@@ -254,6 +334,9 @@ impl Conn {
         fields: impl IntoIterator<Item = Field<'a>>,
     ) -> Result<bool> {
         let status = status_code(status)?;
+        if matches!(status.as_u16(), 204 | 205 | 304) {
+            return Err(Error::BodilessStatus);
+        }
         let map = header_map(fields)?;
         let (moved, tell) = {
             let mut inner = self.lock();
@@ -289,10 +372,7 @@ impl Conn {
     }
 
     fn after_start(self: &Arc<Self>) {
-        let waker = self.lock().waker.take();
-        if let Some(w) = waker {
-            w.wake();
-        }
+        self.wake_tasks();
         if let Some(host) = &self.host {
             host.keepalive(self);
         }
@@ -408,12 +488,135 @@ impl Conn {
         if !self.framing.chunked {
             return inner.outbox.push(len, write);
         }
-        // One chunk per frame: 20 bytes hold any size line and its end.
-        inner.outbox.push(len + 20, |b| {
-            put_chunk_size(b, len);
+        // One chunk per frame.
+        inner.outbox.push(len + chunk::OVERHEAD, |b| {
+            chunk::put_size(b, len);
             write(b);
             b.put_slice(b"\r\n");
         })
+    }
+
+    // ---- what a hub does
+
+    /// Tells somebody else, too, of drains and the end.
+    pub fn watch(&self, watcher: Weak<dyn Watch>) {
+        let mut inner = self.lock();
+        inner.watchers.retain(|w| w.strong_count() > 0);
+        inner.watchers.push(watcher);
+    }
+
+    fn each_watcher(&self, tell: impl Fn(&dyn Watch)) {
+        let watchers = self.lock().watchers.clone();
+        watchers
+            .iter()
+            .filter_map(Weak::upgrade)
+            .for_each(|w| tell(&*w));
+    }
+
+    fn drained(&self) {
+        self.each_watcher(|w| w.drained());
+        self.report(Report::Drained);
+    }
+
+    /// Queues events from before, whatever their size; starts the stream if
+    /// need be. Writes nothing yet, so a hub may call it with its lock held.
+    pub fn replay(self: &Arc<Self>, chunks: &[&Chunk], events: u64) -> Result<()> {
+        let host = self.host.as_ref().ok_or(Error::NotHosted)?;
+        let started = {
+            let mut inner = self.lock();
+            let started = self.start_locked(&mut inner, StatusCode::OK, HeaderMap::new())?;
+            if !self.framing.head {
+                for chunk in chunks {
+                    let wire = chunk.wire(self.framing.chunked);
+                    inner.outbox.append_shared(wire);
+                }
+                inner.counters.events += events;
+            }
+            inner.told_output = true;
+            started
+        };
+        if started {
+            self.after_start();
+        }
+        host.output(self);
+        Ok(())
+    }
+
+    /// Takes published events: written at once if nothing waits, else queued
+    /// as the policy says.
+    pub fn publish(self: &Arc<Self>, batch: &Batch<'_>, policy: &Policy) -> Published {
+        let Some(host) = &self.host else {
+            return Published::Closed;
+        };
+        let (outcome, tell) = {
+            let mut inner = self.lock();
+            if inner.state.phase() != Phase::Started {
+                return Published::Closed;
+            }
+            if self.framing.head {
+                return Published::Taken {
+                    high: false,
+                    dropped: 0,
+                };
+            }
+            inner.counters.events += batch.entries.len() as u64;
+            let outcome = self.publish_locked(&mut inner, batch, policy);
+            let news = self.framing.pull && !std::mem::replace(&mut inner.told_output, true);
+            (outcome, news)
+        };
+        match outcome {
+            Ok(dropped) => {
+                if tell {
+                    host.output(self);
+                }
+                let high = self.lock().outbox.is_high();
+                Published::Taken { high, dropped }
+            }
+            Err(reason) => {
+                self.disconnect(reason);
+                Published::Closed
+            }
+        }
+    }
+
+    fn publish_locked(
+        &self,
+        inner: &mut Inner,
+        batch: &Batch<'_>,
+        policy: &Policy,
+    ) -> std::result::Result<u64, Reason> {
+        let joined = batch.joined.wire(self.framing.chunked);
+        if let (true, Some(sink)) = (inner.outbox.is_empty(), inner.sink.clone()) {
+            match sink.try_write(&[IoSlice::new(&joined)]) {
+                Ok(n) => {
+                    inner.bytes_sent += n as u64;
+                    inner.last_write_ms = batch.now_ms;
+                    if n < joined.len() {
+                        inner.outbox.append_shared(joined.slice(n..));
+                        sink.attend();
+                    }
+                    return Ok(0);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => sink.attend(),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => sink.attend(),
+                Err(e) => return Err(reason_of(&e, "write_error")),
+            }
+        }
+        let overflow = |_| Reason::from("queue_overflow");
+        if policy.full == Full::Disconnect {
+            let events = batch.entries.len();
+            let queued = inner.outbox.publish_joined(joined, events, policy);
+            return queued.map(|()| 0).map_err(overflow);
+        }
+        let mut dropped = 0;
+        for entry in batch.entries {
+            let wire = entry.chunk().wire(self.framing.chunked);
+            dropped += inner
+                .outbox
+                .publish(entry, wire, policy)
+                .map_err(overflow)?;
+        }
+        Ok(dropped)
     }
 
     /// Sets or (0) ends the keepalive. Never starts the stream.
@@ -448,14 +651,17 @@ impl Conn {
         {
             let mut inner = self.lock();
             let phase = inner.state.phase();
-            if phase == Phase::Pending && self.host.is_some() {
+            // An ordinary request is cut off instead.
+            let stream = self.framing.sse || self.framing.bare;
+            if phase == Phase::Pending && self.host.is_some() && stream {
                 // Cannot fail: the phase was just seen.
                 let _ = self.start_locked(&mut inner, StatusCode::OK, HeaderMap::new());
             }
             if !inner.state.close(reason) {
                 return false;
             }
-            if phase != Phase::Responding && self.framing.chunked && !self.framing.head {
+            let streamed = phase == Phase::Started || (phase == Phase::Pending && stream);
+            if streamed && self.framing.chunked && !self.framing.head {
                 inner.outbox.append(5, |b| b.put_slice(b"0\r\n\r\n"));
             }
         }
@@ -493,11 +699,14 @@ impl Conn {
     /// The other side has gone, or the host says so: nothing more can be sent.
     /// `true` if this call closed it.
     pub fn disconnect(&self, reason: Reason) -> bool {
-        let closed = {
+        let (closed, drained) = {
             let mut inner = self.lock();
-            inner.outbox.take();
-            inner.state.close(Some(reason))
+            let drained = inner.outbox.clear();
+            (inner.state.close(Some(reason)), drained)
         };
+        if drained {
+            self.drained();
+        }
         if closed {
             self.report(Report::Closed);
             self.wake_all();
@@ -505,15 +714,23 @@ impl Conn {
         closed
     }
 
-    fn wake_all(&self) {
-        let (waker, pump, sink) = {
+    /// Has the tasks that wait for a decision, for output or for room in the
+    /// inbox look again.
+    fn wake_tasks(&self) {
+        let (waker, pump) = {
             let mut inner = self.lock();
             let pump = inner.inbox.as_mut().and_then(|i| i.pump.take());
-            (inner.waker.take(), pump, inner.sink.clone())
+            (inner.waker.take(), pump)
         };
         for w in [waker, pump].into_iter().flatten() {
             w.wake();
         }
+    }
+
+    fn wake_all(&self) {
+        self.wake_tasks();
+        let sink = self.lock().sink.clone();
+        self.each_watcher(|w| w.closed());
         if let Some(s) = sink {
             s.attend();
         }
@@ -528,15 +745,19 @@ impl Conn {
         fields: impl IntoIterator<Item = Field<'a>>,
     ) -> Result<()> {
         let status = status_code(status)?;
-        let map = header_map(fields)?;
+        let mut map = header_map(fields)?;
+        // How the body is framed is not the application's.
+        map.remove(header::TRANSFER_ENCODING);
+        let content_length = content_length(&map)?;
         let host = self.host.as_ref().ok_or(Error::NotHosted)?;
         {
             let mut inner = self.lock();
+            if self.framing.fixed {
+                return Err(Error::AlreadyStarted);
+            }
             inner.state.respond()?;
             inner.status = status.as_u16();
-            inner.content_length = map
-                .get(header::CONTENT_LENGTH)
-                .and_then(|v| v.to_str().ok()?.parse().ok());
+            inner.content_length = content_length;
             inner.head = Some(Box::new((status, map)));
         }
         // Not woken at once: a body that comes in the same turn is framed by
@@ -555,8 +776,16 @@ impl Conn {
                 Phase::Closed => return Err(Error::Closed),
                 _ => return Err(Error::NoResponse),
             }
-            if !self.framing.head {
+            if !self.is_bodiless(&inner) {
+                let given = inner.body_given + bytes.len() as u64;
+                // Too much would be read as the next response; too little
+                // would have the client wait.
+                let fits = |n| given == n || (more && given < n);
+                if !inner.content_length.is_none_or(fits) {
+                    return Err(Error::ContentLength);
+                }
                 inner.outbox.push(bytes.len(), |b| b.put_slice(bytes))?;
+                inner.body_given = given;
             }
             inner.body_complete = !more;
             (inner.waker.take(), inner.outbox.is_high())
@@ -583,7 +812,7 @@ impl Conn {
             taken
         };
         if drained {
-            self.report(Report::Drained);
+            self.drained();
         }
         Poll::Ready(Some(bytes))
     }
@@ -598,9 +827,13 @@ impl Conn {
     /// application may still be giving the end of its body.
     pub fn is_answered(&self) -> bool {
         let inner = self.lock();
-        let bodiless = self.framing.head || matches!(inner.status, 204 | 304);
         let ended = inner.body_complete && inner.outbox.is_empty();
-        bodiless || ended || inner.content_length == Some(inner.bytes_sent)
+        self.is_bodiless(&inner) || ended || inner.content_length == Some(inner.bytes_sent)
+    }
+
+    /// The response has no body (RFC 9110), whatever is given.
+    fn is_bodiless(&self, inner: &Inner) -> bool {
+        self.framing.head || matches!(inner.status, 204 | 304)
     }
 
     /// An ordinary response that ended before its body did.
@@ -621,9 +854,12 @@ impl Conn {
         self.lock().inbox = Some(Box::default());
     }
 
-    /// Waits until the request body may grow.
-    pub fn poll_body_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Waits until the request body may grow; `false`: nobody wants more.
+    pub fn poll_body_room(&self, cx: &mut Context<'_>) -> Poll<bool> {
         let mut inner = self.lock();
+        if inner.state.phase() == Phase::Closed {
+            return Poll::Ready(false);
+        }
         // Once the application has chosen, the rest is taken in whole (it is
         // bounded by the server's maximum): a stream waits for it.
         let choosing = inner.state.phase() == Phase::Pending;
@@ -632,7 +868,7 @@ impl Conn {
                 i.pump = Some(cx.waker().clone());
                 Poll::Pending
             }
-            _ => Poll::Ready(()),
+            _ => Poll::Ready(true),
         }
     }
 
@@ -740,12 +976,13 @@ impl Conn {
             let mut inner = self.lock();
             inner.told_output = false;
             let (Some(sink), Some(host)) = (inner.sink.clone(), &self.host) else {
-                let waker = inner.waker.take();
                 drop(inner);
-                return waker.into_iter().for_each(Waker::wake);
+                return self.wake_tasks();
             };
             while !inner.outbox.is_empty() {
-                match sink.try_write(inner.outbox.waiting()) {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let n = inner.outbox.waiting(&mut slices);
+                match sink.try_write(&slices[..n]) {
                     Ok(n) => {
                         inner.bytes_sent += n as u64;
                         inner.last_write_ms = host.now_ms();
@@ -771,7 +1008,7 @@ impl Conn {
             self.wake_all();
         }
         if drained {
-            self.report(Report::Drained);
+            self.drained();
         }
     }
 
@@ -799,9 +1036,10 @@ impl Conn {
         let over = {
             let mut inner = self.lock();
             while taken < max && !inner.outbox.is_empty() {
-                let waiting = inner.outbox.waiting();
-                let n = waiting.len().min(max - taken);
-                put(&waiting[..n]);
+                let mut first = [IoSlice::new(&[])];
+                inner.outbox.waiting(&mut first);
+                let n = first[0].len().min(max - taken);
+                put(&first[0][..n]);
                 drained |= inner.outbox.consume(n);
                 taken += n;
             }
@@ -814,7 +1052,7 @@ impl Conn {
             inner.outbox.is_empty() && inner.state.phase() == Phase::Closed
         };
         if drained {
-            self.report(Report::Drained);
+            self.drained();
         }
         if over {
             self.transport_ended();
@@ -858,6 +1096,13 @@ impl Conn {
         self.flush();
     }
 
+    /// Whether nothing waits to be written, and the phase, of one moment: once
+    /// closed, nothing is added.
+    pub fn progress(&self) -> (bool, Phase) {
+        let inner = self.lock();
+        (inner.outbox.is_empty(), inner.state.phase())
+    }
+
     /// Nothing waits to be written.
     pub fn is_flushed(&self) -> bool {
         self.lock().outbox.is_empty()
@@ -874,20 +1119,12 @@ impl Conn {
                 return;
             }
         }
+        self.wake_tasks();
         if let Some(host) = &self.host {
             host.keepalive(self);
         }
         self.report(Report::Ended);
     }
-}
-
-fn put_chunk_size(b: &mut BytesMut, len: usize) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let digits = (usize::BITS - len.leading_zeros()).div_ceil(4).max(1);
-    for i in (0..digits).rev() {
-        b.put_u8(HEX[len >> (i * 4) & 15]);
-    }
-    b.put_slice(b"\r\n");
 }
 
 /// The reason for an I/O error: a reset or a closed pipe is the client's

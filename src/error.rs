@@ -57,6 +57,12 @@ pub enum Error {
     /// The descriptor is not a connected stream socket.
     BadSocket = -311,
 
+    /// An ordinary response's `content-length` is not one whole number, or not
+    /// the length of the body that is given.
+    ContentLength = -312,
+    /// A stream cannot have a status that forbids a body.
+    BodilessStatus = -313,
+
     /// The handle is zero or was never given out.
     HandleInvalid = -400,
     /// The handle's object was freed.
@@ -76,6 +82,13 @@ pub enum Error {
     BindFailed = -502,
     /// The server or the runtime has been stopped.
     Stopped = -503,
+
+    /// A topic's name is not 1 to 100 letters, digits and `.-_:/`.
+    TopicName = -600,
+    /// The hub has as many topics as it may have.
+    TooManyTopics = -601,
+    /// A subscription needs from 1 to 1000 topics.
+    TopicCount = -602,
 }
 
 impl Error {
@@ -104,6 +117,8 @@ impl Error {
         Error::NoResponse,
         Error::NotPulled,
         Error::BadSocket,
+        Error::ContentLength,
+        Error::BodilessStatus,
         Error::HandleInvalid,
         Error::HandleStale,
         Error::HandleKind,
@@ -113,6 +128,9 @@ impl Error {
         Error::AddressInUse,
         Error::BindFailed,
         Error::Stopped,
+        Error::TopicName,
+        Error::TooManyTopics,
+        Error::TopicCount,
     ];
 
     /// The C result code, always negative.
@@ -141,11 +159,17 @@ impl Error {
             Error::HeaderName => c"a header name must be a token (RFC 9110)",
             Error::HeaderValue => c"a header value must not contain control characters",
             Error::Status => c"a status must be a whole number from 200 to 599",
-            Error::Interval => c"a keepalive interval must be from 0 to 86400 seconds",
+            Error::Interval => {
+                c"a keepalive interval must be 0 (off) or from 0.01 to 86400 seconds"
+            }
             Error::NotHosted => c"the connection is not hosted by this library",
             Error::NoResponse => c"no response is in progress",
             Error::NotPulled => c"the connection's output is written by this library",
             Error::BadSocket => c"the descriptor is not a connected stream socket",
+            Error::ContentLength => {
+                c"content-length must be one whole number, and that of the body's bytes"
+            }
+            Error::BodilessStatus => c"a stream cannot have status 204, 205 or 304: decline it",
             Error::HandleInvalid => c"the handle was never given out",
             Error::HandleStale => c"the handle's object was freed",
             Error::HandleKind => c"the handle belongs to another kind of object",
@@ -155,6 +179,9 @@ impl Error {
             Error::AddressInUse => c"the address is already in use",
             Error::BindFailed => c"the address cannot be bound",
             Error::Stopped => c"the server or runtime is stopped",
+            Error::TopicName => c"a topic must be 1 to 100 letters, digits and .-_:/",
+            Error::TooManyTopics => c"the hub has too many topics (100000)",
+            Error::TopicCount => c"a subscription must name from 1 to 1000 topics",
         }
     }
 }
@@ -166,6 +193,42 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// A failure with what there is to say beyond its code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Which.
+    pub error: Error,
+    /// Where, or in what.
+    pub detail: Option<Box<str>>,
+}
+
+impl Failure {
+    /// With a detail: a sentence fragment.
+    pub fn new(error: Error, detail: impl Into<Box<str>>) -> Self {
+        let detail = Some(detail.into());
+        Failure { error, detail }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let detail = None;
+        Failure { error, detail }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)?;
+        match &self.detail {
+            Some(detail) => write!(f, ": {detail}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
 
 /// The library's result.
 pub type Result<T> = std::result::Result<T, Error>;

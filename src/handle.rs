@@ -29,6 +29,14 @@ struct Slots<T> {
 pub const CONN: u8 = 1;
 /// Kind tag of servers.
 pub const SERVER: u8 = 2;
+/// Kind tag of runtimes.
+pub const RUNTIME: u8 = 3;
+/// Kind tag of parsers.
+pub const PARSER: u8 = 4;
+/// Kind tag of hubs.
+pub const HUB: u8 = 5;
+/// Kind tag of subscriptions.
+pub const SUBSCRIPTION: u8 = 6;
 
 /// A table of objects of one kind. All methods may be called from any thread;
 /// the table's lock is held only for the look-up itself.

@@ -1,9 +1,16 @@
 //! Every limit of the library, in one place, with its unit.
 
+/// Longest input that any C function takes, bytes.
+pub const INPUT_BYTES: usize = 1 << 30;
+
 /// Longest line the parser accepts, bytes.
 pub const PARSE_LINE_BYTES: usize = 1 << 20;
 /// Largest event (data buffer) the parser accepts, bytes.
 pub const PARSE_EVENT_BYTES: usize = 4 << 20;
+
+/// Records that a parser keeps for the host program: from so many bytes on it
+/// takes no more input.
+pub const PARSE_READY_BYTES: usize = 8 << 20;
 
 /// Output queue of one connection: above this many bytes a sender should wait.
 pub const HIGH_WATER_BYTES: usize = 64 << 10;
@@ -38,7 +45,41 @@ pub const CONNECTIONS: usize = 16_384;
 pub const WRITE_TIMEOUT_SECONDS: u64 = 30;
 /// After a stream's last byte: time for the client to close, seconds.
 pub const LINGER_SECONDS: u64 = 2;
+/// What a client may send during a stream, which nobody reads, bytes.
+pub const FORGOTTEN_BYTES: usize = 64 << 10;
 /// Kernel send buffer of a connection, bytes (Linux doubles it).
 pub const SEND_BUFFER_BYTES: usize = 128 << 10;
 /// Log records waiting for the host program; further ones are counted only.
 pub const LOG_RECORDS: usize = 1024;
+
+/// History of a topic, default: events.
+pub const REPLAY_EVENTS: usize = 1000;
+/// History of a topic, default: bytes as framed.
+pub const REPLAY_BYTES: usize = 4 << 20;
+/// History of a topic, default: milliseconds.
+pub const REPLAY_AGE_MS: u64 = 3_600_000;
+/// History of all topics of a hub, default: bytes as framed.
+pub const REPLAY_TOTAL_BYTES: usize = 64 << 20;
+/// How long a topic outlives its last subscriber and event, default:
+/// milliseconds.
+pub const TOPIC_TTL_MS: u64 = 600_000;
+/// Longest name of a topic, bytes.
+pub const TOPIC_NAME_BYTES: usize = 100;
+/// Topics of one hub.
+pub const TOPICS: usize = 100_000;
+/// Topics of one subscription.
+pub const TOPICS_OF_ONE: usize = 1000;
+/// Keys that a state topic keeps.
+pub const STATE_KEYS: usize = 10_000;
+/// Topics that expired and are still known by name.
+pub const EXPIRED_TOPICS: usize = 10_000;
+/// Published bytes that are joined into one write at the most.
+pub const BATCH_BYTES: usize = 64 << 10;
+/// Published bytes not yet delivered, from which on the publisher delivers.
+pub const PENDING_BYTES: usize = 1 << 20;
+/// Published bytes not yet delivered, below which a hub is ready for more.
+pub const READY_PENDING_BYTES: usize = 64 << 10;
+/// What a subscription lets wait, default: bytes.
+pub const SUBSCRIPTION_BYTES: usize = 1 << 20;
+/// What a subscription lets wait, default: events.
+pub const SUBSCRIPTION_EVENTS: usize = 10_000;

@@ -1,8 +1,13 @@
-//! One connection's bounded output queue, with watermarks.
+//! One connection's bounded output queue: watermarks, and what to do when it
+//! is full.
 
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::ring::Entry;
 use bytes::{Buf, Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::sync::Arc;
 
 /// Where a queue counts as full, as bytes: `low` < `high` <= `limit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,11 +30,59 @@ impl Default for Marks {
     }
 }
 
+/// What becomes of a published event that finds the queue full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Full {
+    /// The client is dropped; it comes back and resumes by id.
+    Disconnect = 0,
+    /// The oldest waiting events make room.
+    DropOldest = 1,
+    /// The event is left out.
+    DropNewest = 2,
+    /// A waiting event of the same key is replaced, at any time; then as
+    /// `DropOldest`.
+    Latest = 3,
+}
+
+/// A subscription's say about the queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// What to do at either limit.
+    pub full: Full,
+    /// Published bytes that may wait.
+    pub max_bytes: usize,
+    /// Published events that may wait.
+    pub max_events: usize,
+}
+
+#[derive(Debug)]
+enum Piece {
+    /// Bytes of this connection alone.
+    Own(BytesMut),
+    /// Bytes shared with other connections: so many events that count against
+    /// the subscription's limits; with the event, one that may be taken back.
+    Shared(Bytes, usize, Option<Arc<Entry>>),
+}
+
+impl Piece {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Piece::Own(b) => b,
+            Piece::Shared(b, ..) => b,
+        }
+    }
+}
+
 /// Bytes that wait for the socket. Edge-triggered watermarks: `is_high` from
 /// the high mark up until the queue has fallen to the low one.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    buf: BytesMut,
+    pieces: VecDeque<Piece>,
+    len: usize,
+    // Of pieces that count against a subscription's limits.
+    events: usize,
+    event_bytes: usize,
     marks: Marks,
     high: bool,
 }
@@ -52,7 +105,7 @@ impl Outbox {
     /// Makes room for `len` more bytes and lets `write` append them; refuses
     /// when the queue would pass its limit and is not empty.
     pub fn push(&mut self, len: usize, write: impl FnOnce(&mut BytesMut)) -> Result<()> {
-        if !self.buf.is_empty() && self.buf.len() + len > self.marks.limit as usize {
+        if !self.is_empty() && self.len + len > self.marks.limit as usize {
             return Err(Error::QueueOverflow);
         }
         self.append(len, write);
@@ -62,19 +115,105 @@ impl Outbox {
     /// The same without the limit: for heads and last chunks, which are few
     /// and small and must not be refused.
     pub fn append(&mut self, len: usize, write: impl FnOnce(&mut BytesMut)) {
-        self.buf.reserve(len);
-        write(&mut self.buf);
-        self.high |= self.buf.len() >= self.marks.high as usize;
+        let mut own = match self.pieces.pop_back() {
+            Some(Piece::Own(own)) => own,
+            other => {
+                self.pieces.extend(other);
+                BytesMut::new()
+            }
+        };
+        let before = own.len();
+        own.reserve(len);
+        write(&mut own);
+        self.len += own.len() - before;
+        self.pieces.push_back(Piece::Own(own));
+        self.mark();
+    }
+
+    /// Appends shared bytes that cannot be taken back.
+    pub fn append_shared(&mut self, bytes: Bytes) {
+        self.len += bytes.len();
+        self.pieces.push_back(Piece::Shared(bytes, 0, None));
+        self.mark();
+    }
+
+    /// Appends events that were joined, for the policy that drops none.
+    pub fn publish_joined(&mut self, bytes: Bytes, events: usize, policy: &Policy) -> Result<()> {
+        debug_assert_eq!(policy.full, Full::Disconnect);
+        if self.events > 0 && self.is_over(events, bytes.len(), policy) {
+            return Err(Error::QueueOverflow);
+        }
+        self.put(bytes, events, None);
+        Ok(())
+    }
+
+    fn is_over(&self, events: usize, bytes: usize, policy: &Policy) -> bool {
+        self.events + events > policy.max_events || self.event_bytes + bytes > policy.max_bytes
+    }
+
+    fn put(&mut self, bytes: Bytes, events: usize, entry: Option<Arc<Entry>>) {
+        self.len += bytes.len();
+        self.events += events;
+        self.event_bytes += bytes.len();
+        self.pieces.push_back(Piece::Shared(bytes, events, entry));
+        self.mark();
+    }
+
+    /// Appends a published event, as the policy says. Returns how many events
+    /// were left out for it, itself perhaps among them; `QueueOverflow` when
+    /// the policy is to disconnect.
+    pub fn publish(&mut self, entry: &Arc<Entry>, bytes: Bytes, policy: &Policy) -> Result<u64> {
+        let mut dropped = 0;
+        if policy.full == Full::Latest && entry.key.is_some() {
+            dropped += self.take_back(|e| e.key == entry.key);
+        }
+        while self.events > 0 && self.is_over(1, bytes.len(), policy) {
+            match policy.full {
+                Full::Disconnect => return Err(Error::QueueOverflow),
+                Full::DropNewest => return Ok(dropped + 1),
+                Full::DropOldest | Full::Latest => match self.take_back(|_| true) {
+                    0 => break,
+                    n => dropped += n,
+                },
+            }
+        }
+        self.put(bytes, 1, Some(entry.clone()));
+        Ok(dropped)
+    }
+
+    /// Takes back the oldest event that matches and is not partly written.
+    fn take_back(&mut self, matches: impl Fn(&Entry) -> bool) -> u64 {
+        let found = self.pieces.iter().position(|p| match p {
+            Piece::Shared(_, _, Some(e)) => matches(e),
+            _ => false,
+        });
+        let Some(piece) = found.and_then(|at| self.pieces.remove(at)) else {
+            return 0;
+        };
+        self.len -= piece.bytes().len();
+        self.forget(&piece);
+        1
+    }
+
+    fn forget(&mut self, piece: &Piece) {
+        if let Piece::Shared(bytes, events @ 1.., _) = piece {
+            self.events -= events;
+            self.event_bytes -= bytes.len();
+        }
+    }
+
+    fn mark(&mut self) {
+        self.high |= self.len >= self.marks.high as usize;
     }
 
     /// Bytes waiting.
     pub fn len(&self) -> usize {
-        self.buf.len()
+        self.len
     }
 
     /// Nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.buf.is_empty()
+        self.len == 0
     }
 
     /// At or above the high mark, and not yet drained since.
@@ -82,30 +221,79 @@ impl Outbox {
         self.high
     }
 
-    /// What waits, oldest first.
-    pub fn waiting(&self) -> &[u8] {
-        &self.buf
+    /// What waits, oldest first, as far as `slices` has room.
+    pub fn waiting<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut n = 0;
+        for (slot, piece) in slices.iter_mut().zip(&self.pieces) {
+            *slot = IoSlice::new(piece.bytes());
+            n += 1;
+        }
+        n
     }
 
     /// Drops the `n` oldest bytes; `true` if this drained the queue.
-    pub fn consume(&mut self, n: usize) -> bool {
-        self.buf.advance(n);
-        if self.buf.is_empty() {
-            // An idle connection holds no buffer.
-            self.buf = BytesMut::new();
+    pub fn consume(&mut self, mut n: usize) -> bool {
+        self.len -= n;
+        while n > 0 {
+            let Some(piece) = self.pieces.pop_front() else {
+                break;
+            };
+            let len = piece.bytes().len();
+            self.forget(&piece);
+            if len <= n {
+                n -= len;
+                continue;
+            }
+            // Partly written: what is left must follow.
+            self.pieces.push_front(match piece {
+                Piece::Own(mut own) => {
+                    own.advance(n);
+                    Piece::Own(own)
+                }
+                Piece::Shared(mut bytes, ..) => {
+                    bytes.advance(n);
+                    Piece::Shared(bytes, 0, None)
+                }
+            });
+            break;
         }
+        self.shrink();
         self.drained()
     }
 
     /// Takes all; with `true` if this drained the queue.
     pub fn take(&mut self) -> (Bytes, bool) {
-        let all = std::mem::take(&mut self.buf).freeze();
-        let drained = self.drained();
+        let all = match self.pieces.pop_front() {
+            Some(Piece::Own(own)) if self.pieces.is_empty() => own.freeze(),
+            first => {
+                let mut all = BytesMut::with_capacity(self.len);
+                for piece in first.iter().chain(&self.pieces) {
+                    all.extend_from_slice(piece.bytes());
+                }
+                all.freeze()
+            }
+        };
+        let drained = self.clear();
         (all, drained)
     }
 
+    /// Drops all; `true` if this drained the queue.
+    pub fn clear(&mut self) -> bool {
+        self.pieces.clear();
+        (self.len, self.events, self.event_bytes) = (0, 0, 0);
+        self.shrink();
+        self.drained()
+    }
+
+    /// An idle connection holds no buffer.
+    fn shrink(&mut self) {
+        if self.pieces.is_empty() {
+            self.pieces = VecDeque::new();
+        }
+    }
+
     fn drained(&mut self) -> bool {
-        let drained = self.high && self.buf.len() <= self.marks.low as usize;
+        let drained = self.high && self.len <= self.marks.low as usize;
         self.high &= !drained;
         drained
     }
@@ -170,5 +358,91 @@ mod tests {
             assert_eq!(o.set_marks(marks), Err(Error::BadArgument));
         }
         assert_eq!(o.marks(), marks);
+    }
+
+    fn entry(seq: u64, key: Option<&str>) -> Arc<Entry> {
+        let event = crate::frame::Event {
+            data: Some("x"),
+            ..Default::default()
+        };
+        Arc::new(Entry::new(seq, 0, key, None, &event))
+    }
+
+    /// Publishes 1, 2, 3, ... with these keys, each one byte; what waits at
+    /// the end, and what was dropped.
+    fn publish(full: Full, max_events: usize, keys: &[Option<&str>]) -> (Vec<u8>, u64) {
+        let policy = Policy {
+            full,
+            max_bytes: 1000,
+            max_events,
+        };
+        let (mut o, mut dropped) = (Outbox::default(), 0);
+        for (i, key) in keys.iter().enumerate() {
+            let bytes = Bytes::from(vec![b'1' + i as u8]);
+            dropped += o
+                .publish(&entry(i as u64 + 1, *key), bytes, &policy)
+                .unwrap();
+        }
+        (o.take().0.to_vec(), dropped)
+    }
+
+    #[test]
+    fn each_policy_keeps_what_it_says() {
+        let no_keys = [None; 5];
+        assert_eq!(publish(Full::DropOldest, 3, &no_keys), (b"345".to_vec(), 2));
+        assert_eq!(publish(Full::DropNewest, 3, &no_keys), (b"123".to_vec(), 2));
+        assert_eq!(publish(Full::Latest, 3, &no_keys), (b"345".to_vec(), 2));
+        let keys = [Some("a"), Some("b"), Some("a"), None, Some("b")];
+        assert_eq!(publish(Full::Latest, 3, &keys), (b"345".to_vec(), 2));
+        let keys = [Some("a"), Some("b"), Some("c"), Some("a"), Some("d")];
+        assert_eq!(publish(Full::Latest, 3, &keys), (b"345".to_vec(), 2));
+    }
+
+    #[test]
+    fn disconnect_refuses_at_either_limit() {
+        let mut policy = Policy {
+            full: Full::Disconnect,
+            max_bytes: 10,
+            max_events: 2,
+        };
+        let mut o = Outbox::default();
+        let bytes = || Bytes::from_static(b"12345");
+        o.publish(&entry(1, None), bytes(), &policy).unwrap();
+        o.publish(&entry(2, None), bytes(), &policy).unwrap();
+        assert_eq!(
+            o.publish(&entry(3, None), bytes(), &policy),
+            Err(Error::QueueOverflow)
+        );
+        policy.max_events = 9;
+        assert_eq!(
+            o.publish(&entry(3, None), bytes(), &policy),
+            Err(Error::QueueOverflow)
+        );
+        assert_eq!(o.len(), 10, "nothing half done");
+    }
+
+    #[test]
+    fn a_partly_written_event_is_never_taken_back_and_own_bytes_keep_their_place() {
+        let policy = Policy {
+            full: Full::DropOldest,
+            max_bytes: 1000,
+            max_events: 1,
+        };
+        let mut o = Outbox::default();
+        o.publish(&entry(1, None), Bytes::from_static(b"first"), &policy)
+            .unwrap();
+        assert!(!o.consume(2));
+        o.append(3, |b| b.extend_from_slice(b"own"));
+        o.publish(&entry(2, None), Bytes::from_static(b"second"), &policy)
+            .unwrap();
+        o.publish(&entry(3, None), Bytes::from_static(b"third"), &policy)
+            .unwrap();
+        assert_eq!(o.len(), 11);
+        let mut slices = [IoSlice::new(&[]); 8];
+        let n = o.waiting(&mut slices);
+        let waiting: Vec<&[u8]> = slices[..n].iter().map(|s| &s[..]).collect();
+        assert_eq!(waiting, [&b"rst"[..], b"own", b"third"]);
+        assert!(!o.consume(4));
+        assert_eq!(&o.take().0[..], b"wnthird");
     }
 }

@@ -41,9 +41,8 @@ pub struct Message {
     pub last_event_id: String,
 }
 
-/// The state of one stream. At its end drop the parser: an unfinished block is
-/// discarded with its id (P7). For the next stream start from
-/// [`Parser::with_last_event_id`].
+/// The state of one stream. At its end drop the parser, or [`Parser::reset`] it
+/// for the next stream: an unfinished block is discarded with its id (P7).
 #[derive(Clone, Debug)]
 pub struct Parser {
     /// Longest line accepted, bytes without the line end.
@@ -99,6 +98,17 @@ impl Parser {
             last_id: id.to_owned(),
             retry: None,
         }
+    }
+
+    /// The stream has ended and another follows: an unfinished block is dropped
+    /// with its id (P7); the last id (P6), the retry time and limits stay.
+    pub fn reset(&mut self) {
+        *self = Parser {
+            line_limit: self.line_limit,
+            event_limit: self.event_limit,
+            retry: self.retry,
+            ..Self::with_last_event_id(&self.last_id)
+        };
     }
 
     /// The id to send when reconnecting; empty means none (E7). An id counts
@@ -377,5 +387,22 @@ mod tests {
             }
             assert_eq!(items, [Err(Error::LineTooLong)]);
         }
+    }
+
+    #[test]
+    fn a_reset_drops_the_unfinished_and_keeps_the_last_id() {
+        let mut parser = Parser::new();
+        parser.event_limit = 9;
+        parser.push(b"retry:7\nid:1\ndata:a\n\nid:2\ndata:b\nda", drop);
+        parser.reset();
+        let mut items = Vec::new();
+        parser.push(b"\xEF\xBB\xBFdata:c\n\n", |item| items.push(item));
+        let message = Message {
+            event: "message".into(),
+            data: "c".into(),
+            last_event_id: "1".into(),
+        };
+        assert_eq!(items, [Ok(Parsed::Event(message))]);
+        assert_eq!((parser.retry(), parser.event_limit), (Some(7), 9));
     }
 }

@@ -69,6 +69,12 @@ impl<T: Send + Sync + 'static> PerProcess<T> {
     }
 }
 
+/// Whether the number is an open descriptor of this process.
+pub fn is_open(fd: RawFd) -> bool {
+    // SAFETY: asks for flags; touches no memory.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
+}
+
 /// Runs `f` with all signals blocked in this thread, but those that report a
 /// fault of the code itself. Threads that `f` starts inherit the mask, so the
 /// kernel never delivers the host's signals to them: perl crashes when its

@@ -1,10 +1,17 @@
 //! Connections, for C.
 
-use super::{bytes, copy_out, guard, set, text};
-use crate::conn::{Conn, Field, table};
-use crate::error::{Error, Result};
+use super::runtime::{self, pagi_sse_runtime};
+use super::{Result, bytes, copy_out, guard, retry, set, set_struct, some_buffer, text, writable};
+use crate::conn::{Conn, Field, Framing, table};
+use crate::error::{Error, Failure};
 use crate::frame::{self, Event};
+use crate::outbox::Marks;
+use crate::scope::scopes;
+use crate::{json, limits, sys};
+use bytes::BufMut as _;
+use http::{HeaderName, HeaderValue};
 use std::ffi::c_char;
+use std::os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::sync::Arc;
 
 /// One connection: a number, 0 is never one.
@@ -25,6 +32,56 @@ pub struct pagi_sse_header {
     pub value_len: usize,
 }
 
+/// What a connection writes around its events.
+#[derive(Clone, Copy)]
+#[repr(i32)]
+pub enum Wire {
+    /// An HTTP/1.1 response head, and the events in chunks.
+    Http11 = 0,
+    /// The same head for an HTTP/1.0 client; the events as they are.
+    Http10 = 1,
+    /// The events alone: the host writes a head, or needs none.
+    Events = 2,
+}
+
+impl Wire {
+    fn framing(number: i32) -> Result<Framing> {
+        let wire = [Wire::Http11, Wire::Http10, Wire::Events]
+            .into_iter()
+            .find(|w| *w as i32 == number)
+            .ok_or_else(|| Failure::new(Error::BadArgument, "wire"))?;
+        Ok(Framing {
+            sse: true,
+            chunked: matches!(wire, Wire::Http11),
+            bare: matches!(wire, Wire::Events),
+            fixed: true,
+            ..Framing::default()
+        })
+    }
+}
+
+/// What went over a connection so far, and its output queue.
+#[allow(non_camel_case_types)]
+#[repr(C)]
+pub struct pagi_sse_counters {
+    /// Events queued.
+    pub events: u64,
+    /// Comments queued, keepalives among them.
+    pub comments: u64,
+    /// Sends that the full queue refused.
+    pub refused: u64,
+    /// Bytes that left the queue for the client, a stream's head among them.
+    pub bytes_sent: u64,
+    /// Bytes in the queue now.
+    pub queued: u64,
+    /// The queue's low mark, bytes.
+    pub low: u64,
+    /// Its high mark.
+    pub high: u64,
+    /// Its limit.
+    pub limit: u64,
+}
+
 /// The caller's header fields.
 ///
 /// # Safety
@@ -34,16 +91,15 @@ unsafe fn fields<'a>(headers: *const pagi_sse_header, count: usize) -> Result<Ve
         return Ok(Vec::new());
     }
     if headers.is_null() {
-        return Err(Error::NullPointer);
+        return Err(Error::NullPointer.into());
     }
-    if count > crate::limits::HEADERS {
-        return Err(Error::BadArgument);
+    if count > limits::HEADERS {
+        return Err(Failure::new(Error::BadArgument, "count"));
     }
-    // SAFETY: not NULL, a sane count, and the caller's promise.
-    let headers = unsafe { std::slice::from_raw_parts(headers, count) };
-    headers
-        .iter()
-        .map(|h| {
+    (0..count)
+        .map(|i| {
+            // SAFETY: not NULL, and the caller's promise.
+            let h = unsafe { headers.add(i).read_unaligned() };
             // SAFETY: the caller's promise for each struct.
             let (name, value) =
                 unsafe { (bytes(h.name, h.name_len)?, bytes(h.value, h.value_len)?) };
@@ -52,32 +108,45 @@ unsafe fn fields<'a>(headers: *const pagi_sse_header, count: usize) -> Result<Ve
         .collect()
 }
 
-/// A reconnection time; -1 is none.
-fn retry(ms: i64) -> Result<Option<u64>> {
-    match ms {
-        -1 => Ok(None),
-        ms => u64::try_from(ms).map(Some).map_err(|_| Error::BadArgument),
+/// Says which header field was refused.
+fn which(error: Error, fields: &[Field<'_>]) -> Failure {
+    let bad = fields.iter().position(|(name, value)| match error {
+        Error::HeaderName => HeaderName::from_bytes(name).is_err(),
+        Error::HeaderValue => HeaderValue::from_bytes(value).is_err(),
+        _ => false,
+    });
+    match bad {
+        Some(i) => Failure::new(
+            error,
+            format!("field {i}, \"{}\"", fields[i].0.escape_ascii()),
+        ),
+        None => error.into(),
     }
 }
 
-fn conn(handle: pagi_sse_conn) -> Result<Arc<Conn>> {
-    table().get(handle)
+/// Runs `f` on a connection, which keeps the failure for
+/// [`pagi_sse_conn_error`].
+fn on<T>(handle: pagi_sse_conn, f: impl FnOnce(&Arc<Conn>) -> Result<T>) -> Result<T> {
+    let conn = table().get(handle)?;
+    f(&conn).inspect_err(|failure| conn.set_failure(failure.clone()))
 }
 
 /// Opens a detached connection: the library keeps its state, the host does the
-/// I/O.
-///
-/// Returns 0, or an error.
-/// *Ownership*: the caller's; pagi_sse_conn_free ends it.
+/// I/O and the framing. It has no output: functions that queue some give
+/// PAGI_SSE_RESULT_NOT_HOSTED.
 ///
 /// # Safety
-/// `out` points to a writable `pagi_sse_conn`.
+/// `out` points to a writable handle.
+///
+/// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _HANDLES_EXHAUSTED.
+/// *Ownership*: the caller's; pagi_sse_conn_free ends it.
+/// *Threads*: any.
+/// *Fork*: a child opens its own.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_open(out: *mut pagi_sse_conn) -> i32 {
     guard(|| {
-        if out.is_null() {
-            return Err(Error::NullPointer);
-        }
+        writable(out)?;
         let conn = Conn::detached();
         let handle = table().insert(conn.clone())?;
         conn.set_handle(handle);
@@ -87,27 +156,133 @@ pub unsafe extern "C" fn pagi_sse_conn_open(out: *mut pagi_sse_conn) -> i32 {
     })
 }
 
-/// Gives a connection back. One that is still open on a server of ours is
-/// closed first (reason `app_closed`); what it has queued is still sent.
+/// Opens a connection whose output the host takes with pagi_sse_conn_read and
+/// carries over a transport of its own: inside another HTTP server, TLS,
+/// FastCGI. The runtime's records say when there is output; its threads send
+/// the keepalives.
 ///
-/// Returns 0; a second call gives PAGI_SSE_RESULT_HANDLE_STALE.
+/// # Safety
+/// `runtime`; `wire` is one of enum pagi_sse_wire; `out` points to a writable
+/// handle.
+///
+/// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (wire), _STOPPED,
+/// _HANDLES_EXHAUSTED, or a handle error.
+/// *Ownership*: the caller's; pagi_sse_conn_free ends it.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
-pub extern "C" fn pagi_sse_conn_free(conn: pagi_sse_conn) -> i32 {
+pub unsafe extern "C" fn pagi_sse_conn_open_queue(
+    runtime: pagi_sse_runtime,
+    wire: i32,
+    out: *mut pagi_sse_conn,
+) -> i32 {
     guard(|| {
-        table().remove(conn)?.close(Some("app_closed".into()));
+        let runtime = runtime::table().get(runtime)?;
+        writable(out)?;
+        let conn = runtime.pulled(Wire::framing(wire)?)?;
+        // SAFETY: the caller's promise.
+        unsafe { set(out, conn.handle()) }?;
         Ok(0)
     })
 }
 
-/// Begins the event stream: status (200..599) and header fields. On a server
-/// of ours `content-type`, `cache-control`, `x-accel-buffering` and `date` are
-/// added where absent; fields that frame the message are the server's own.
-///
-/// Returns 1 if this call began it, 0 if it had begun, or an error.
+/// Opens a connection on a socket of the host's: TCP or Unix, of stream type,
+/// connected, its request read. The runtime writes, and watches for the
+/// client's end; what the client still sends is read and forgotten.
 ///
 /// # Safety
-/// `headers` points to `count` structs (NULL for 0) whose pointers are valid
-/// for their lengths during the call.
+/// `runtime`; `fd` is a descriptor that nobody else uses; `wire` is one of enum
+/// pagi_sse_wire; `out` points to a writable handle.
+///
+/// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (wire),
+/// _BAD_SOCKET, _OS (out of descriptors), _STOPPED, _HANDLES_EXHAUSTED, or a
+/// handle error.
+/// *Ownership*: after 0 `fd` is the library's, and closed already (it works on
+/// a duplicate, non-blocking and close-on-exec); after an error it is the
+/// caller's as before. The handle is the caller's; pagi_sse_conn_free ends it.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child; the socket stays the parent's.
+/// *Since*: 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pagi_sse_conn_open_fd(
+    runtime: pagi_sse_runtime,
+    fd: i32,
+    wire: i32,
+    out: *mut pagi_sse_conn,
+) -> i32 {
+    guard(|| {
+        let runtime = runtime::table().get(runtime)?;
+        writable(out)?;
+        let framing = Wire::framing(wire)?;
+        if !sys::is_open(fd) {
+            return Err(Error::BadSocket.into());
+        }
+        // SAFETY: an open descriptor, the caller's to give; given back below
+        // unless it is taken.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let conn = runtime.on_socket(fd, framing).map_err(|(error, fd)| {
+            let _ = fd.into_raw_fd();
+            error
+        })?;
+        // SAFETY: the caller's promise.
+        unsafe { set(out, conn.handle()) }?;
+        Ok(0)
+    })
+}
+
+/// Gives a connection back. One that is still open is closed first (reason
+/// `app_closed`). What it has queued is still sent, but dropped if only
+/// pagi_sse_conn_read could have taken it.
+///
+/// *Parameters*: `conn`.
+///
+/// *Returns* 0, or a handle error: PAGI_SSE_RESULT_HANDLE_STALE for a second
+/// call.
+/// *Ownership*: the handle is stale from now on.
+/// *Threads*: any; a call that another thread has in progress ends as usual.
+/// *Fork*: a child cannot free its parent's.
+/// *Since*: 0.1.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn pagi_sse_conn_free(conn: pagi_sse_conn) -> i32 {
+    guard(|| {
+        table().remove(conn)?.release();
+        scopes().forget(conn);
+        Ok(0)
+    })
+}
+
+/// Gives the number of a server's stream back without closing it: it lives on
+/// for whoever publishes to it, to its client's end.
+///
+/// *Returns* 0, or an error.
+/// *Ownership*: the number is no longer the caller's.
+/// *Threads*: any. *Fork*: see above.
+/// *Since*: 0.1.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn pagi_sse_conn_hand_over(conn: pagi_sse_conn) -> i32 {
+    guard(|| {
+        table().remove(conn)?;
+        Ok(0)
+    })
+}
+
+/// Begins the event stream. Where the library writes the response head,
+/// `content-type`, `cache-control`, `x-accel-buffering` and `date` are added if
+/// absent, and fields that frame the message (`connection`, `content-length`,
+/// `transfer-encoding`) are its own. Sends begin the stream too, with 200.
+///
+/// # Safety
+/// `conn`; `status`, 200 to 599; `headers` points to `count` structs (NULL for
+/// 0; at most 128) whose pointers are valid for their lengths.
+///
+/// *Returns* 1 if this call began it, 0 if it had begun; or
+/// PAGI_SSE_RESULT_CLOSED, _DECLINED, _STATUS, _HEADER_NAME, _HEADER_VALUE,
+/// _NULL_POINTER, _BAD_ARGUMENT, or a handle error; then nothing has changed.
+/// *Ownership*: the fields are copied.
+/// *Threads*: any; of many calls at a time one begins it.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_start(
     conn: pagi_sse_conn,
@@ -116,28 +291,45 @@ pub unsafe extern "C" fn pagi_sse_conn_start(
     count: usize,
 ) -> i32 {
     guard(|| {
-        // SAFETY: the caller's promise.
-        let fields = unsafe { fields(headers, count) }?;
-        self::conn(conn)?.start(status, fields).map(i32::from)
+        on(conn, |conn| {
+            // SAFETY: the caller's promise.
+            let fields = unsafe { fields(headers, count) }?;
+            let began = conn.start(status, fields.iter().copied());
+            Ok(began.map_err(|e| which(e, &fields))?.into())
+        })
     })
 }
 
-/// For a host that does the I/O: may an event go out now? Begins the stream if
-/// it had not begun.
+/// For a host that does the I/O of a detached connection: may an event go out
+/// now? Begins the stream if it had not begun.
 ///
-/// Returns 0: yes; 1: yes, and the stream's start must go out first; or an
-/// error: PAGI_SSE_RESULT_CLOSED, PAGI_SSE_RESULT_DECLINED.
+/// *Parameters*: `conn`.
+///
+/// *Returns* 0: yes; 1: yes, and the stream's start must go out first; or
+/// PAGI_SSE_RESULT_CLOSED, _DECLINED, or a handle error.
+/// *Ownership*: nothing.
+/// *Threads*: any; of many calls at a time one gives 1.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_conn_admit(conn: pagi_sse_conn) -> i32 {
-    guard(|| self::conn(conn)?.admit().map(i32::from))
+    guard(|| on(conn, |conn| Ok(conn.admit()?.into())))
 }
 
-/// As pagi_sse_conn_admit, and checks the fields of the event first: `event`
-/// and `id` without CR and LF, `id` without NUL (WHATWG), each NULL if absent;
-/// `retry` in milliseconds, -1 if absent. An error in them changes nothing.
+/// As pagi_sse_conn_admit, and checks the fields of the event first.
 ///
 /// # Safety
-/// Each pointer is NULL with length 0 or valid for its length.
+/// `conn`; `event` and `id` are each NULL with length 0 if absent, or valid for
+/// their lengths; UTF-8 without CR and LF, `id` without NUL (WHATWG); `retry`
+/// in milliseconds, -1 if absent.
+///
+/// *Returns* as pagi_sse_conn_admit; or PAGI_SSE_RESULT_EVENT_NEWLINE,
+/// _ID_NEWLINE, _ID_NUL, _NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT, and nothing
+/// has changed.
+/// *Ownership*: nothing is kept.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_admit_event(
     conn: pagi_sse_conn,
@@ -148,43 +340,66 @@ pub unsafe extern "C" fn pagi_sse_conn_admit_event(
     retry: i64,
 ) -> i32 {
     guard(|| {
-        let conn = self::conn(conn)?;
-        // SAFETY: the caller's promise.
-        let (event, id) = unsafe { (text(event, event_len)?, text(id, id_len)?) };
-        frame::check(event, id)?;
-        self::retry(retry)?;
-        conn.admit().map(i32::from)
+        on(conn, |conn| {
+            // SAFETY: the caller's promise.
+            let (event, id) =
+                unsafe { (text("event", event, event_len)?, text("id", id, id_len)?) };
+            frame::check(event, id)?;
+            self::retry(retry)?;
+            Ok(conn.admit()?.into())
+        })
     })
 }
 
 /// Queues an event that has only data. Begins the stream if need be. CR, LF
 /// and CRLF in the data each end a line; the client joins them with LF.
 ///
-/// Returns 0: queued; 1: queued, and the queue is above its high mark, so wait
-/// for the DRAINED record; or an error, and nothing was queued:
-/// PAGI_SSE_RESULT_CLOSED, _QUEUE_OVERFLOW, _NOT_UTF8, _NOT_HOSTED.
-///
 /// # Safety
-/// `data` points to `len` readable bytes.
+/// `conn`; `data` is valid for `len`; UTF-8.
+///
+/// *Returns* 0: queued; 1: queued, and the queue is at or above its high mark,
+/// so wait for the DRAINED record; or PAGI_SSE_RESULT_QUEUE_OVERFLOW (full, and
+/// this event is not in it), _CLOSED, _DECLINED, _NOT_UTF8, _NOT_HOSTED,
+/// _NULL_POINTER (`data`, whatever the length), _BAD_ARGUMENT (a length beyond
+/// 1 GiB), or a handle error.
+/// *Ownership*: the data are copied.
+/// *Threads*: any; each thread's events keep their order.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_send(
     conn: pagi_sse_conn,
     data: *const c_char,
     len: usize,
 ) -> i32 {
-    // SAFETY: the caller's promise.
-    unsafe { pagi_sse_conn_send_event(conn, data, len, c"".as_ptr(), 0, std::ptr::null(), 0, -1) }
+    guard(|| {
+        on(conn, |conn| {
+            // SAFETY: the caller's promise.
+            let data = unsafe { text("data", data, len) }?.ok_or(Error::NullPointer)?;
+            let event = Event {
+                data: Some(data),
+                ..Event::default()
+            };
+            Ok(conn.send(&event)?.into())
+        })
+    })
 }
 
-/// Queues an event. `data`, `event`, `id` are NULL if absent; `retry` is the
-/// client's reconnection time in milliseconds, -1 if absent. An empty `id`
-/// resets the client's.
-///
-/// Returns as pagi_sse_conn_send; also PAGI_SSE_RESULT_EVENT_NEWLINE,
-/// _ID_NEWLINE, _ID_NUL.
+/// Queues an event. Without data it changes the client's id or reconnection
+/// time and fires nothing there.
 ///
 /// # Safety
-/// Each pointer is NULL with length 0 or valid for its length.
+/// `conn`; `data`, `event` and `id` are each NULL with length 0 if absent, or
+/// valid for their lengths; UTF-8; `event` and `id` without CR and LF, `id`
+/// without NUL. An empty `id` resets the client's. `retry` is the client's
+/// reconnection time in milliseconds, -1 if absent.
+///
+/// *Returns* as pagi_sse_conn_send; or PAGI_SSE_RESULT_EVENT_NEWLINE,
+/// _ID_NEWLINE, _ID_NUL, and nothing has changed.
+/// *Ownership*: all is copied.
+/// *Threads*: any; each thread's events keep their order.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 #[allow(clippy::too_many_arguments)]
 pub unsafe extern "C" fn pagi_sse_conn_send_event(
@@ -198,25 +413,79 @@ pub unsafe extern "C" fn pagi_sse_conn_send_event(
     retry: i64,
 ) -> i32 {
     guard(|| {
-        let conn = self::conn(conn)?;
-        // SAFETY: the caller's promise.
-        let event = unsafe {
-            Event {
-                data: text(data, data_len)?,
-                event: text(event, event_len)?,
-                id: text(id, id_len)?,
+        on(conn, |conn| {
+            // SAFETY: the caller's promise.
+            let event = unsafe {
+                Event {
+                    data: text("data", data, data_len)?,
+                    event: text("event", event, event_len)?,
+                    id: text("id", id, id_len)?,
+                    retry: self::retry(retry)?,
+                }
+            };
+            Ok(conn.send(&event)?.into())
+        })
+    })
+}
+
+/// Queues an event whose data is JSON. It is checked (RFC 8259), and white
+/// space between its tokens is left out, so that it is one line; all else stays
+/// as it is: numbers, the order of members, escapes.
+///
+/// # Safety
+/// As pagi_sse_conn_send_event, with `json` in place of `data`, and not absent.
+///
+/// *Returns* as pagi_sse_conn_send_event; or PAGI_SSE_RESULT_JSON, and nothing
+/// has changed: pagi_sse_conn_error says what is wrong at which line and column.
+/// *Ownership*: all is copied.
+/// *Threads*: any; each thread's events keep their order.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
+#[unsafe(no_mangle)]
+#[allow(clippy::too_many_arguments)]
+pub unsafe extern "C" fn pagi_sse_conn_send_json(
+    conn: pagi_sse_conn,
+    json: *const c_char,
+    json_len: usize,
+    event: *const c_char,
+    event_len: usize,
+    id: *const c_char,
+    id_len: usize,
+    retry: i64,
+) -> i32 {
+    guard(|| {
+        on(conn, |conn| {
+            // SAFETY: the caller's promise.
+            let (json, event, id) = unsafe {
+                (
+                    text("json", json, json_len)?.ok_or(Error::NullPointer)?,
+                    text("event", event, event_len)?,
+                    text("id", id, id_len)?,
+                )
+            };
+            let event = Event {
+                data: Some(&json::compact(json)?),
+                event,
+                id,
                 retry: self::retry(retry)?,
-            }
-        };
-        conn.send(&event).map(i32::from)
+            };
+            Ok(conn.send(&event)?.into())
+        })
     })
 }
 
 /// Queues a comment: a colon is put before each line that does not begin with
-/// one. Begins the stream if need be. Returns as pagi_sse_conn_send.
+/// one. Begins the stream if need be.
 ///
 /// # Safety
-/// `comment` is NULL with length 0 or valid for its length.
+/// `conn`; `comment` is NULL with length 0, for an empty one, or valid for
+/// `len`; UTF-8.
+///
+/// *Returns* as pagi_sse_conn_send, but an absent comment is no error.
+/// *Ownership*: the text is copied.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_comment(
     conn: pagi_sse_conn,
@@ -224,20 +493,28 @@ pub unsafe extern "C" fn pagi_sse_conn_comment(
     len: usize,
 ) -> i32 {
     guard(|| {
-        let conn = self::conn(conn)?;
-        // SAFETY: the caller's promise.
-        let comment = unsafe { text(comment, len) }?.unwrap_or_default();
-        conn.comment(comment).map(i32::from)
+        on(conn, |conn| {
+            // SAFETY: the caller's promise.
+            let comment = unsafe { text("comment", comment, len) }?.unwrap_or_default();
+            Ok(conn.comment(comment)?.into())
+        })
     })
 }
 
-/// Has a comment sent whenever nothing else was for `interval` seconds (0.01
-/// to 86400; 0: off). The last setting wins. Never begins the stream.
-///
-/// Returns 0, or an error: PAGI_SSE_RESULT_INTERVAL, _CLOSED, _NOT_HOSTED.
+/// Has a comment sent whenever nothing else was for so long. The last setting
+/// wins. Never begins the stream.
 ///
 /// # Safety
-/// `comment` is NULL with length 0 or valid for its length.
+/// `conn`; `interval` in seconds, 0.01 to 86400, or 0 to end it; `comment` is
+/// NULL with length 0, for an empty one, or valid for `len`; UTF-8.
+///
+/// *Returns* 0, or PAGI_SSE_RESULT_INTERVAL, _CLOSED, _DECLINED, _NOT_HOSTED,
+/// _NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT, or a handle error; then the setting
+/// is as it was.
+/// *Ownership*: the text is copied.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_keepalive(
     conn: pagi_sse_conn,
@@ -246,20 +523,29 @@ pub unsafe extern "C" fn pagi_sse_conn_keepalive(
     len: usize,
 ) -> i32 {
     guard(|| {
-        let conn = self::conn(conn)?;
-        // SAFETY: the caller's promise.
-        let comment = unsafe { text(comment, len) }?.unwrap_or_default();
-        conn.set_keepalive(interval, comment).map(|()| 0)
+        on(conn, |conn| {
+            // SAFETY: the caller's promise.
+            let comment = unsafe { text("comment", comment, len) }?.unwrap_or_default();
+            conn.set_keepalive(interval, comment)?;
+            Ok(0)
+        })
     })
 }
 
 /// Closes by the application. What is queued is still sent; a stream that had
-/// not begun is answered with 200 and no event. The first reason stays.
-///
-/// Returns 1 if this call closed it, 0 if it was closed.
+/// not begun is answered with 200 and no event.
 ///
 /// # Safety
-/// `reason` is NULL with length 0 (`app_closed`) or valid for its length.
+/// `conn`; `reason` is NULL with length 0, for `app_closed`, or valid for
+/// `len`; UTF-8.
+///
+/// *Returns* 1 if this call closed it; 0 if it was closed, and the first reason
+/// stays; or PAGI_SSE_RESULT_NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT, or a
+/// handle error.
+/// *Ownership*: the reason is copied. The handle stays valid.
+/// *Threads*: any; of many calls at a time one gives 1.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_close(
     conn: pagi_sse_conn,
@@ -267,28 +553,105 @@ pub unsafe extern "C" fn pagi_sse_conn_close(
     len: usize,
 ) -> i32 {
     guard(|| {
-        let conn = self::conn(conn)?;
-        // SAFETY: the caller's promise.
-        let reason = unsafe { text(reason, len) }?;
-        let reason = reason.map_or("app_closed".into(), |r| r.to_owned().into());
-        Ok(conn.close(Some(reason)).into())
+        on(conn, |conn| {
+            // SAFETY: the caller's promise.
+            let reason = unsafe { text("reason", reason, len) }?;
+            let reason = reason.map_or("app_closed".into(), |r| r.to_owned().into());
+            Ok(conn.close(Some(reason)).into())
+        })
     })
 }
 
-/// Where the connection stands: 0 pending, 1 started, 2 closed, 3 an ordinary
-/// response was chosen; or an error.
+/// Reports that the client has gone, for a host that sees it: what is queued is
+/// dropped, nothing more can be sent. A CLOSED record follows, as for every end
+/// that is not pagi_sse_conn_close, and then ENDED. Detached connections have
+/// no records.
+///
+/// # Safety
+/// `conn`; `reason` is NULL with length 0, for `client_closed`, or valid for
+/// `len`; UTF-8.
+///
+/// *Returns* 1 if this call closed it; 0 if it was closed, and the first reason
+/// stays; or PAGI_SSE_RESULT_NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT, or a
+/// handle error.
+/// *Ownership*: the reason is copied. The handle stays valid.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pagi_sse_conn_disconnect(
+    conn: pagi_sse_conn,
+    reason: *const c_char,
+    len: usize,
+) -> i32 {
+    guard(|| {
+        on(conn, |conn| {
+            // SAFETY: the caller's promise.
+            let reason = unsafe { text("reason", reason, len) }?;
+            let reason = reason.map_or("client_closed".into(), |r| r.to_owned().into());
+            Ok(conn.abandon(reason).into())
+        })
+    })
+}
+
+/// Takes output of a connection of pagi_sse_conn_open_queue: bytes for the
+/// client, in order. Call it until it gives less than `cap`; then an OUTPUT
+/// record tells of more.
+///
+/// # Safety
+/// `conn`; `buf` points to `cap` writable bytes.
+///
+/// *Returns* how many bytes were written; 0: nothing waits now; or
+/// PAGI_SSE_RESULT_CLOSED: the connection is closed and all was taken, so end
+/// the transport; _NOT_PULLED or _NOT_HOSTED: the output is not the caller's
+/// to read; _NULL_POINTER (also for `cap` 0), _BAD_ARGUMENT, or a handle error.
+/// *Ownership*: the bytes are the caller's, and no longer queued.
+/// *Threads*: any; one at a time for the bytes to have an order.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pagi_sse_conn_read(
+    conn: pagi_sse_conn,
+    buf: *mut c_char,
+    cap: usize,
+) -> i64 {
+    guard(|| {
+        // Not `on`: to be told of the end is no failure.
+        let conn = table().get(conn)?;
+        // SAFETY: the caller's promise.
+        let mut buf = unsafe { some_buffer(buf, cap) }?;
+        let taken = conn.pull(cap, |piece| buf.put_slice(piece))?;
+        Ok(taken.ok_or(Error::Closed)? as i64)
+    })
+}
+
+/// Where the connection stands.
+///
+/// *Parameters*: `conn`.
+///
+/// *Returns* one of enum pagi_sse_state, or a handle error.
+/// *Ownership*: nothing.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_conn_state(conn: pagi_sse_conn) -> i32 {
-    guard(|| Ok(self::conn(conn)?.phase() as i32))
+    guard(|| Ok(table().get(conn)?.phase() as i32))
 }
 
 /// Why the connection closed: PAGI's reason token, as `client_closed`.
 ///
-/// Returns its length; a buffer smaller than that gets nothing. 0 while open
-/// or when no reason is known.
-///
 /// # Safety
-/// `buf` is NULL with capacity 0 or points to `cap` writable bytes.
+/// `conn`; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
+/// writable bytes.
+///
+/// *Returns* its length, bytes, without a NUL; one above `cap`, and nothing was
+/// written; 0 while open or when no reason is known; or
+/// PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT, or a handle error.
+/// *Ownership*: a copy.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_reason(
     conn: pagi_sse_conn,
@@ -296,26 +659,132 @@ pub unsafe extern "C" fn pagi_sse_conn_reason(
     cap: usize,
 ) -> i64 {
     guard(|| {
-        let reason = self::conn(conn)?.reason().unwrap_or_default();
+        let reason = table().get(conn)?.reason().unwrap_or_default();
         // SAFETY: the caller's promise.
         unsafe { copy_out(reason.as_bytes(), buf, cap) }
     })
 }
 
-/// Bytes queued and not yet taken by the kernel; or an error.
+/// The last failure of a call with this handle, in words: the text of its code
+/// and, where there is more to say, where or in what.
+///
+/// # Safety
+/// `conn`; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
+/// writable bytes.
+///
+/// *Returns* its length, bytes, without a NUL; one above `cap`, and nothing was
+/// written; 0 when no call failed; or PAGI_SSE_RESULT_NULL_POINTER,
+/// _BAD_ARGUMENT, or a handle error.
+/// *Ownership*: a copy; UTF-8.
+/// *Threads*: any; it is the last failure of them all.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
-pub extern "C" fn pagi_sse_conn_buffered(conn: pagi_sse_conn) -> i64 {
-    guard(|| Ok(self::conn(conn)?.buffered() as i64))
+pub unsafe extern "C" fn pagi_sse_conn_error(
+    conn: pagi_sse_conn,
+    buf: *mut c_char,
+    cap: usize,
+) -> i64 {
+    guard(|| {
+        let failure = table().get(conn)?.failure();
+        let words = failure.map(|f| f.to_string()).unwrap_or_default();
+        // SAFETY: the caller's promise.
+        unsafe { copy_out(words.as_bytes(), buf, cap) }
+    })
 }
 
-/// Chooses an ordinary HTTP response in place of a stream: status (200..599)
-/// and header fields. The body follows by pagi_sse_conn_body.
+/// Bytes queued and not yet taken by the kernel, or by pagi_sse_conn_read.
 ///
-/// Returns 0, or an error: PAGI_SSE_RESULT_ALREADY_STARTED, _DECLINED (a
-/// response was chosen already), _CLOSED, _STATUS, _HEADER_NAME, _HEADER_VALUE.
+/// *Parameters*: `conn`.
+///
+/// *Returns* their number, or a handle error.
+/// *Ownership*: nothing.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn pagi_sse_conn_buffered(conn: pagi_sse_conn) -> i64 {
+    guard(|| Ok(table().get(conn)?.buffered() as i64))
+}
+
+/// Counters of a connection, and depth and marks of its queue.
+///
+/// # Safety
+/// `conn`; `out` points to `size`, that is, sizeof(pagi_sse_counters), writable
+/// bytes.
+///
+/// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER (also for `size` 0),
+/// _BAD_ARGUMENT (an absurd size), or a handle error.
+/// *Ownership*: a copy.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pagi_sse_conn_counters(
+    conn: pagi_sse_conn,
+    out: *mut pagi_sse_counters,
+    size: usize,
+) -> i32 {
+    guard(|| {
+        let conn = table().get(conn)?;
+        let (counters, marks) = (conn.counters(), conn.marks());
+        let counters = pagi_sse_counters {
+            events: counters.events,
+            comments: counters.comments,
+            refused: counters.refused,
+            bytes_sent: conn.totals().1,
+            queued: conn.buffered() as u64,
+            low: marks.low.into(),
+            high: marks.high.into(),
+            limit: marks.limit.into(),
+        };
+        // SAFETY: the caller's promise; eight numbers have no padding.
+        unsafe { set_struct(out, size, counters) }?;
+        Ok(0)
+    })
+}
+
+/// Sets the marks of the output queue: from `high` bytes on sends give 1, at
+/// `low` a DRAINED record is made, and beyond `limit` sends are refused (but an
+/// event that finds the queue empty may be larger). What is queued stays.
+///
+/// *Parameters*: `conn`; `low` (16384) below `high` (65536), which is not above
+/// `limit` (1048576).
+///
+/// *Returns* 0, or PAGI_SSE_RESULT_BAD_ARGUMENT, _NOT_HOSTED, or a handle error.
+/// *Ownership*: nothing.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn pagi_sse_conn_set_marks(
+    conn: pagi_sse_conn,
+    low: u32,
+    high: u32,
+    limit: u32,
+) -> i32 {
+    guard(|| {
+        on(conn, |conn| {
+            conn.set_marks(Marks { low, high, limit })?;
+            Ok(0)
+        })
+    })
+}
+
+/// Chooses an ordinary HTTP response in place of a stream, for a request of a
+/// server. The body follows by pagi_sse_conn_body.
 ///
 /// # Safety
 /// As pagi_sse_conn_start.
+///
+/// *Returns* 0, or PAGI_SSE_RESULT_ALREADY_STARTED (also for connections that
+/// are always streams: those of a runtime), _DECLINED (a response was chosen
+/// already), _CLOSED, _STATUS, _HEADER_NAME, _HEADER_VALUE, _NOT_HOSTED, _NULL_POINTER, _BAD_ARGUMENT, or a handle error; then
+/// nothing has changed.
+/// *Ownership*: the fields are copied.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_respond(
     conn: pagi_sse_conn,
@@ -324,19 +793,28 @@ pub unsafe extern "C" fn pagi_sse_conn_respond(
     count: usize,
 ) -> i32 {
     guard(|| {
-        // SAFETY: the caller's promise.
-        let fields = unsafe { fields(headers, count) }?;
-        self::conn(conn)?.respond(status, fields).map(|()| 0)
+        on(conn, |conn| {
+            // SAFETY: the caller's promise.
+            let fields = unsafe { fields(headers, count) }?;
+            conn.respond(status, fields.iter().copied())
+                .map_err(|e| which(e, &fields))?;
+            Ok(0)
+        })
     })
 }
 
-/// Queues body bytes of an ordinary response; `more` 0 ends it.
-///
-/// Returns as pagi_sse_conn_send; PAGI_SSE_RESULT_NO_RESPONSE before
-/// pagi_sse_conn_respond and after the end.
+/// Queues body bytes of an ordinary response.
 ///
 /// # Safety
-/// `body` is NULL with length 0 or valid for its length.
+/// `conn`; `body` is NULL with length 0 or valid for `len`; `more` is 0 if this
+/// ends the body.
+///
+/// *Returns* as pagi_sse_conn_send; or PAGI_SSE_RESULT_NO_RESPONSE before
+/// pagi_sse_conn_respond and after the end.
+/// *Ownership*: the bytes are copied.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_body(
     conn: pagi_sse_conn,
@@ -345,20 +823,27 @@ pub unsafe extern "C" fn pagi_sse_conn_body(
     more: i32,
 ) -> i32 {
     guard(|| {
-        let conn = self::conn(conn)?;
-        // SAFETY: the caller's promise.
-        let body = unsafe { bytes(body, len) }?.unwrap_or_default();
-        conn.body(body, more != 0).map(i32::from)
+        on(conn, |conn| {
+            // SAFETY: the caller's promise.
+            let body = unsafe { bytes(body, len) }?.unwrap_or_default();
+            Ok(conn.body(body, more != 0)?.into())
+        })
     })
 }
 
-/// Takes request body bytes, up to `cap`.
-///
-/// Returns their number and sets `more`: 1 more may follow, 0 that was the
-/// end, -1 nothing has come yet and a BODY record will tell; or an error.
+/// Takes request body bytes.
 ///
 /// # Safety
-/// `buf` points to `cap` writable bytes, `more` to an `int32_t`.
+/// `conn`; `buf` points to `cap` writable bytes, `more` to an `int32_t`.
+///
+/// *Returns* how many were written, and sets `more`: 1 more may follow, 0 that
+/// was the end, -1 nothing has come yet and a BODY record will tell; or
+/// PAGI_SSE_RESULT_NULL_POINTER (also for `cap` 0), _BAD_ARGUMENT, or a handle
+/// error.
+/// *Ownership*: the bytes are the caller's.
+/// *Threads*: any; one at a time for the bytes to have an order.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_read_body(
     conn: pagi_sse_conn,
@@ -367,18 +852,19 @@ pub unsafe extern "C" fn pagi_sse_conn_read_body(
     more: *mut i32,
 ) -> i64 {
     guard(|| {
-        let conn = self::conn(conn)?;
-        if cap == 0 || buf.is_null() || more.is_null() {
-            return Err(Error::NullPointer);
-        }
-        let (bytes, flag) = match conn.read_body(cap) {
-            None => Default::default(),
-            Some((bytes, more)) => (bytes, Some(more)),
-        };
-        // SAFETY: the caller's promises; `read_body` gives `cap` at most.
-        unsafe {
-            set(more, flag.map_or(-1, i32::from))?;
-            copy_out(&bytes, buf, cap)
-        }
+        on(conn, |conn| {
+            // SAFETY: the caller's promise.
+            let out = unsafe { some_buffer(buf, cap) }?;
+            writable(more)?;
+            let (bytes, flag) = match conn.read_body(out.len()) {
+                None => Default::default(),
+                Some((bytes, more)) => (bytes, Some(more)),
+            };
+            // SAFETY: the caller's promises; `read_body` gives `cap` at most.
+            unsafe {
+                set(more, flag.map_or(-1, i32::from))?;
+                copy_out(&bytes, buf, cap)
+            }
+        })
     })
 }

@@ -1,23 +1,40 @@
 //! The C ABI. Every exported body is one call of [`guard`]; raw pointers
 //! become slices here and go no further.
+//!
+//! The doc comments are the C header, in a fixed order: what it does,
+//! parameters, returns, ownership, threads, fork, since. What an unsafe
+//! function asks of its parameters stands under clippy's `# Safety`, which the
+//! header calls *Parameters*.
 #![allow(unsafe_code)]
 
 pub mod conn;
+pub mod frame;
+pub mod hub;
+pub mod parser;
+pub mod record;
+pub mod runtime;
+pub mod scope;
 pub mod server;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Failure};
+use crate::limits;
+use bytes::BufMut as _;
 use std::ffi::c_char;
+use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The number that [`pagi_sse_abi_version`] returns; grows when a program
 /// built against an older header would no longer work.
 pub const PAGI_SSE_ABI_VERSION: u32 = 1;
 
+/// What the functions here return inside.
+type Result<T> = std::result::Result<T, Failure>;
+
 /// Runs `f`; a failure or a panic becomes its code.
 fn guard<T: From<i32>>(f: impl FnOnce() -> Result<T>) -> T {
     match catch_unwind(AssertUnwindSafe(f)) {
         Ok(Ok(value)) => value,
-        Ok(Err(e)) => e.code().into(),
+        Ok(Err(failure)) => failure.error.code().into(),
         Err(_) => Error::Panic.code().into(),
     }
 }
@@ -30,8 +47,9 @@ fn guard<T: From<i32>>(f: impl FnOnce() -> Result<T>) -> T {
 unsafe fn bytes<'a>(bytes: *const c_char, len: usize) -> Result<Option<&'a [u8]>> {
     match (bytes.is_null(), len) {
         (true, 0) => Ok(None),
-        (true, _) => Err(Error::NullPointer),
-        (false, _) if len > isize::MAX as usize => Err(Error::BadArgument),
+        (true, _) => Err(Error::NullPointer.into()),
+        // A negative number or garbage, as far as that shows.
+        (false, _) if len > limits::INPUT_BYTES => Err(Error::BadArgument.into()),
         // SAFETY: not NULL, a possible length, and the caller's promise.
         (false, _) => Ok(Some(unsafe {
             std::slice::from_raw_parts(bytes.cast(), len)
@@ -39,77 +57,289 @@ unsafe fn bytes<'a>(bytes: *const c_char, len: usize) -> Result<Option<&'a [u8]>
     }
 }
 
-/// The caller's text; `None` for NULL with length 0.
+/// The caller's text; `None` for NULL with length 0. `what` names it in the
+/// failure.
 ///
 /// # Safety
 /// As [`bytes`].
-unsafe fn text<'a>(text: *const c_char, len: usize) -> Result<Option<&'a str>> {
+unsafe fn text<'a>(what: &str, text: *const c_char, len: usize) -> Result<Option<&'a str>> {
     // SAFETY: the caller's promise, passed on.
-    let bytes = unsafe { bytes(text, len) }?;
-    bytes
-        .map(|b| std::str::from_utf8(b).map_err(|_| Error::NotUtf8))
-        .transpose()
+    let Some(bytes) = (unsafe { bytes(text, len) })? else {
+        return Ok(None);
+    };
+    std::str::from_utf8(bytes).map(Some).map_err(|e| {
+        let at = e.valid_up_to();
+        Failure::new(Error::NotUtf8, format!("{what}, byte {at}"))
+    })
+}
+
+/// A reconnection time; -1 is none.
+fn retry(ms: i64) -> Result<Option<u64>> {
+    match ms {
+        -1 => Ok(None),
+        ms => u64::try_from(ms)
+            .map(Some)
+            .map_err(|_| Failure::new(Error::BadArgument, "retry")),
+    }
+}
+
+/// The caller's buffer, which may hold anything; empty for NULL with capacity
+/// 0.
+///
+/// # Safety
+/// `buf` is NULL or points to `cap` writable bytes that nobody uses during the
+/// call.
+unsafe fn buffer<'a>(buf: *mut c_char, cap: usize) -> Result<&'a mut [MaybeUninit<u8>]> {
+    match (buf.is_null(), cap) {
+        (true, 0) => Ok(&mut []),
+        (true, _) => Err(Error::NullPointer.into()),
+        (false, _) if cap > isize::MAX as usize => Err(Error::BadArgument.into()),
+        // SAFETY: not NULL, a possible length, and the caller's promise.
+        (false, _) => Ok(unsafe { std::slice::from_raw_parts_mut(buf.cast(), cap) }),
+    }
+}
+
+/// As [`buffer`], for functions that make no sense without one.
+///
+/// # Safety
+/// As [`buffer`].
+unsafe fn some_buffer<'a>(buf: *mut c_char, cap: usize) -> Result<&'a mut [MaybeUninit<u8>]> {
+    // SAFETY: the caller's promise, passed on.
+    match unsafe { buffer(buf, cap) }? {
+        [] => Err(Error::NullPointer.into()),
+        buf => Ok(buf),
+    }
 }
 
 /// Copies to the caller's buffer if it fits; returns the length either way.
 ///
 /// # Safety
-/// `buf` is NULL or points to `cap` writable bytes.
+/// As [`buffer`].
 unsafe fn copy_out(from: &[u8], buf: *mut c_char, cap: usize) -> Result<i64> {
-    if from.len() <= cap && !from.is_empty() {
-        if buf.is_null() {
-            return Err(Error::NullPointer);
-        }
-        // SAFETY: `buf` has `cap` bytes, which is at least `from.len()`; a
-        // fresh copy of ours cannot overlap it.
-        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), buf.cast(), from.len()) };
+    // SAFETY: the caller's promise, passed on.
+    let buf = unsafe { buffer(buf, cap) }?;
+    if let Some(mut to) = buf.get_mut(..from.len()) {
+        to.put_slice(from);
     }
     Ok(from.len() as i64)
+}
+
+/// Has `next` fill the caller's buffer with records.
+///
+/// # Safety
+/// As [`buffer`].
+unsafe fn next(buf: *mut c_char, cap: usize, next: impl FnOnce(&mut [u8]) -> usize) -> Result<i64> {
+    // SAFETY: the caller's promise, passed on.
+    let buf = unsafe { some_buffer(buf, cap) }?;
+    // SAFETY: for bytes of the caller's, which this library cannot see being
+    // left unset; `next` only writes to them.
+    let buf = unsafe { &mut *(std::ptr::from_mut(buf) as *mut [u8]) };
+    Ok(next(buf) as i64)
 }
 
 /// Writes an output.
 ///
 /// # Safety
-/// `out` is NULL or points to a writable, aligned `T`.
+/// `out` is NULL or points to a writable `T`.
 unsafe fn set<T>(out: *mut T, value: T) -> Result<()> {
-    if out.is_null() {
-        return Err(Error::NullPointer);
-    }
+    writable(out)?;
     // SAFETY: not NULL, and the caller's promise.
-    unsafe { out.write(value) };
+    unsafe { out.write_unaligned(value) };
     Ok(())
+}
+
+/// Refuses NULL where an output is due, before anything is done.
+fn writable<T>(out: *mut T) -> Result<()> {
+    if out.is_null() {
+        return Err(Error::NullPointer.into());
+    }
+    Ok(())
+}
+
+/// Writes as much of a struct as the caller's header knows of; zeros where it
+/// knows of more.
+///
+/// # Safety
+/// `out` is NULL or points to `size` writable bytes. `T` is made of integers
+/// and pointers, without padding.
+unsafe fn set_struct<T>(out: *mut T, size: usize, value: T) -> Result<()> {
+    // SAFETY: the caller's promise.
+    let out = unsafe { some_buffer(out.cast(), size) }?;
+    if size > STRUCT_MAX {
+        return Err(Error::BadArgument.into());
+    }
+    out.fill(MaybeUninit::new(0));
+    let known = size.min(size_of::<T>());
+    // SAFETY: `out` has `size` bytes and `value` has `size_of::<T>()`; they are
+    // two objects.
+    unsafe {
+        let value = std::ptr::from_ref(&value).cast::<u8>();
+        std::ptr::copy_nonoverlapping(value, out.as_mut_ptr().cast(), known);
+    }
+    Ok(())
+}
+
+/// No struct of this library grows beyond it, bytes.
+const STRUCT_MAX: usize = 4096;
+
+/// A struct of options whose first field is its size: what the caller's header
+/// knows of, zeros for the rest. A larger one, from a newer header, is refused
+/// if it asks for something that this library does not know.
+///
+/// # Safety
+/// `options` is NULL or points to a struct of the size that it says. `T` is
+/// made of integers and pointers, for which 0 is a value.
+unsafe fn options<T>(options: *const T, first_version: usize) -> Result<Option<T>> {
+    if options.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: not NULL, and every version begins with the size.
+    let size = unsafe { options.cast::<usize>().read_unaligned() };
+    if !(first_version..=STRUCT_MAX).contains(&size) {
+        return Err(Error::BadArgument.into());
+    }
+    // SAFETY: the caller's promise.
+    let given = unsafe { std::slice::from_raw_parts(options.cast::<u8>(), size) };
+    let (known, unknown) = given.split_at(size.min(size_of::<T>()));
+    if unknown.iter().any(|&byte| byte != 0) {
+        return Err(Error::BadArgument.into());
+    }
+    let mut value = MaybeUninit::<T>::zeroed();
+    // SAFETY: `known` is no longer than `T`; zeros make a `T`, and so do bytes
+    // of the caller's `T`.
+    unsafe {
+        std::ptr::copy_nonoverlapping(known.as_ptr(), value.as_mut_ptr().cast(), known.len());
+        Ok(Some(value.assume_init()))
+    }
 }
 
 /// The ABI number of this library. A host compares it with the
 /// PAGI_SSE_ABI_VERSION it was built with, and refuses another.
+///
+/// *Returns* the number; never an error.
+/// *Ownership*: nothing.
+/// *Threads*: any.
+/// *Fork*: no difference.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_abi_version() -> u32 {
-    PAGI_SSE_ABI_VERSION
+    guard(|| Ok(i64::from(PAGI_SSE_ABI_VERSION))) as u32
 }
 
 /// The version of this library, as `"0.1.0"`.
 ///
+/// *Returns* a NUL-terminated string; never NULL.
 /// *Ownership*: static; never to be freed.
+/// *Threads*: any.
+/// *Fork*: no difference.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_version() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
 }
 
-/// What a result code means, in plain English; `"unknown result"` for a
-/// number that is none.
+/// What a result code means, in plain English.
 ///
+/// *Parameters*: `code`, one of enum pagi_sse_result.
+///
+/// *Returns* a NUL-terminated string; `"unknown result"` for a number that is
+/// no code; never NULL.
 /// *Ownership*: static; never to be freed.
+/// *Threads*: any.
+/// *Fork*: no difference.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_result_text(code: i32) -> *const c_char {
     let known = Error::ALL.iter().find(|e| e.code() == code);
     known.map_or(c"unknown result", |e| e.text()).as_ptr()
 }
 
-/// How many handles of all kinds are live in this process.
+/// Counts the live handles, of all kinds: what was opened and not yet freed.
+///
+/// *Returns* their number.
+/// *Ownership*: nothing.
+/// *Threads*: any.
+/// *Fork*: a child's own only.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_handle_count() -> u64 {
     guard(|| {
-        let live = crate::conn::table().live() + server::table().live();
+        let live = crate::conn::table().live()
+            + server::table().live()
+            + runtime::table().live()
+            + parser::table().live()
+            + hub::hubs().live()
+            + hub::subscriptions().live();
         Ok(live as i64)
     }) as u64
+}
+
+/// Panics inside, for a host's test that no panic crosses the boundary. Says
+/// so on standard error.
+///
+/// *Returns* PAGI_SSE_RESULT_PANIC.
+/// *Ownership*: nothing.
+/// *Threads*: any.
+/// *Fork*: no difference.
+/// *Since*: 0.1.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn pagi_sse_test_panic() -> i32 {
+    // In the library as shipped, not under a cfg: what is to be tested is how
+    // that very file was built (panic = "unwind", LTO).
+    guard(|| panic!("pagi_sse_test_panic was called"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_its_code() {
+        let quiet = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| {}));
+        let code: i64 = guard(|| panic!("on purpose"));
+        std::panic::set_hook(quiet);
+        assert_eq!(code, -4);
+        assert_eq!(guard(|| Ok(7)), 7);
+        let refused: i32 = guard(|| Err(Error::Closed.into()));
+        assert_eq!(refused, Error::Closed.code());
+    }
+
+    #[repr(C)]
+    #[derive(Debug, PartialEq)]
+    struct Two {
+        size: usize,
+        value: u64,
+    }
+
+    fn read(words: &[u64], first_version: usize) -> Option<Two> {
+        // SAFETY: the tests give a slice as long as its first word says.
+        unsafe { options(words.as_ptr().cast::<Two>(), first_version) }.unwrap_or(None)
+    }
+
+    #[test]
+    fn options_of_an_older_and_a_newer_header_are_read() {
+        assert_eq!(read(&[16, 7], 8), Some(Two { size: 16, value: 7 }));
+        assert_eq!(read(&[8], 8), Some(Two { size: 8, value: 0 }));
+        assert_eq!(read(&[24, 7, 0], 8), Some(Two { size: 24, value: 7 }));
+        assert_eq!(read(&[24, 7, 1], 8), None, "asks for the unknown");
+        assert_eq!(read(&[8], 16), None, "too small");
+        assert_eq!(read(&[u64::MAX], 8), None, "absurd");
+    }
+
+    #[test]
+    fn structs_are_written_as_far_as_the_caller_knows_them() {
+        let mut out = [u64::MAX; 4];
+        let to = out.as_mut_ptr().cast::<Two>();
+        // SAFETY: `out` has room for each of the sizes.
+        unsafe {
+            set_struct(to, 24, Two { size: 1, value: 2 }).unwrap();
+            assert_eq!(out, [1, 2, 0, u64::MAX]);
+            set_struct(to, 8, Two { size: 3, value: 4 }).unwrap();
+            assert_eq!(out, [3, 2, 0, u64::MAX]);
+            assert!(set_struct(to, 0, Two { size: 5, value: 6 }).is_err());
+            assert!(set_struct(to, usize::MAX, Two { size: 5, value: 6 }).is_err());
+        }
+        assert_eq!(out[0], 3);
+    }
 }

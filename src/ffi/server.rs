@@ -1,7 +1,8 @@
 //! The embedded server, for C.
 
-use super::{bytes, guard, set, text};
-use crate::error::{Error, Result};
+use super::runtime::{deadline, stats};
+use super::{copy_out, guard, next, options, set, text, writable};
+use crate::error::Error;
 use crate::handle::{self, Table};
 use crate::server::{Options, Server};
 use crate::sys::PerProcess;
@@ -42,106 +43,129 @@ pub(super) fn table() -> &'static Table<Arc<Server>> {
     TABLE.get()
 }
 
-fn server(handle: pagi_sse_server) -> Result<Arc<Server>> {
-    table().get(handle)
-}
-
 /// Binds the address and starts the runtime's threads, with all signals
-/// blocked. Clients wait until pagi_sse_server_accept.
-///
-/// Returns 0, or an error: PAGI_SSE_RESULT_LISTEN_ADDRESS, _ADDRESS_IN_USE,
-/// _BIND_FAILED, _OS.
-/// *Ownership*: the caller's; pagi_sse_server_free ends it.
-/// *Fork*: fork first, then start; a child cannot use its parent's server.
+/// blocked in them. Clients wait until pagi_sse_server_accept.
 ///
 /// # Safety
-/// `options` points to a struct of the size it says; `out` to a writable
-/// handle.
+/// `options` points to a struct of the size that it says; `out` points to a
+/// writable handle.
+///
+/// *Returns* 0, or PAGI_SSE_RESULT_LISTEN_ADDRESS, _ADDRESS_IN_USE,
+/// _BIND_FAILED, _OS (threads or descriptors), _NULL_POINTER, _BAD_ARGUMENT (a
+/// size), _NOT_UTF8, _HANDLES_EXHAUSTED.
+/// *Ownership*: the caller's; pagi_sse_server_free ends it. The options are
+/// copied.
+/// *Threads*: any.
+/// *Fork*: fork first, then start; a child starts its own.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_server_start(
     options: *const pagi_sse_server_options,
     out: *mut pagi_sse_server,
 ) -> i32 {
     guard(|| {
-        if out.is_null() {
-            return Err(Error::NullPointer);
-        }
-        // SAFETY: NULL is told apart; else the caller's promise.
-        let given = unsafe { options.as_ref() }.ok_or(Error::NullPointer)?;
-        if given.size < size_of::<pagi_sse_server_options>() {
-            return Err(Error::BadArgument);
-        }
-        let mut options = Options::default();
+        writable(out)?;
+        // SAFETY: the caller's promise; the first version has 48 bytes.
+        let given = unsafe { self::options(options, 48) }?.ok_or(Error::NullPointer)?;
+        let mut chosen = Options::default();
         // SAFETY: the caller's promise.
-        if let Some(listen) = unsafe { text(given.listen, given.listen_len) }? {
-            options.listen = listen.to_owned();
+        if let Some(listen) = unsafe { text("listen", given.listen, given.listen_len) }? {
+            chosen.listen = listen.to_owned();
         }
         if given.max_body > 0 {
-            options.max_body = usize::try_from(given.max_body).map_err(|_| Error::BadArgument)?;
+            chosen.max_body = usize::try_from(given.max_body).map_err(|_| Error::BadArgument)?;
         }
         if given.max_connections > 0 {
-            options.max_connections = given.max_connections as usize;
+            chosen.max_connections = given.max_connections as usize;
         }
         if given.workers > 0 {
-            options.workers = given.workers.min(256) as usize;
+            chosen.workers = given.workers.min(256) as usize;
         }
         if given.write_timeout_ms > 0 {
-            options.write_timeout = Duration::from_millis(given.write_timeout_ms);
+            chosen.write_timeout = Duration::from_millis(given.write_timeout_ms);
         }
-        let handle = table().insert(Arc::new(Server::start(options)?))?;
+        let handle = table().insert(Arc::new(Server::start(chosen)?))?;
         // SAFETY: the caller's promise.
         unsafe { set(out, handle) }?;
         Ok(0)
     })
 }
 
-/// Begins to accept connections. Returns 0, or an error.
+/// Begins to accept connections.
+///
+/// *Parameters*: `server`.
+///
+/// *Returns* 0, also when it does already; or PAGI_SSE_RESULT_STOPPED, or a
+/// handle error.
+/// *Ownership*: nothing.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_accept(server: pagi_sse_server) -> i32 {
     guard(|| {
-        self::server(server)?.accept();
+        table().get(server)?.accept()?;
         Ok(0)
     })
 }
 
-/// The TCP port bound; 0 for a Unix socket; or an error.
+/// The TCP port bound.
+///
+/// *Parameters*: `server`.
+///
+/// *Returns* it; 0 for a Unix socket; or a handle error.
+/// *Ownership*: nothing.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_port(server: pagi_sse_server) -> i32 {
-    guard(|| Ok(self::server(server)?.port().into()))
+    guard(|| Ok(table().get(server)?.port().into()))
 }
 
-/// A descriptor that is readable while pagi_sse_server_next has records; or
-/// an error.
+/// The descriptor that is readable while pagi_sse_server_next has records.
 ///
-/// *Ownership*: the server's. Watch it, or a duplicate; do not read or close it.
+/// *Parameters*: `server`.
+///
+/// *Returns* it, or a handle error.
+/// *Ownership*: the server's, until pagi_sse_server_free. Watch it, or a
+/// duplicate; do not read or close it.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_fd(server: pagi_sse_server) -> i32 {
-    guard(|| Ok(self::server(server)?.fd()))
+    guard(|| Ok(table().get(server)?.fd()))
 }
 
-/// Fills `buf` with records, never waiting. Each is a `uint32_t` length and
-/// then so many bytes: a type byte, a `uint64_t` connection, and fields in
-/// native byte order, byte strings (`str`) after a `uint32_t` length:
+/// Fills `buf` with whole records, never waiting, and makes the descriptor
+/// unreadable when none remain. pagi_sse_record_read reads them; who reads the
+/// bytes by himself finds for each a `uint32_t` length and then so many bytes:
+/// a type byte (enum pagi_sse_kind), a `uint64_t` connection, and these
+/// fields in native byte order, byte strings (str) after a `uint32_t` length:
 ///
-/// - 1 REQUEST: `uint8_t` sse; `uint8_t` flags (1 has a body, 2 the path is
-///   UTF-8, 4 the listener is a Unix socket); str method, HTTP version,
-///   decoded path, path as it came, query; str client host, `uint16_t` port;
-///   str server host (or socket path), `uint16_t` port; then str name, str
-///   value of each header field to the record's end. The connection is the
-///   caller's from now on: answer it, then pagi_sse_conn_free.
-/// - 2 BODY: request body bytes can be read.
-/// - 3 DRAINED: the output queue fell below the low mark.
-/// - 4 CLOSED: str reason. Not by the caller.
-/// - 5 ENDED: `uint16_t` status, `uint64_t` bytes sent, `uint64_t`
-///   milliseconds, str reason ("" for a response sent in full).
-/// - 6 LOG: str text; connection 0.
-///
-/// Skip types you do not know. Returns the bytes used, 0 for none; a number
-/// above `cap` is the size that the first record needs, and nothing was taken.
-/// *Threads*: one at a time.
+/// - REQUEST: `uint8_t` sse, `uint8_t` flags; str method, HTTP version, decoded
+///   path, path as it came, query; str client host, `uint16_t` port; str server
+///   host (or socket path), `uint16_t` port; then str name, str value of each
+///   header field to the record's end. The connection is the caller's from now
+///   on: answer it, then pagi_sse_conn_free.
+/// - BODY, DRAINED: nothing.
+/// - CLOSED: str reason.
+/// - ENDED: `uint16_t` status, `uint64_t` bytes sent, `uint64_t` milliseconds,
+///   str reason.
+/// - LOG: str text; connection 0.
 ///
 /// # Safety
 /// `buf` points to `cap` writable bytes.
+///
+/// *Returns* the bytes used, 0 for none; one above `cap` is the size that the
+/// first record needs, and nothing was taken; or PAGI_SSE_RESULT_NULL_POINTER
+/// (also for `cap` 0), _BAD_ARGUMENT, or a handle error.
+/// *Ownership*: the records are the caller's, and the connections of REQUEST
+/// records.
+/// *Threads*: any; one at a time for the records to have an order.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_server_next(
     server: pagi_sse_server,
@@ -149,61 +173,121 @@ pub unsafe extern "C" fn pagi_sse_server_next(
     cap: usize,
 ) -> i64 {
     guard(|| {
-        let server = self::server(server)?;
-        // SAFETY: the caller's promise; checked for NULL and overflow.
-        if unsafe { bytes(buf, cap) }?.is_none() {
-            return Err(Error::NullPointer);
-        }
-        // SAFETY: as just checked; nobody else has the buffer during the call.
-        let buf = unsafe { std::slice::from_raw_parts_mut(buf.cast::<u8>(), cap) };
-        Ok(server.next(buf) as i64)
+        let server = table().get(server)?;
+        // SAFETY: the caller's promise.
+        unsafe { next(buf, cap, |buf| server.next(buf)) }
     })
 }
 
 /// Has everything queued on any connection written now, by the runtime. To be
 /// called at the end of a turn of the host's loop; without it output waits a
-/// millisecond or so. Returns 0, or an error.
+/// millisecond or so.
+///
+/// *Parameters*: `server`.
+///
+/// *Returns* 0, or a handle error.
+/// *Ownership*: nothing.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_flush(server: pagi_sse_server) -> i32 {
     guard(|| {
-        self::server(server)?.flush();
+        table().get(server)?.flush();
         Ok(0)
     })
 }
 
-/// Makes the descriptor readable after `delay_ms` (0: at once), to wake the
-/// host's loop. Returns 0, or an error.
+/// Makes the descriptor readable, to wake the host's loop.
+///
+/// *Parameters*: `server`; `delay_ms`, 0 for at once.
+///
+/// *Returns* 0, or a handle error.
+/// *Ownership*: nothing.
+/// *Threads*: any; made for other threads of the host's.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_wake(server: pagi_sse_server, delay_ms: u64) -> i32 {
     guard(|| {
-        self::server(server)?.wake_after(Duration::from_millis(delay_ms));
+        let server = table().get(server)?;
+        server.wake_after(Duration::from_millis(delay_ms));
         Ok(0)
     })
 }
 
-/// Requests and streams in progress, and connections whose response is still
-/// on its way; or an error. After pagi_sse_server_drain, 0 means that
+/// Counts requests and streams in progress, and connections whose response is
+/// still on its way. After pagi_sse_server_drain, 0 means that
 /// pagi_sse_server_free cuts nobody off.
+///
+/// *Parameters*: `server`.
+///
+/// *Returns* their number, or a handle error.
+/// *Ownership*: nothing.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_busy(server: pagi_sse_server) -> i64 {
-    guard(|| Ok(self::server(server)?.busy() as i64))
+    guard(|| Ok(table().get(server)?.busy() as i64))
+}
+
+/// Statistics, as a JSON object; see pagi_sse_runtime_stats.
+///
+/// # Safety
+/// `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
+/// bytes.
+///
+/// *Returns* the length, bytes, without a NUL; one above `cap`, and nothing was
+/// written (the next call may need a little more); or
+/// PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT, or a handle error.
+/// *Ownership*: a copy.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pagi_sse_server_stats(
+    server: pagi_sse_server,
+    buf: *mut c_char,
+    cap: usize,
+) -> i64 {
+    guard(|| {
+        let stats = stats(table().get(server)?.stats());
+        // SAFETY: the caller's promise.
+        unsafe { copy_out(stats.as_bytes(), buf, cap) }
+    })
 }
 
 /// Accepts no more connections and requests; what is in progress goes on.
-/// Returns 0, or an error.
+///
+/// *Parameters*: `server`.
+///
+/// *Returns* 0, or a handle error.
+/// *Ownership*: nothing.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_drain(server: pagi_sse_server) -> i32 {
     guard(|| {
-        self::server(server)?.drain();
+        table().get(server)?.drain();
         Ok(0)
     })
 }
 
-/// Closes every stream in order, with that reason (a CLOSED record each).
-/// Ordinary requests go on. Returns 0, or an error.
+/// Closes every stream in order (a CLOSED record each). Ordinary requests go
+/// on.
 ///
 /// # Safety
-/// `reason` points to `len` readable bytes.
+/// `server`; `reason` is NULL with length 0, for `server_shutdown`, or valid
+/// for `len`; UTF-8.
+///
+/// *Returns* 0, or PAGI_SSE_RESULT_NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT, or a
+/// handle error.
+/// *Ownership*: the reason is copied.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_server_close_streams(
     server: pagi_sse_server,
@@ -211,23 +295,50 @@ pub unsafe extern "C" fn pagi_sse_server_close_streams(
     len: usize,
 ) -> i32 {
     guard(|| {
-        let server = self::server(server)?;
+        let server = table().get(server)?;
         // SAFETY: the caller's promise.
-        let reason = unsafe { text(reason, len) }?.ok_or(Error::NullPointer)?;
-        server.close_streams(reason);
+        let reason = unsafe { text("reason", reason, len) }?;
+        server.close_streams(reason.unwrap_or("server_shutdown"));
         Ok(0)
     })
 }
 
-/// Stops the threads and closes the sockets, waiting `deadline_ms` at most,
-/// and frees the server. Connections keep their handles, closed.
+/// Ends in order, in one call: drains, closes every stream with the reason
+/// `server_shutdown`, waits for what is on its way, and ends the threads.
+/// Requests that the host has not answered are cut off at the deadline. Records
+/// can still be read. A second call does nothing.
 ///
-/// Returns 0, or an error.
+/// *Parameters*: `server`; `deadline_ms`, the longest wait, at most 60000.
+///
+/// *Returns* 0, or a handle error.
+/// *Ownership*: the handle stays valid.
+/// *Threads*: any. The one call that waits, with pagi_sse_server_free.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn pagi_sse_server_stop(server: pagi_sse_server, deadline_ms: u64) -> i32 {
+    guard(|| {
+        table().get(server)?.stop(deadline(deadline_ms));
+        Ok(0)
+    })
+}
+
+/// Ends the threads, cuts off what is still in progress, closes sockets and
+/// descriptor, and drops unread records. Connections keep their handles,
+/// closed, until they are freed.
+///
+/// *Parameters*: `server`; `deadline_ms`, the longest wait, at most 60000.
+///
+/// *Returns* 0, or a handle error.
+/// *Ownership*: the handle is stale from now on.
+/// *Threads*: any; the server ends when calls that are in it have returned.
+/// *Fork*: a child cannot free its parent's.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_free(server: pagi_sse_server, deadline_ms: u64) -> i32 {
     guard(|| {
         let server = table().remove(server)?;
-        server.stop(Duration::from_millis(deadline_ms.min(60_000)));
+        server.end(deadline(deadline_ms));
         Ok(0)
     })
 }

@@ -246,6 +246,10 @@ impl Host for Desk {
         now_ms()
     }
 
+    fn ready(&self, hub: u64) {
+        self.push(record::plain(Kind::Ready, hub));
+    }
+
     fn report(&self, conn: &Conn, what: Report) {
         let record = match what {
             Report::Body => record::plain(Kind::Body, conn.handle()),

@@ -71,6 +71,20 @@ impl Mailbox {
         used
     }
 
+    /// Records waiting.
+    pub fn len(&self) -> usize {
+        let next = self
+            .next
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        usize::from(next.is_some()) + self.receive.len()
+    }
+
+    /// None waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Takes the records nobody will read.
     pub fn discard(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
         let next = self

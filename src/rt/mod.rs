@@ -1,7 +1,14 @@
-//! The tokio runtime and what runs on it beside the server: the keepalive
-//! sweep and the host program's mailbox.
+//! The tokio runtime and what runs on it whatever the transport: streams on
+//! sockets, the flush, the keepalive sweep, and records for the host program.
 
+pub mod desk;
+pub mod flush;
+pub mod hub;
 pub mod mailbox;
+pub mod open;
+pub mod record;
+pub mod socket;
+pub mod stream;
 pub mod sweep;
 
 use crate::sys;
@@ -41,6 +48,13 @@ pub fn build(workers: usize) -> io::Result<tokio::runtime::Runtime> {
             .enable_time()
             .build()
     })
+}
+
+/// Stops the threads by then; a little later if that is now, so that what was
+/// written last leaves in order.
+pub fn end(runtime: tokio::runtime::Runtime, by: Instant) {
+    let left = by.saturating_duration_since(Instant::now());
+    runtime.shutdown_timeout(left.max(Duration::from_millis(10)));
 }
 
 /// A set of things to do and a bell: rung once however many were added.

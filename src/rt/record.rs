@@ -28,6 +28,8 @@ pub enum Kind {
     Log = 6,
     /// Output, or its end, can be read with pagi_sse_conn_read.
     Output = 7,
+    /// A hub is ready for more; `conn` is the hub's number.
+    Ready = 8,
     /// From a parser: an event. `event`, `text` (the data), `id` (the last
     /// event id in force).
     Event = 20,
@@ -39,7 +41,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 10] = [
+    const ALL: [Kind; 11] = [
         Kind::Request,
         Kind::Body,
         Kind::Drained,
@@ -47,6 +49,7 @@ impl Kind {
         Kind::Ended,
         Kind::Log,
         Kind::Output,
+        Kind::Ready,
         Kind::Event,
         Kind::Comment,
         Kind::Error,
@@ -54,15 +57,21 @@ impl Kind {
 
     /// The kind of that number.
     pub fn of(byte: u8) -> Option<Kind> {
-        Kind::ALL.into_iter().find(|k| *k as i32 == byte.into())
+        Kind::ALL.into_iter().find(|k| *k as u8 == byte)
     }
 }
 
 /// Set in a request's flags when it has a body to read.
+///
+/// cbindgen:ignore
 pub const HAS_BODY: u8 = 1;
 /// Set when the decoded path is well-formed UTF-8.
+///
+/// cbindgen:ignore
 pub const PATH_IS_TEXT: u8 = 2;
 /// Set when the listener is a Unix socket.
+///
+/// cbindgen:ignore
 pub const UNIX: u8 = 4;
 
 /// Appends a byte string.

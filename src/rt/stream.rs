@@ -1,13 +1,14 @@
 //! An event stream on a socket of its own: writes what the connection queues,
 //! watches for the client's end.
 
-use super::listen::Socket;
+use super::socket::Socket;
 use crate::conn::{Conn, Sink, reason_of};
-use crate::limits::LINGER_SECONDS;
-use crate::state::Phase;
+use crate::limits::{FORGOTTEN_BYTES, LINGER_SECONDS};
+use crate::state::{Phase, Reason};
 use std::io;
 use std::net::Shutdown;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::sync::Notify;
@@ -16,11 +17,12 @@ use tokio::time::timeout;
 struct Stream {
     socket: Socket,
     attend: Notify,
+    forgotten: AtomicUsize,
 }
 
 impl Sink for Stream {
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket.try_write(bytes)
+    fn try_write(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.socket.try_write(slices)
     }
 
     fn attend(&self) {
@@ -45,6 +47,7 @@ pub async fn run(socket: Socket, conn: Arc<Conn>, write_timeout: Duration) {
     let stream = Arc::new(Stream {
         socket,
         attend: Notify::new(),
+        forgotten: AtomicUsize::new(0),
     });
     conn.attach(stream.clone());
     if conn.framing().head && conn.is_flushed() {
@@ -52,7 +55,7 @@ pub async fn run(socket: Socket, conn: Arc<Conn>, write_timeout: Duration) {
     }
     let mut gone = false;
     while !gone {
-        gone = match (conn.is_flushed(), conn.phase()) {
+        gone = match conn.progress() {
             (true, Phase::Closed) => break,
             (true, _) => tokio::select! {
                 () = stream.attend.notified() => false,
@@ -69,17 +72,33 @@ pub async fn run(socket: Socket, conn: Arc<Conn>, write_timeout: Duration) {
     }
 }
 
+impl Stream {
+    /// Reads and forgets; `None` when there is no more for now, else why
+    /// nothing more will be read.
+    fn forget(&self) -> Option<Reason> {
+        let mut bytes = [0u8; 1024];
+        loop {
+            match self.socket.try_read(&mut bytes) {
+                Ok(0) => return Some("client_closed".into()),
+                Ok(n) => {
+                    // A client has nothing to say any more.
+                    let all = self.forgotten.fetch_add(n, Ordering::Relaxed) + n;
+                    if all > FORGOTTEN_BYTES {
+                        return Some("protocol_error".into());
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(e) => return Some(reason_of(&e, "read_error")),
+            }
+        }
+    }
+}
+
 /// Reads and forgets; `true` when the client has gone (a half-closed client
 /// counts as gone).
 fn listen(stream: &Stream, conn: &Conn) -> bool {
-    let mut forgotten = [0u8; 1024];
-    let reason = loop {
-        match stream.socket.try_read(&mut forgotten) {
-            Ok(0) => break "client_closed".into(),
-            Ok(_) => {}
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return false,
-            Err(e) => break reason_of(&e, "read_error"),
-        }
+    let Some(reason) = stream.forget() else {
+        return false;
     };
     conn.disconnect(reason);
     true
@@ -116,13 +135,9 @@ async fn push_out(stream: &Stream, conn: &Arc<Conn>, write_timeout: Duration) ->
 async fn linger(stream: &Stream) {
     stream.socket.shutdown(Shutdown::Write);
     let client = async {
-        let mut forgotten = [0u8; 1024];
         while stream.socket.ready(Interest::READABLE).await.is_ok() {
-            match stream.socket.try_read(&mut forgotten) {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => break,
+            if stream.forget().is_some() {
+                break;
             }
         }
     };

@@ -91,15 +91,18 @@ mod tests {
         fn now_ms(&self) -> u64 {
             now_ms()
         }
+        fn ready(&self, _: u64) {}
         fn report(&self, _: &Conn, _: Report) {}
     }
 
     #[derive(Default)]
     struct Wire(Mutex<Vec<u8>>);
     impl Sink for Wire {
-        fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
+        fn try_write(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+            let mut wire = self.0.lock().unwrap();
+            let before = wire.len();
+            slices.iter().for_each(|s| wire.extend_from_slice(s));
+            Ok(wire.len() - before)
         }
         fn attend(&self) {}
     }

@@ -1,10 +1,11 @@
 //! HTTP/1: hyper reads every request and writes every ordinary response. When
 //! the application starts a stream, the socket is taken back from hyper.
 
-use super::listen::{Peers, Socket};
-use super::{Shared, Stage, record, stream};
+use super::listen::Peers;
+use super::{Shared, Stage, record};
 use crate::conn::{Conn, Decision, Framing};
 use crate::limits;
+use crate::rt::{socket::Socket, stream};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Version, header};
 use http_body::{Body, Frame, SizeHint};
@@ -20,28 +21,23 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 
 /// Where the request handler leaves a connection whose stream has begun.
 type TakeOver = Arc<Mutex<Option<Arc<Conn>>>>;
 
 /// Serves one accepted connection to its end, or to its stream.
-pub async fn serve(
-    socket: Socket,
-    peers: Peers,
-    shared: Arc<Shared>,
-    permit: OwnedSemaphorePermit,
-) {
+pub async fn serve(socket: Socket, peers: Peers, shared: Arc<Shared>, place: OwnedSemaphorePermit) {
+    let place = Arc::new(place);
     // Boxed, so that the task of a stream does not stay as large as hyper's.
     let taken = {
         let _open = Open::new(&shared);
-        Box::pin(serve_http(socket, peers, shared.clone())).await
+        Box::pin(serve_http(socket, peers, &place, shared.clone())).await
     };
     if let Some((socket, conn)) = taken {
         let timeout = shared.options.write_timeout;
-        tokio::spawn(async move {
-            stream::run(socket, conn, timeout).await;
-            drop(permit);
-        });
+        // The connection has its place.
+        tokio::spawn(stream::run(socket, conn, timeout));
     }
 }
 
@@ -59,7 +55,8 @@ impl Drop for Open<'_> {
     fn drop(&mut self) {
         self.0.http.fetch_sub(1, Ordering::AcqRel);
         if *self.0.stage.borrow() == Stage::Draining {
-            self.0.mailbox.wake();
+            self.0.desk.wake();
+            self.0.desk.one_less();
         }
     }
 }
@@ -67,12 +64,16 @@ impl Drop for Open<'_> {
 async fn serve_http(
     socket: Socket,
     peers: Peers,
+    place: &Arc<OwnedSemaphorePermit>,
     shared: Arc<Shared>,
 ) -> Option<(Socket, Arc<Conn>)> {
     let taken: TakeOver = Arc::default();
     let service = service_fn(|request| {
         let (shared, peers, taken) = (shared.clone(), peers.clone(), taken.clone());
-        Box::pin(async move { Ok::<_, Infallible>(answer(request, peers, shared, taken).await) })
+        let place = place.clone();
+        Box::pin(
+            async move { Ok::<_, Infallible>(answer(request, peers, place, shared, taken).await) },
+        )
     });
     let mut http = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -119,6 +120,7 @@ impl Drop for Abandoned {
 async fn answer(
     request: Request<Incoming>,
     peers: Peers,
+    place: Arc<OwnedSemaphorePermit>,
     shared: Arc<Shared>,
     taken: TakeOver,
 ) -> Response<Answer> {
@@ -134,22 +136,27 @@ async fn answer(
         );
     }
     let sse = accepts_event_stream(&parts.headers);
+    if *shared.stage.borrow() == Stage::Draining {
+        return too_late(sse);
+    }
     let framing = Framing {
         sse,
         chunked: parts.version != Version::HTTP_10,
         head: parts.method == http::Method::HEAD,
         ..Framing::default()
     };
-    let Ok(conn) = shared.open(framing) else {
+    let Ok(conn) = shared.desk.open(framing) else {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "too many connections");
     };
+    conn.hold(place);
     let mut abandoned = Abandoned(Some(conn.clone()));
     let has_body = !body.is_end_stream();
     if has_body {
         conn.expect_body();
-        tokio::spawn(pump(body, conn.clone(), max_body));
+        let idle = shared.options.write_timeout;
+        tokio::spawn(pump(body, conn.clone(), max_body, idle));
     }
-    shared.mailbox.push(record::request(
+    shared.desk.push(record::request(
         conn.handle(),
         &parts,
         &peers,
@@ -175,36 +182,47 @@ async fn answer(
 }
 
 /// Carries the request body to the connection.
-async fn pump(body: Incoming, conn: Arc<Conn>, max: usize) {
+async fn pump(body: Incoming, conn: Arc<Conn>, max: usize, idle: Duration) {
     let mut body = pin!(body);
-    loop {
-        poll_fn(|cx| conn.poll_body_room(cx)).await;
-        match poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
-            None => return conn.finish_body(),
-            Some(Ok(frame)) => {
-                let Ok(data) = frame.into_data() else {
-                    continue;
-                };
-                if !conn.push_body(&data, max) {
-                    too_large(&conn);
-                    return conn.finish_body();
+    while poll_fn(|cx| conn.poll_body_room(cx)).await {
+        match timeout(idle, poll_fn(|cx| body.as_mut().poll_frame(cx))).await {
+            Ok(None) => break,
+            Ok(Some(Ok(frame))) => {
+                if let Ok(data) = frame.into_data()
+                    && !conn.push_body(&data, max)
+                {
+                    give_up(&conn, StatusCode::PAYLOAD_TOO_LARGE, "body_too_large");
                 }
             }
-            Some(Err(_)) => {
+            Ok(Some(Err(_))) => {
                 conn.disconnect("client_closed".into());
-                return conn.finish_body();
             }
+            Err(_) => give_up(&conn, StatusCode::REQUEST_TIMEOUT, "client_timeout"),
         }
     }
+    conn.finish_body();
 }
 
-/// 413 if nothing has been answered; then the connection is over.
-fn too_large(conn: &Arc<Conn>) {
-    let status = StatusCode::PAYLOAD_TOO_LARGE.as_u16();
-    if conn.respond(status, []).is_ok() {
-        let _ = conn.body(b"the request body is too large\n", false);
+/// That status if nothing has been answered; then the connection is over.
+fn give_up(conn: &Arc<Conn>, status: StatusCode, reason: &'static str) {
+    let close = [(&b"connection"[..], &b"close"[..])];
+    if conn.respond(status.as_u16(), close).is_ok() {
+        let text = status.canonical_reason().unwrap_or_default();
+        let _ = conn.body(format!("{text}\n").as_bytes(), false);
     }
-    conn.shut_down("body_too_large".into());
+    conn.shut_down(reason.into());
+}
+
+/// The answer to a request that came while the server drains. A browser never
+/// reconnects after a 503, so a stream gets an empty one.
+fn too_late(sse: bool) -> Response<Answer> {
+    if !sse {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping");
+    }
+    let mut response = refuse(StatusCode::OK, "");
+    let kind = header::HeaderValue::from_static("text/event-stream");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
 }
 
 fn is_websocket(headers: &HeaderMap) -> bool {

@@ -3,21 +3,47 @@
 use super::{Shared, Stage, http1};
 use crate::error::{Error, Result};
 use crate::limits;
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket as RawSocket, TcpKeepalive, Type};
+use crate::rt::socket::Socket;
+use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::unix::fs::FileTypeExt;
-use std::pin::Pin;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener};
 
 /// A bound address.
 pub enum Listener {
     Tcp(RawSocket, SocketAddr),
-    Unix(RawSocket, String),
+    Unix(RawSocket, SocketFile),
+}
+
+/// A Unix socket's file, as we made it.
+#[derive(Clone)]
+pub struct SocketFile {
+    path: String,
+    identity: Option<(u64, u64)>,
+}
+
+impl SocketFile {
+    fn new(path: &str) -> Self {
+        SocketFile {
+            path: path.to_owned(),
+            identity: Self::identity(path),
+        }
+    }
+
+    fn identity(path: &str) -> Option<(u64, u64)> {
+        let m = std::fs::symlink_metadata(path).ok()?;
+        Some((m.dev(), m.ino()))
+    }
+
+    /// Removes it, unless another server has put its own there since.
+    pub fn remove(&self) {
+        if self.identity.is_some() && Self::identity(&self.path) == self.identity {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 impl Listener {
@@ -28,10 +54,10 @@ impl Listener {
         }
     }
 
-    pub fn unix_path(&self) -> Option<String> {
+    pub fn file(&self) -> Option<SocketFile> {
         match self {
             Listener::Tcp(..) => None,
-            Listener::Unix(_, p) => Some(p.clone()),
+            Listener::Unix(_, f) => Some(f.clone()),
         }
     }
 }
@@ -81,25 +107,17 @@ fn bind_unix(path: &str) -> io::Result<Listener> {
     let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
     if std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket()) {
         // A socket file that nobody answers is left over from a crash.
-        if RawSocket::new(Domain::UNIX, Type::STREAM, None)?
-            .connect(&address)
-            .is_ok()
-        {
-            return Err(io::ErrorKind::AddrInUse.into());
+        let answer = RawSocket::new(Domain::UNIX, Type::STREAM, None)?.connect(&address);
+        match answer.map_err(|e| e.kind()) {
+            Err(io::ErrorKind::ConnectionRefused) => std::fs::remove_file(path)?,
+            _ => return Err(io::ErrorKind::AddrInUse.into()),
         }
-        std::fs::remove_file(path)?;
     }
     socket.set_send_buffer_size(limits::SEND_BUFFER_BYTES)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address)?;
     socket.listen(4096)?;
-    Ok(Listener::Unix(socket, path.to_owned()))
-}
-
-/// An accepted connection.
-pub enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+    Ok(Listener::Unix(socket, SocketFile::new(path)))
 }
 
 /// Both ends of a connection, as PAGI's `client` and `server` want them.
@@ -107,96 +125,6 @@ pub enum Socket {
 pub struct Peers {
     pub client: Option<SocketAddr>,
     pub server: std::result::Result<SocketAddr, String>,
-}
-
-macro_rules! each {
-    ($self:expr, $s:ident => $e:expr) => {
-        match $self {
-            Socket::Tcp($s) => $e,
-            Socket::Unix($s) => $e,
-        }
-    };
-}
-
-impl Socket {
-    pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
-        each!(self, s => s.ready(interest).await)
-    }
-
-    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        each!(self, s => s.try_read(buf))
-    }
-
-    pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
-        each!(self, s => s.try_write(buf))
-    }
-
-    /// Ends our side of the connection, or both.
-    pub fn shutdown(&self, how: std::net::Shutdown) {
-        let _ = each!(self, s => SockRef::from(s).shutdown(how));
-    }
-
-    /// Finds half-open connections: a peer that has vanished acknowledges
-    /// neither data nor probes.
-    fn tune(&self) -> io::Result<()> {
-        if let Socket::Tcp(s) = self {
-            s.set_nodelay(true)?;
-            let s = SockRef::from(s);
-            let timeout = Duration::from_secs(limits::WRITE_TIMEOUT_SECONDS);
-            s.set_tcp_keepalive(&TcpKeepalive::new().with_time(timeout))?;
-            #[cfg(target_os = "linux")]
-            s.set_tcp_user_timeout(Some(timeout))?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        // A forked child that still has the descriptor would otherwise keep
-        // the client waiting for the end.
-        self.shutdown(std::net::Shutdown::Both);
-    }
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        each!(self.get_mut(), s => Pin::new(s).poll_read(cx, buf))
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        each!(self.get_mut(), s => Pin::new(s).poll_write(cx, buf))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        each!(self.get_mut(), s => Pin::new(s).poll_write_vectored(cx, bufs))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self.get_mut(), s => Pin::new(s).poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self.get_mut(), s => Pin::new(s).poll_shutdown(cx))
-    }
 }
 
 enum Accepting {
@@ -208,7 +136,7 @@ impl Accepting {
     fn new(listener: Listener) -> io::Result<Self> {
         Ok(match listener {
             Listener::Tcp(s, a) => Accepting::Tcp(TcpListener::from_std(s.into())?, a),
-            Listener::Unix(s, p) => Accepting::Unix(UnixListener::from_std(s.into())?, p),
+            Listener::Unix(s, f) => Accepting::Unix(UnixListener::from_std(s.into())?, f.path),
         })
     }
 
@@ -240,7 +168,7 @@ pub async fn run(listener: Listener, shared: Arc<Shared>) {
     }
     let listener = match Accepting::new(listener) {
         Ok(l) => l,
-        Err(e) => return shared.log(&format!("listening failed: {e}")),
+        Err(e) => return shared.desk.log(&format!("listening failed: {e}")),
     };
     let drained = async move {
         let _ = stage.wait_for(|s| *s == Stage::Draining).await;
@@ -260,11 +188,11 @@ async fn accept_all(listener: Accepting, shared: &Arc<Shared>) {
         match listener.accept().await {
             Ok((socket, peers)) => {
                 // A client may be gone already; its connection will say so.
-                let _ = socket.tune();
+                let _ = socket.tune(shared.options.write_timeout);
                 tokio::spawn(http1::serve(socket, peers, shared.clone(), permit));
             }
             Err(e) => {
-                shared.log(&format!("accept failed: {e}"));
+                shared.desk.log(&format!("accept failed: {e}"));
                 // Out of descriptors: give others time to close some.
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }

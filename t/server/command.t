@@ -42,9 +42,10 @@ sub run_command {
     local $SIG{ALRM} = sub { kill KILL => $pid };
     alarm 30;
     my $text = join '', <$err>;
+    my $said = join '', <$out>;
     waitpid $pid, 0;
     alarm 0;
-    return ($text, $? >> 8);
+    return ($text, $? >> 8, $said);
 }
 
 # Starts it; returns the pid, its STDERR and the port.
@@ -103,6 +104,16 @@ subtest 'a relative path, from another folder, without PERL5LIB' => sub {
     ok stream($port, '/'), 'serves';
     kill TERM => $pid;
     is exit_of($pid), 0;
+};
+
+subtest 'help is asked for, so it goes to STDOUT and is a success' => sub {
+    my $usage = <<'TEXT';
+usage: pagi-sse serve [--listen HOST:PORT | unix:PATH] [--access-log FILE|-]
+                      [--shutdown-timeout SECONDS] app.pl
+TEXT
+    for my $args ([qw(--help)], [qw(-h)], [qw(serve --help)], [qw(serve -h)]) {
+        is [ run_command(@$args) ], [ '', 0, $usage ], "@$args";
+    }
 };
 
 subtest 'what is no good says so, and what to change' => sub {

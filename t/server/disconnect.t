@@ -144,6 +144,57 @@ subtest 'close wakes a sender that is held back' => sub {
     ok $client->ended, 'what was queued and the last chunk came';
 };
 
+# A stream whose client does not read: its $send, and a send that waits.
+sub held_back {
+    my ($seen, %option) = @_;
+    my $over = $seen->{over} = Future->new;
+    $seen->{host} = T::Host->new(
+        async sub {
+            my ($scope, $receive, $send) = @_;
+            die if $scope->{type} eq 'lifespan';
+            await $send->({ type => 'sse.start' });
+            $seen->{send} = $send;
+            await $over;
+        },
+        %option
+    );
+    my $client = $seen->{client} = $seen->{host}->stream;
+    $client->{paused} = 1;
+    $seen->{event} = { type => 'sse.send', data => 'x' x 30_000 };
+    my ($held, $calm);
+    $seen->{host}->until(
+        sub {
+            return 0           if !$seen->{send};
+            return ++$calm > 3 if $held && !$held->is_ready;
+            $calm = 0;
+            1 while ($held = $seen->{send}->($seen->{event}))->is_done;
+            return $held->is_failed;
+        },
+        'a send that waits'
+    );
+    return $held;
+}
+
+subtest 'each send that waits has a Future of its own: to cancel one leaves the others' => sub {
+    my $first  = held_back(\my %seen);
+    my $second = $seen{send}->($seen{event});
+    $first->cancel;
+    my $third = $seen{send}->($seen{event});
+    ok !$_->is_ready for $second, $third;
+    $seen{client}{paused} = 0;
+    $seen{host}->until(sub { $second->is_ready && $third->is_ready }, 'the drain');
+    ok $_->is_done for $second, $third;
+    $seen{over}->done;
+};
+
+subtest 'a send that waits is over when the stream is, though the application had closed it' => sub {
+    my $held = held_back(\my %seen, write_timeout => 0.2);
+    ok $seen{send}->({ type => 'sse.close' })->is_done;
+    $seen{host}->until(sub { $held->is_ready }, 'the end');
+    ok $held->is_done;
+    $seen{over}->done;
+};
+
 subtest 'an application that returns or dies ends the stream and says why' => sub {
     my $seen   = watched(async sub { await $_[0]->send('x') });
     my $client = $seen->{host}->stream;

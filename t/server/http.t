@@ -76,6 +76,16 @@ subtest 'the scope says what the request said' => sub {
     is $scope->{path}, "/caf\x{e9}", 'a path that is UTF-8 is characters';
 };
 
+subtest 'a request without header fields, and one with a cookie alone' => sub {
+    for my $case ([ '', [] ], [ "Cookie: a=1\r\n", [ [ cookie => 'a=1' ] ] ]) {
+        my ($fields, $headers) = @$case;
+        my $client = $host->connect("GET / HTTP/1.0\r\n$fields\r\n");
+        $host->until(sub { $client->eof }, 'the answer');
+        like $client->raw, qr{\AHTTP/1\.0 200 OK\r\n.*\r\n\r\nok\z}s;
+        is $scope->{headers}, $headers;
+    }
+};
+
 subtest 'an ordinary answer has its length, and the connection serves the next request' => sub {
     my $client = answer($host->get('/'));
     is $client->head =~ s/^date: [^\r]*\r\n//mr,
@@ -167,6 +177,9 @@ subtest 'bad sends fail and name what is wrong' => sub {
             { type => 'http.nonsense' },
             { type => 'http.response.body', body => 'early' },
             { type => 'http.response.start', status  => 99 },
+            { type => 'http.response.start', status  => 65_736 },
+            { type => 'http.response.start', status  => 'abc' },
+            { type => 'http.response.start', status  => "200\n" },
             { type => 'http.response.start', headers => [ [ "bad name", 'x' ] ] },
             { type => 'http.response.start', headers => [ [ 'x', "a\r\nSet-Cookie: b" ] ] },
             { type => 'http.response.start', headers => [ [ 'x', "a\0" ] ] },
@@ -192,7 +205,10 @@ subtest 'bad sends fail and name what is wrong' => sub {
         match qr/an event must be a hashref with a 'type'/,
         match qr/Unknown event type 'http\.nonsense' for a scope of type 'http'/,
         match qr/no response is in progress/,
-        match qr/a status must be a whole number from 200 to 599/,
+        match qr/\Qhttp.response.start: a status must be a whole number from 200 to 599, not '99'/,
+        match qr/a status must be a whole number from 200 to 599, not '65736'/,
+        match qr/a status must be a whole number from 200 to 599, not 'abc'/,
+        match qr/a status must be a whole number from 200 to 599, not '200\n'/,
         match qr/a header name must be a token/,
         match qr/a header value must not contain control characters/,
         match qr/a header value must not contain control characters/,
@@ -223,6 +239,86 @@ subtest 'a client that leaves a request is told to the application' => sub {
     $gone->until(sub { @events == 4 }, 'the disconnect');
     my $received = { type => 'http.disconnect', reason => 'client_closed' };
     is \@events, bag { item $_ for 'connected', 'callback client_closed', $received, 'not connected'; end };
+};
+
+# A host of http scopes only.
+sub http_host {
+    my ($code) = @_;
+    return T::Host->new(async sub {
+        my ($scope, $receive, $send) = @_;
+        die if $scope->{type} ne 'http';
+        await $code->($scope, $receive, $send);
+    });
+}
+
+async sub respond {
+    my ($send, %body) = @_;
+    await $send->({ type => 'http.response.start' });
+    await $send->({ type => 'http.response.body', body => 'ok', %body });
+}
+
+subtest 'a handle that decodes gives octets, or the send fails' => sub {
+    require File::Temp;
+    my $file = File::Temp->new;
+    binmode $file, ':encoding(UTF-8)';
+    print {$file} "\x{e9}" x 10, 'END', "\x{263a}";
+    close $file or die $!;
+    my $error;
+    my $host = http_host(async sub {
+        my ($scope, $receive, $send) = @_;
+        open my $fh, '<:encoding(UTF-8)', "$file" or die $!;
+        await $send->({ type => 'http.response.start' });
+        await $send->({ type => 'http.response.body', fh => $fh, length => 13, more => 1 });
+        $error = ($send->({ type => 'http.response.body', fh => $fh, more => 1 })->failure)[0];
+        await $send->({ type => 'http.response.body', body => '.' });
+    });
+    my $client = $host->get('/');
+    $host->until(sub { $client->ended }, 'the answer');
+    is scalar $client->body, "\xe9" x 10 . 'END.';
+    is $error, "PAGI::SSE::Server: http.response.body: 'fh' must be octets, it has wide characters\n";
+};
+
+subtest '$receive after the answer gives the disconnect, again and again' => sub {
+    my @events;
+    my $host = http_host(async sub {
+        my ($scope, $receive, $send) = @_;
+        await respond($send);
+        for my $n (1 .. 3) { push @events, await $receive->() }
+    });
+    my $client = $host->get('/');
+    $host->until(sub { @events == 3 }, 'the events');
+    my $gone = { type => 'http.disconnect', reason => 'app_closed' };
+    is \@events, [ { type => 'http.request', body => '', more => 0 }, $gone, $gone ];
+};
+
+subtest 'on_complete runs for an answer sent in full, on_disconnect for any other end' => sub {
+    my (@events, $connection);
+    my $host = http_host(async sub {
+        my ($scope, $receive, $send) = @_;
+        $connection = $scope->{'pagi.connection'};
+        $connection->on_complete(sub { push @events, 'complete' });
+        $connection->on_disconnect(sub { push @events, "disconnect $_[0]" });
+        return if $scope->{path} eq '/nothing';
+        await respond($send, more => $scope->{path} eq '/cut');
+        await Future->new if $scope->{path} eq '/stay';
+    });
+    for my $case (
+        [ '/'        => 'complete',                undef ],
+        [ '/stay'    => 'complete',                undef ],
+        [ '/nothing' => 'complete',                undef ],
+        [ '/cut'     => 'disconnect server_error', 'server_error' ],
+        )
+    {
+        my ($path, $event, $reason) = @$case;
+        @events = ();
+        my $client = $host->get($path);
+        $host->until(sub { @events }, 'a callback');
+        is [ \@events, $connection->disconnect_reason ], [ [$event], $reason ], $path;
+        ok !$connection->is_connected;
+        $connection->on_complete(sub { push @events, 'late' })->on_disconnect(sub { push @events, "late $_[0]" });
+        is $events[1], defined $reason ? "late $reason" : 'late', 'one that comes later runs at once';
+        is scalar @events, 2;
+    }
 };
 
 done_testing;

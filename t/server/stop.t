@@ -7,6 +7,7 @@ use T::Host;
 use Test2::V0;
 use Future;
 use Future::AsyncAwait;
+use IO::Select;
 use Time::HiRes qw(time);
 use PAGI::SSE;
 
@@ -104,6 +105,127 @@ subtest 'stop waits without a loop: get on its Future runs the server' => sub {
     is [ $host->server->stop(5)->get ], [], 'twice is fine';
 };
 
+subtest 'so does get on Futures derived from it' => sub {
+    my %get = (
+        then      => sub { $_[0]->then(sub { Future->done('over') })->get },
+        async     => sub { (async sub { await $_[0]; return 'over' })->($_[0])->get },
+        needs_all => sub { Future->needs_all($_[0])->get; 'over' },
+        else      => sub { $_[0]->else(sub { die })->then(sub { Future->done('over') })->get },
+    );
+    for my $way (sort keys %get) {
+        my $host = T::Host->new(async sub { die });
+        is $get{$way}->($host->server->stop(5)), 'over', $way;
+    }
+};
+
+subtest 'stop goes on when an application ends by something of its own' => sub {
+    my ($told, $finish) = (0, Future->new);
+    my $host = T::Host->new(async sub {
+        my ($scope, $receive, $send) = @_;
+        die if $scope->{type} eq 'lifespan';
+        my $sse = PAGI::SSE->new($scope, $receive, $send);
+        await $sse->run;
+        $told = 1;
+        await $finish;
+    });
+    my $client = $host->stream;
+    my $server = $host->server;
+    $host->until(sub { $client->head }, 'the stream');
+    my $stopped = $server->stop(60);
+    $host->until(sub { $told && $client->eof && !PAGI::SSE::FFI::server_busy($server->{handle}) }, 'its end');
+    my $wakes = IO::Select->new($server->fileno);
+    $server->dispatch while $wakes->can_read(0.1);
+    ok !$stopped->is_ready;
+    $finish->done;
+    ok $wakes->can_read(10), 'the loop is woken';
+    $server->dispatch;
+    ok $stopped->is_ready;
+};
+
+# Lifespans after their startup: what the log says once all is over.
+sub log_of_lifespan {
+    my ($code) = @_;
+    my $host = T::Host->new(async sub {
+        my ($scope, $receive, $send) = @_;
+        die if $scope->{type} ne 'lifespan';
+        await $receive->();
+        await $send->({ type => 'lifespan.startup.complete' });
+        await $code->($receive, $send);
+        await $send->({ type => 'lifespan.shutdown.complete' });
+    });
+    my $stopped = $host->server->stop(5);
+    $host->until(sub { $stopped->is_ready }, 'the stop');
+    return [ $host->log ];
+}
+
+subtest 'a callback of the lifespan that dies does not keep stop from its work' => sub {
+    my $log = log_of_lifespan(async sub {
+        my $told = Future->new;
+        $_[0]->()->on_done(sub { $told->done })->on_done(sub { die "in a callback\n" });
+        await $told;
+    });
+    is $log, ["error: a callback of the application's lifespan died: in a callback"];
+};
+
+subtest 'a startup that fails after it was complete is an error of the send alone' => sub {
+    my $error;
+    my $log = log_of_lifespan(async sub {
+        my ($receive, $send) = @_;
+        $error = ($send->({ type => 'lifespan.startup.failed', message => 'late' })->failure)[0];
+        await $receive->();
+    });
+    is $error, "PAGI::SSE::Server: lifespan.startup.failed: the startup is over\n";
+    is $log,   [];
+};
+
+subtest 'a callback of stop that dies is logged' => sub {
+    my $host    = T::Host->new(async sub { die });
+    my $stopped = $host->server->stop(5);
+    $stopped->on_done(sub { die "oh\n" });
+    $host->until(sub { $host->server->is_stopped }, 'the stop');
+    is [ $host->log ], ['error: a callback of stop died: oh'];
+};
+
+subtest 'an application may stop the server and wait for it, before or after its first await' => sub {
+    for my $path (qw(/before /after)) {
+        my $go = Future->new;
+        my ($host, $over);
+        my $warnings = warnings {
+            $host = T::Host->new(async sub {
+                my ($scope) = @_;
+                die if $scope->{type} eq 'lifespan';
+                await $go if $scope->{path} eq '/after';
+                $host->server->stop(0)->get;
+                $over = 1;
+                await Future->new if $scope->{path} eq '/before';
+            });
+            my $client = $host->get($path);
+            $host->until(sub { $over || %{ $host->server->{exchanges} } }, 'the request');
+            $go->done;
+            $host->until(sub { $client->eof }, 'the end');
+        };
+        is $warnings, [], "$path: no warnings";
+        ok $over;
+        ok $host->server->is_stopped;
+        undef $host;
+        is PAGI::SSE::FFI::handle_count(), 0, 'and nothing is left';
+    }
+};
+
+subtest 'an application may refuse to start after an await' => sub {
+    my $go       = Future->new;
+    my $warnings = warnings {
+        my $host = T::Host->new(async sub {
+            await $_[1]->();
+            await $go;
+            await $_[2]->({ type => 'lifespan.startup.failed', message => 'no database' });
+        });
+        $go->done;
+        ok $host->server->is_stopped;
+    };
+    is $warnings, [];
+};
+
 subtest 'a port in use, a bad address, bad options: clear errors at the caller' => sub {
     my $app  = async sub { die };
     my $host = T::Host->new($app);
@@ -116,7 +238,13 @@ subtest 'a port in use, a bad address, bad options: clear errors at the caller' 
         [ { listen => 'unix:' },           qr/must be HOST:PORT or unix:PATH/ ],
         [ { listen => '192.0.2.1:0' },     qr/cannot listen on '192\.0\.2\.1:0': the address cannot be bound/ ],
         [ { colour => 'red' },             qr/unknown option 'colour'/ ],
-        [ { max_body => -1 },              qr/'max_body' must be a whole number above 0, not '-1'/ ],
+        [ { max_body => -1 },              qr/'max_body' must be a whole number from 1 to 999999999999999, not '-1'/ ],
+        [
+            { max_connections => 4_294_967_297 },
+            qr/'max_connections' must be a whole number from 1 to 1000000, not '4294967297'/
+        ],
+        [ { workers => 257 },              qr/'workers' must be a whole number from 1 to 256, not '257'/ ],
+        [ { write_timeout => 0 },          qr/'write_timeout' must be from 0\.001 to 86400 seconds, not '0'/ ],
         [ { shutdown_timeout => 'soon' },  qr/'shutdown_timeout' must be from 0 to 86400 seconds, not 'soon'/ ],
         [ { app => 'name' },               qr/'app' must be a coderef/ ],
         )

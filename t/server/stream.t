@@ -113,6 +113,7 @@ subtest 'invalid sends fail, say why, and write nothing' => sub {
             { type => 'sse.comment', comment => 'early' },
             { type => 'sse.start', headers => [ [ 'x', "a\nb" ] ] },
             { type => 'sse.start', status  => 700 },
+            { type => 'sse.start', status  => 65_736 },
             { type => 'sse.nonsense' },
         );
         await $send->({ type => 'sse.start' });
@@ -139,7 +140,8 @@ subtest 'invalid sends fail, say why, and write nothing' => sub {
         match qr/sse\.send before sse\.start/,
         match qr/sse\.comment before sse\.start/,
         match qr/header value must not contain control/,
-        match qr/status must be a whole number from 200 to 599/,
+        match qr/\Qsse.start: a status must be a whole number from 200 to 599, not '700'/,
+        match qr/a status must be a whole number from 200 to 599, not '65736'/,
         match qr/Unknown event type 'sse\.nonsense' for a scope of type 'sse'/,
         match qr/the stream has already started/,
         match qr/the event stream has already started/,
@@ -150,7 +152,7 @@ subtest 'invalid sends fail, say why, and write nothing' => sub {
         match qr/'retry' must be a whole number of milliseconds, not '-1'/,
         match qr/'retry' must be a whole number of milliseconds, not '1.5'/,
         match qr/'interval' must be a number of seconds, not 'often'/,
-        match qr/keepalive interval must be from 0 to 86400 seconds/,
+        match qr/keepalive interval must be 0 (?:.off.|\(off\)) or from 0\.01 to 86400 seconds/,
         match qr/the connection is closed/,
         ];
 };
@@ -167,6 +169,64 @@ subtest 'a declined stream is an ordinary response, and no disconnect follows' =
     $host->until(sub { $client->ended }, 'the answer');
     is [ $client->status, $client->header('content-type'), scalar $client->body ], [ 403, 'text/plain', 'no' ];
     like $after, qr/ordinary response was already chosen|closed/;
+};
+
+subtest '$receive after the application\'s own close gives the disconnect with its reason' => sub {
+    my @events;
+    my $host = host(async sub {
+        my ($scope, $receive, $send) = @_;
+        await $send->({ type => 'sse.start' });
+        push @events, await $receive->();
+        my $waiting = $receive->();
+        await $send->({ type => 'sse.close', reason => 'x-enough' });
+        push @events, await $waiting;
+        push @events, await $receive->();
+    });
+    my $client = $host->stream;
+    $host->until(sub { $client->eof && @events == 3 }, 'the events');
+    my $gone = { type => 'sse.disconnect', reason => 'x-enough' };
+    is \@events, [ { type => 'sse.request', body => '', more => 0 }, $gone, $gone ];
+};
+
+subtest '$receive after a decline waits while the application runs, and is over with it' => sub {
+    my $over = Future->new;
+    my $waiting;
+    my $host = host(async sub {
+        my ($scope, $receive, $send) = @_;
+        await $send->({ type => 'sse.http.response.start', status => 403 });
+        await $send->({ type => 'sse.http.response.body', body => 'no' });
+        await $receive->();
+        $waiting = $receive->();
+        await $over;
+    });
+    my $client = $host->stream;
+    $host->until(sub { $client->ended && PAGI::SSE::FFI::server_busy($host->server->{handle}) <= 1 }, 'the answer');
+    $client->close;
+    $host->until(sub { !PAGI::SSE::FFI::server_busy($host->server->{handle}) }, 'its end');
+    $host->server->dispatch;
+    ok !$waiting->is_ready;
+    $over->done;
+    $host->until(sub { !%{ $host->server->{exchanges} } }, 'the end of the application');
+    is $waiting->result, { type => 'sse.disconnect', reason => 'app_closed' };
+};
+
+subtest 'a $receive that was cancelled leaves nothing' => sub {
+    my ($receive, $exchange);
+    my $host = host(async sub {
+        my $scope = $_[0];
+        $receive  = $_[1];
+        $exchange = $scope->{'pagi.transport'};
+        await $receive->();
+        await Future->new;
+    });
+    my $client = $host->stream;
+    $host->until(sub { $receive }, 'the request');
+    $receive->()->cancel for 1 .. 100;
+    my $last = $receive->();
+    is scalar @{ $exchange->{receiving} }, 1;
+    $client->close;
+    $host->until(sub { $last->is_ready }, 'the disconnect');
+    is $last->result->{reason}, 'client_closed';
 };
 
 subtest 'neither started nor declined is a 500 and a log line; closed before the start an empty stream' => sub {

@@ -51,4 +51,11 @@ subtest 'nothing is sent or received by new and accessors' => sub {
     is $peer->{receives}, 0, 'nothing received';
 };
 
+subtest 'options are pairs, and undef means the default' => sub {
+    is [ warnings_of {
+        like dies { PAGI::SSE->new(scope(), $code, $code, 'text') }, qr/new takes name => value pairs as options at \Q$0\E/, 'pairs';
+        ok lives { peer()->sse(text => undef, max_body => undef) }, 'undef';
+    } ], [], 'no warning';
+};
+
 done_testing;

@@ -79,4 +79,11 @@ subtest 'query parameters' => sub {
     like dies { $query->('')->query_params(lax => 1) }, qr/unknown option 'lax'/, 'unknown option';
 };
 
+subtest 'query options are pairs' => sub {
+    is [ warnings_of {
+        like dies { peer()->sse->query_params('raw') }, qr/query_params takes name => value pairs as options at \Q$0\E/, 'query_params';
+        like dies { peer()->sse->query_param('a', 'raw') }, qr/pairs/, 'query_param';
+    } ], [], 'no warning';
+};
+
 done_testing;

@@ -90,7 +90,10 @@ subtest 'bad status and headers fail and leave the connection pending' => sub {
         "status $_"
         for '99', '600', '2e2', 'OK', '200 ';
     like failure_of($sse->start(headers => [ [ "a\n", 'b' ] ])), qr/header name must be a token, got 'a\\x\{A\}'/, 'name';
-    like failure_of($sse->start(headers => [ [ 'a', "b\r\nc: d" ] ])), qr/header value must not contain CR, LF or NUL, got a: 'b\\x/, 'value';
+    like failure_of($sse->start(headers => [ [ 'a', "b\r\nc: d" ] ])), qr/header value must be octets without CR, LF, NUL and other controls, got a: 'b\\x/, 'value';
+    like failure_of($sse->start(headers => [ [ 'a', $_ ] ])), qr/header value must be octets/, 'value: controls, wide' for "\x01", "\x7F", "\x{263A}";
+    like failure_of($sse->start(headers => [ [ 'a', undef ] ])), qr/headers must be a reference to an array/, 'value: undef';
+    like failure_of($sse->start('status')), qr/\APAGI::SSE: start takes name => value pairs at \Q$0\E/, 'pairs';
     like failure_of($sse->start(headers => { a => 1 })), qr/headers must be a reference to an array/, 'shape';
     is $sse->connection_state, 'pending', 'pending';
     is $peer->events, [], 'nothing sent';

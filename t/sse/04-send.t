@@ -84,4 +84,23 @@ subtest '$_ and @_ of the caller are left alone' => sub {
     is $_, 'mine', '$_';
 };
 
+package Text { use overload '""' => sub { 'text' }; sub new { bless {}, $_[0] } }
+package TextAndJSON { our @ISA = 'Text'; sub TO_JSON { { j => 1 } } }
+for my $class (qw(Text TextAndJSON)) {
+    my $object = $class->new;
+    sends "send of a $class", sub { $sse->send($object) }, message(data => 'text');
+    sends "send_event with a $class as event and id", sub { $sse->send_event(data => 1, event => $object, id => $object) },
+        message(data => 1, event => 'text', id => 'text');
+    sends "send_comment of a $class", sub { $sse->send_comment($object) }, { type => 'sse.comment', comment => 'text' };
+    sends "keepalive with a $class", sub { $sse->keepalive(1, $object) }, { type => 'sse.keepalive', interval => 1, comment => 'text' };
+}
+sends 'send_event with a Text as data', sub { $sse->send_event(data => Text->new) }, message(data => 'text');
+sends 'send_event with a TextAndJSON as data', sub { $sse->send_event(data => TextAndJSON->new) }, message(data => '{"j":1}');
+sends 'numbers are handed on as numbers', sub { $sse->keepalive(' 5') }, { type => 'sse.keepalive', interval => 5 };
+sends 'retry, too', sub { $sse->send_event(data => 1, retry => '007') }, message(data => 1, retry => 7);
+package Tied { sub TIESCALAR { bless [] } sub FETCH { 'v' . ++$_[0][0] } }
+tie my $tied, 'Tied';
+sends 'a tied value is read once', sub { $sse->send($tied) }, message(data => 'v1');
+sends 'a tied value in an event', sub { $sse->send_event(data => $tied) }, message(data => 'v2');
+
 done_testing;

@@ -97,4 +97,29 @@ subtest 'each and every fail, and leave the connection alone' => sub {
     is $peer->events, [], 'nothing was sent';
 };
 
+subtest 'a long value is cut in the message' => sub {
+    my $failure = failure_of(peer()->sse->send_event(data => 1, id => "\n" . 'x' x 5_000_000));
+    ok length $failure < 250, 'short';
+    like $failure, qr/got '\\x\{A\}x{56}\.\.\.'/, 'and says so';
+};
+
+sub helper { return My::Package::of_an_application(@_) }
+{
+    package My::Package;
+    sub of_an_application { return $_[0]->send_event(id => 1) }
+    sub line { return __LINE__ - 1 }
+}
+
+subtest 'the line is where the method was called' => sub {
+    use Future::AsyncAwait;
+    my $at = qr/ at \Q$0\E line ${\ My::Package::line() }\.\n\z/;
+    my $sse = peer()->sse;
+    like failure_of(helper($sse)), $at, 'a helper in another package';
+    my $resume = Future->new;
+    my $failure;
+    (async sub { await $resume; $failure = failure_of(helper($sse)) })->()->retain;
+    $resume->done;
+    like $failure, $at, 'in an async sub that was resumed';
+};
+
 done_testing;

@@ -172,4 +172,31 @@ subtest "an exception in a callback of ours does not escape into the server's do
     is \@warnings, ["PAGI::SSE: a callback of a Future died: after run\n"], 'warned';
 };
 
+subtest 'what a callback waits for decides the class, too' => sub {
+    my $sse = peer()->sse;
+    isa_ok $sse->each([1], sub { T::PAGI::Future->new }), 'T::PAGI::Future';
+};
+
+subtest 'Futures of json that nobody keeps are not lost' => sub {
+    my $peer = peer();
+    my $sse  = $peer->sse;
+    my @warnings = warnings_of {
+        $sse->json;
+        $peer->incoming({ type => 'sse.request', body => '1' });
+    };
+    is \@warnings, [], 'no warning';
+};
+
+subtest 'Futures that were cancelled do not pile up' => sub {
+    my $sse = peer()->sse;
+    $sse->run->cancel for 1 .. 100;
+    ok @{ $sse->{waiters} } < 3, 'the list stays short';
+};
+
+subtest 'an exception that is false' => sub {
+    package False { use overload bool => sub { 0 }, '""' => sub { 'false' }; }
+    my $sse = PAGI::SSE->new(scope(), sub { }, sub { die bless {}, 'False' });
+    is failure_of($sse->send(1)), 'false', 'is a failure all the same';
+};
+
 done_testing;

@@ -75,6 +75,28 @@ for my $case (
     };
 }
 
+subtest 'one event of any size fits, or it never would behind a start in flight' => sub {
+    my $peer = peer(send => 'pending');
+    my $sse  = $peer->sse;
+    ok !$sse->send('x' x 2_000_000)->is_ready, '2 MB wait';
+    like failure_of($sse->send('x')), qr/queue_overflow/, 'nothing fits behind them';
+    $peer->accept;
+    is length $peer->data->[0], 2_000_000, 'sent';
+};
+
+subtest 'all text of an event counts' => sub {
+    my %call = (
+        event   => sub { $_[0]->send_event(data => 'four', event => 'four', id => 'abc') },
+        comment => sub { $_[0]->send_comment('x' x 11) },
+    );
+    for my $name (sort keys %call) {
+        my $sse = peer(send => 'pending', options => [ max_queue_bytes => 11 ])->sse;
+        $sse->start;
+        $sse->send('x');
+        like failure_of($call{$name}->($sse)), qr/queue_overflow/, $name;
+    }
+};
+
 subtest 'the default limits are 1,000 events and 1 MiB' => sub {
     my $peer = peer(send => 'pending');
     my $sse  = $peer->sse;

@@ -194,4 +194,24 @@ subtest 'the positional form' => sub {
     is $peer->events, [ { type => 'sse.close', reason => 'x-bye' } ], 'close($reason)';
 };
 
+subtest 'a second close while callbacks run waits for sse.close only' => sub {
+    my $peer = peer(send => 'pending');
+    my $sse  = $peer->sse;
+    my $callback = Future->new;
+    $sse->on_close(sub { $callback });
+    my ($first, $second) = ($sse->close, $sse->close);
+    ok !$second->is_ready, 'waits';
+    $peer->accept;
+    ok $second->is_done && !$first->is_ready, 'for sse.close';
+    $callback->done;
+    ok $first->is_done, 'the first for both';
+};
+
+subtest 'on_error after the end is not kept' => sub {
+    my $sse = peer()->sse;
+    $sse->close;
+    ref_is $sse->on_error(sub { $sse }), $sse, 'returns the object';
+    is $sse->{_on_error}, [], 'no cycle';
+};
+
 done_testing;

@@ -119,4 +119,23 @@ subtest 'waits for each event before the next item' => sub {
     ok $each->is_done, 'done';
 };
 
+subtest 'an iterator that closes' => sub {
+    my $sse = peer()->sse;
+    my $calls = 0;
+    ref_is result_of($sse->each(sub { $sse->close; 1 }, sub { $calls++ })), $sse, 'the result';
+    is $calls, 0, 'its item is not handed on';
+};
+
+subtest 'waits for a start that is in flight' => sub {
+    my $peer = peer(send => 'pending');
+    my $sse  = $peer->sse;
+    my $calls = 0;
+    $sse->start;
+    my $each = $sse->each([1], sub { $calls++; return });
+    is $calls, 0, 'no call yet';
+    $peer->accept;
+    is $calls, 1, 'now';
+    ok $each->is_done, 'done';
+};
+
 done_testing;

@@ -93,4 +93,18 @@ subtest 'without Future::IO it croaks, naming it' => sub {
         qr/\APAGI::SSE: every requires Future::IO, which is not installed \(cpanm Future::IO\) at -e line 3\.\npending\z/, 'the message';
 };
 
+subtest 'the sleep is cancelled with the end' => sub {
+    my $peer = peer();
+    my $sse  = $peer->sse;
+    my $sleep;
+    {
+        no warnings 'redefine';
+        local *Future::IO::sleep = sub { $sleep = Future->new };
+        $sse->every(60, sub { });
+    }
+    ok !$sleep->is_ready, 'sleeping';
+    $peer->disconnect;
+    ok $sleep->is_cancelled, 'no timer is left behind';
+};
+
 done_testing;

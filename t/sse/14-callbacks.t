@@ -94,4 +94,18 @@ for my $name (sort keys %end) {
     };
 }
 
+subtest 'a try_* that fails inside of on_error is a warning' => sub {
+    my $peer = peer(send => 'pending', options => [ max_queue_events => 1 ]);
+    my $sse  = $peer->sse;
+    my $calls = 0;
+    $sse->on_error(sub { $calls++; $_[0]->try_send_event(event => 'error', data => $_[1]) });
+    $sse->$_ for qw(start);
+    $sse->send(1);
+    my @warnings = warnings_of { is result_of($sse->try_send(2)), 0, '0' };
+    is $calls, 1, 'no recursion';
+    like \@warnings, [qr/\APAGI::SSE: queue_overflow/], 'the warning';
+    warnings_of { $sse->try_send(3) };
+    is $calls, 2, 'the next one is told again';
+};
+
 done_testing;

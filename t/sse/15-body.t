@@ -98,4 +98,26 @@ subtest 'after close' => sub {
     like failure_of($sse->body), qr/ended before the end/, 'fails';
 };
 
+subtest 'the message names the line that asked' => sub {
+    my $peer = peer();
+    my $sse  = $peer->sse;
+    my ($body, $json, $line) = ($sse->body, $sse->json, __LINE__);
+    $peer->disconnect;
+    like failure_of($_), qr/ at \Q$0\E line $line\.\n\z/, 'later' for $body, $json;
+    $peer = peer();
+    ($json, $line) = ($peer->sse->json, __LINE__);
+    $peer->incoming({ type => 'sse.request', body => '{' });
+    like failure_of($json), qr/not JSON: .* at \Q$0\E line $line\.\n\z/, 'what is not JSON';
+};
+
+subtest 'the object goes with its body' => sub {
+    my $receive = Future->new;
+    my $got;
+    my @warnings = warnings_of {
+        PAGI::SSE->new(scope(), sub { $receive }, sub { })->body->on_done(sub { $got = $_[0] });
+        $receive->done({ type => 'sse.request', body => 'x' });
+    };
+    is [ $got, @warnings ], ['x'], 'the body, and no warning';
+};
+
 done_testing;

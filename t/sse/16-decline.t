@@ -61,6 +61,8 @@ subtest 'bad arguments' => sub {
     my $sse  = $peer->sse;
     like failure_of($sse->decline(status => 42)), qr/decline: status must be a whole number from 200 to 599, got '42'/, 'status';
     like failure_of($sse->decline(headers => [ ['a'] ])), qr/decline: headers must be/, 'headers';
+    like failure_of($sse->decline(403)), qr/decline takes name => value pairs at \Q$0\E/, 'pairs';
+    like failure_of($sse->decline(headers => [ [ 'a', $_ ] ])), qr/decline: (?:a )?header/, 'header value' for "a\r\nb", "\x{263A}", undef;
     like failure_of($sse->decline(body => 'x')), qr/a response with status 204 has no body; name another status/, 'body';
     is $sse->connection_state, 'pending', 'the connection is pending';
     is $peer->events, [], 'nothing sent';
@@ -83,6 +85,53 @@ subtest 'a response that breaks off' => sub {
     my $sse = $peer->sse;
     like failure_of($sse->decline), qr/unknown event/, "the server's error";
     is $sse->disconnect_reason, 'write_error', 'write_error';
+};
+
+subtest 'close meanwhile waits for the response' => sub {
+    my $peer = peer(send => 'pending');
+    my $sse  = $peer->sse;
+    my @told;
+    $sse->on_close(sub { push @told, $_[1] });
+    my $decline = $sse->decline(status => 403, body => 'no');
+    my $close = $sse->close(reason => 'x-own');
+    is \@told, ['x-own'], 'the end is now';
+    ok !$close->is_ready, 'close waits';
+    $peer->accept;
+    ok $decline->is_done && $close->is_done, 'both are done';
+    is $peer->events, response(403, [], 'no'), 'the whole response, and no sse.close';
+    is \@told, ['x-own'], 'one end';
+};
+
+subtest 'cancelled meanwhile, it is sent nevertheless' => sub {
+    my $peer = peer(send => 'pending');
+    my $sse  = $peer->sse;
+    my @told;
+    $sse->on_close(sub { push @told, $_[1] });
+    $sse->decline(status => 403, body => 'no')->cancel;
+    $peer->accept;
+    is $peer->events, response(403, [], 'no'), 'the whole response';
+    is \@told, ['app_closed'], 'and the end';
+};
+
+subtest 'the client goes meanwhile' => sub {
+    my $peer = peer(send => 'pending');
+    my $sse  = $peer->sse;
+    $sse->body->on_fail(sub { });
+    my $decline = $sse->decline(status => 403);
+    $peer->disconnect('client_closed');
+    like failure_of($decline), qr/Cannot send on closed SSE connection/, 'fails';
+    is $sse->disconnect_reason, 'client_closed', 'reason';
+    ok $sse->is_closed, 'and stays closed';
+};
+
+subtest 'a server that refuses it later' => sub {
+    my $peer = peer(send => 'pending');
+    my $sse  = $peer->sse;
+    my $decline = $sse->decline;
+    $peer->refuse;
+    is failure_of($decline), "the wire broke\n", "the server's error";
+    is $sse->connection_state, 'pending', 'a stream is still possible';
+    is $peer->{pending}, [], 'no body follows';
 };
 
 done_testing;

@@ -65,6 +65,7 @@ subtest 'a copy of the scope leads to the same object' => sub {
         my %copy = (%{ $peer->scope }, extra => 1);
         $sse = PAGI::SSE->new(\%copy, code(), code());
         is refaddr($sse), $address, 'the same';
+        ref_is $sse->scope, $peer->scope, 'whose scope is the original';
         undef $sse;
         is refaddr($peer->sse), $address, 'by the original, too';
     }
@@ -130,8 +131,10 @@ subtest 'an entry that was removed stays removed' => sub {
 };
 
 subtest 'something else under the key is replaced' => sub {
-    my $sse = peer(scope => { 'pagi.sse' => 'nonsense' })->sse;
-    isa_ok $sse, 'PAGI::SSE';
+    for my $nonsense ('nonsense', {}, bless({}, 'Somebody::Else')) {
+        my $sse = peer(scope => { 'pagi.sse' => $nonsense })->sse;
+        isa_ok $sse, 'PAGI::SSE';
+    }
 };
 
 subtest 'a parked object taken from the scope by hand' => sub {
@@ -151,6 +154,34 @@ subtest 'a subclass is cached as such' => sub {
     my $sse = $peer->sse;
     isa_ok $sse, 'My::SSE';
     is $sse->hello, 'hello /s', 'its methods';
+};
+
+subtest 'an entry that is somebody else by now is left alone' => sub {
+    my $peer  = peer();
+    my $sse   = $peer->sse;
+    my $other = peer()->sse;
+    $peer->scope->{'pagi.sse'} = $other;
+    undef $sse;
+    ref_is $peer->scope->{'pagi.sse'}, $other, 'not replaced';
+};
+
+subtest 'a $send and a $receive that hold the object do not make a cycle after the end' => sub {
+    my %end = (
+        close      => sub { $_[0]->close },
+        slow       => sub { my ($sse, $peer) = @_; $peer->mode('pending'); $sse->close; $peer->accept },
+        disconnect => sub { $_[1]->disconnect },
+    );
+    for my $how (sort keys %end) {
+        {
+            my $peer = peer();
+            my ($send, $receive) = ($peer->send, $peer->receive);
+            my $sse;
+            $sse = PAGI::SSE->new($peer->scope, sub { $sse && $receive->(@_) }, sub { $sse && $send->(@_) });
+            $sse->run;
+            $end{$how}->($sse, $peer);
+        }
+        is handles(), $base, $how;
+    }
 };
 
 sub kilobytes {

@@ -77,4 +77,13 @@ subtest 'wrapping by delegation' => sub {
     is $peer->types, [qw(sse.start sse.send sse.close)], 'the events';
 };
 
+subtest '_set_closed tells waiting sends' => sub {
+    my $peer = peer(send => 'pending');
+    my $sse  = $peer->sse;
+    my ($send, $try) = ($sse->send(1), $sse->try_send(2));
+    $sse->_set_closed;
+    like failure_of($send), qr/Cannot send on closed SSE connection/, 'send';
+    is result_of($try), 0, 'try_send';
+};
+
 done_testing;

@@ -107,7 +107,7 @@ subtest 'a waiting send fails when the client goes, a waiting try_send gives 0' 
     for (1 .. 20_000) { $waiting = $sse->send('x' x 1_000); last if !$waiting->is_ready }
     my $try = $sse->try_send('x');
     $client->reset;
-    ok $host->until(sub { $waiting->is_ready && $try->is_ready }), 'woken';
+    is [ warnings_of { ok $host->until(sub { $waiting->is_ready && $try->is_ready }), 'woken' } ], [], 'without a warning';
     like scalar $waiting->failure, qr/Cannot send on closed SSE connection/, 'send';
     is $try->result, 0, 'try_send';
 };
@@ -164,8 +164,9 @@ subtest 'decline' => sub {
 
 subtest 'keepalive comes from the library' => sub {
     my $sse;
-    my ($host, $client) = serve(async sub { $sse = PAGI::SSE->new(@_); await $sse->keepalive(0.05, 'ping'); await $sse->run });
-    ok $host->until(sub { $client->body =~ /:ping\n/ }), 'comments arrive';
+    my ($host, $client) = serve(async sub { $sse = PAGI::SSE->new(@_); await $sse->keepalive(0.05, "ping \x{263A}"); await $sse->send_comment("caf\xE9 \x{263A}"); await $sse->run });
+    ok $host->until(sub { $client->body =~ /:ping \xE2\x98\xBA\n/ }), 'comments arrive, in UTF-8';
+    like $client->body, qr/:caf\xC3\xA9 \xE2\x98\xBA\n/, 'one by hand, too';
     $client->close;
     $host->until(sub { $sse->{ended} });
 };
@@ -212,6 +213,30 @@ subtest 'the server stops' => sub {
     $host->server->stop(2);
     ok $host->until(sub { @told }), 'on_close';
     is \@told, ['server_shutdown'], 'the reason';
+};
+
+subtest 'a wrapped $receive that ends the connection' => sub {
+    my ($sse, @waiting);
+    my ($host, $client) = serve(async sub {
+        my ($scope, undef, $send) = @_;
+        $sse = PAGI::SSE->new($scope, sub { push @waiting, my $future = Future->new; $future }, $send);
+        await $sse->run;
+    });
+    $host->until(sub { @waiting });
+    $_->done({ type => 'sse.disconnect', reason => 'x-middleware' }) for @waiting;
+    is $sse->disconnect_reason, 'x-middleware', 'is heard';
+};
+
+subtest 'close and run after the client has gone: the reason is its own' => sub {
+    for my $method (qw(close run)) {
+        my ($sse, @told);
+        my ($host, $client) = serve(async sub { $sse = PAGI::SSE->new(@_); $sse->on_close(sub { push @told, $_[1] }); await $sse->run });
+        $host->until(sub { length $client->head });
+        $client->close;
+        ok wait_until(sub { $sse->connection_state eq 'closed' }), 'the library knows, the server was not run';
+        ok $sse->$method->is_done, $method;
+        is [ @told, $sse->disconnect_reason ], [ ('client_closed') x 2 ], "$method: reason";
+    }
 };
 
 done_testing;

@@ -43,7 +43,7 @@ my $FALSE = Future->done(0);
 my $NOTHING = Future->done;
 
 sub new {
-    my ($class, $scope, $receive, $send, %options) = @_;
+    my ($class, $scope, $receive, $send, @options) = @_;
     Carp::croak 'PAGI::SSE requires scope hashref' unless ref $scope eq 'HASH';
     Carp::croak 'PAGI::SSE requires receive coderef' unless _is_code($receive);
     Carp::croak 'PAGI::SSE requires send coderef' unless _is_code($send);
@@ -53,10 +53,12 @@ sub new {
     my $cached = $scope->{'pagi.sse'};
     return $cached->_unpark($scope, $receive, $send) if Scalar::Util::blessed($cached) && $cached->isa(__PACKAGE__);
 
+    Carp::croak 'PAGI::SSE: new takes name => value pairs as options' if @options % 2;
+    my %options = @options;
     for my $option (sort keys %options) {
         Carp::croak "PAGI::SSE: unknown option '$option' of new" unless exists $DEFAULT{$option};
     }
-    %options = (%DEFAULT, %options);
+    $options{$_} //= $DEFAULT{$_} for keys %DEFAULT;
     Carp::croak "PAGI::SSE: text must be 'octets' or 'characters', got '$options{text}'"
         unless $options{text} =~ /\A(?:octets|characters)\z/;
     for my $limit (qw(max_body max_queue_events max_queue_bytes)) {
@@ -147,6 +149,7 @@ sub disconnect_reason {
 # --- life ---
 
 sub start {
+    return _failure('start takes name => value pairs') unless @_ % 2;
     my ($self, %options) = @_;
     return $self->_itself if $self->is_closed;
     my $status = defined $options{status} ? $options{status} : 200;
@@ -187,6 +190,7 @@ sub run {
 }
 
 sub decline {
+    return _failure('decline takes name => value pairs') unless @_ % 2;
     my ($self, %options) = @_;
     my ($status, $headers, $body) = @options{qw(status headers body)};
     $status = 204 unless defined $status;
@@ -200,7 +204,7 @@ sub decline {
     return _failure('decline: the event stream has already started') if $state eq 'started';
 
     require PAGI::SSE::Text;
-    return $self->_held($self->_decline(
+    return $self->_sent($self->_decline(
         { type => 'sse.http.response.start', status => $status, headers => $headers || [] },
         {
             type => 'sse.http.response.body',
@@ -210,23 +214,31 @@ sub decline {
     ));
 }
 
-async sub _decline {
+# Gives the delivery of the whole response. It goes out whatever becomes of the
+# Future; close waits for it.
+sub _decline {
     my ($self, $head, $body) = @_;
     my $wire = $self->{wire};
+    my $put = sub { $wire->put($_[0], beyond_limits => 1, quiet => 1) || PAGI::SSE::Delivery->new(settled => 1) };
+    my $response = $self->{declining} = PAGI::SSE::Delivery->new;
+    my $finish = sub {
+        delete $self->{declining};
+        $response->settle(@_);
+    };
     $wire->begin_decline;
-    if (!eval { await $self->_sent($wire->put($head, beyond_limits => 1, quiet => 1)); 1 }) {
-        my $error = $@;
-        # A server that does not know the event has sent nothing.
-        $wire->undo_decline unless $self->{ended};
-        die $error;
-    }
-    if (!eval { await $self->_sent($wire->put($body, beyond_limits => 1, quiet => 1)); 1 }) {
-        my $error = $@;
-        $self->_end(reason => 'write_error');
-        die $error;
-    }
-    $self->_end(reason => 'app_closed', declined => 1);
-    return $self;
+    $put->($head)->on_settled(sub {
+        if (my $error = $_[0]{error}) {
+            # A server that does not know the event has sent nothing.
+            $wire->undo_decline unless $self->{ended};
+            return $finish->(@$error);
+        }
+        $put->($body)->on_settled(sub {
+            my @error = @{ $_[0]{error} || [] };
+            $self->_end(@error ? (reason => 'write_error') : (reason => 'app_closed', declined => 1));
+            $finish->(@error);
+        });
+    });
+    return $response;
 }
 
 # --- sending ---
@@ -279,9 +291,30 @@ sub try_send_json {
     return $self->_tried($self->_send_json($value, 'try_send_json'));
 }
 
+# Printable ASCII in fields that we know, and no other: nothing to encode, and
+# nothing that could be refused. The same lines twice, for one call would cost
+# as much as all of them.
+
 sub send_event {
-    my $self = shift;
-    my $delivery = @_ % 2 ? _odd() : $self->_send_event({ type => 'sse.send', @_ });
+    return _failure('send_event takes name => value pairs') unless @_ % 2;
+    my ($self, %event) = @_;
+    my ($data, $name, $id) = @event{qw(data event id)};
+    my $wire = $self->{wire};
+    my $delivery;
+    no warnings 'uninitialized';
+    if (   $wire->{open}
+        && defined $data
+        && 1 + defined($name) + defined($id) == keys %event
+        && !(ref $data || ref $name || ref $id)
+        && $data !~ /[[:^ascii:]]/
+        && "$name$id" !~ tr/ -~//c)
+    {
+        $event{type} = 'sse.send';
+        $delivery = PAGI::SSE::Outbox::put($wire, \%event);
+    }
+    else {
+        $delivery = &_send_event;
+    }
     return $self->_sent($delivery) if $delivery;
     my $itself = $self->{itself} or return $self->_itself;
     delete $itself->{revoke_when_ready};
@@ -289,8 +322,25 @@ sub send_event {
 }
 
 sub try_send_event {
-    my $self = shift;
-    my $delivery = @_ % 2 ? _odd() : $self->_send_event({ type => 'sse.send', @_ });
+    return $_[0]->_tried(&_send_event) unless @_ % 2;
+    my ($self, %event) = @_;
+    my ($data, $name, $id) = @event{qw(data event id)};
+    my $wire = $self->{wire};
+    my $delivery;
+    no warnings 'uninitialized';
+    if (   $wire->{open}
+        && defined $data
+        && 1 + defined($name) + defined($id) == keys %event
+        && !(ref $data || ref $name || ref $id)
+        && $data !~ /[[:^ascii:]]/
+        && "$name$id" !~ tr/ -~//c)
+    {
+        $event{type} = 'sse.send';
+        $delivery = PAGI::SSE::Outbox::put($wire, \%event);
+    }
+    else {
+        $delivery = &_send_event;
+    }
     return $delivery ? $self->_tried($delivery) : PAGI::SSE::Shared::lasting($TRUE);
 }
 
@@ -308,7 +358,8 @@ sub keepalive {
     my ($self, $interval, $comment) = @_;
     return _failure('keepalive: the interval must be a number of seconds from 0 to 86400, got ' . _shown($interval))
         unless _is_number($interval) && $interval >= 0 && $interval <= 86_400;
-    return _failure('keepalive: the comment must be text, got ' . _shown($comment)) if ref $comment;
+    return _failure('keepalive: the comment must be text, got ' . _shown($comment))
+        if ref $comment && !_is_stringy($comment);
     return _failure($CLOSED) if $self->is_closed;
     return $self->_sent($self->{wire}->keepalive($interval + 0, $comment));
 }
@@ -331,28 +382,14 @@ sub _send_json {
     return $self->{wire}->send($octets, $method);
 }
 
-sub _odd { _bad_argument('send_event takes name => value pairs') }
-
-# $event is ours, and nearly what $send wants already.
 sub _send_event {
-    my ($self, $event) = @_;
-    my ($data, $name, $id) = @$event{qw(data event id)};
-    my $wire = $self->{wire};
-
-    # Printable ASCII in fields that we know, and no other: nothing to encode,
-    # nothing that could be refused.
-    if ($wire->{open} && defined $data && !ref $data && $data !~ /[[:^ascii:]]/) {
-        no warnings 'uninitialized';
-        my $fields = 2 + defined($name) + defined($id);
-        return PAGI::SSE::Outbox::put($wire, $event)
-            if $fields == keys %$event && !ref $name && !ref $id && "$name$id" !~ tr/ -~//c;
-    }
-
-    my $retry = $event->{retry};
+    return _bad_argument('send_event takes name => value pairs') unless @_ % 2;
+    my ($self, %event) = @_;
+    my ($data, $name, $id, $retry) = @event{qw(data event id retry)};
     return _bad_argument("send_event requires 'data'") unless defined $data;
     if (ref $data) {
         my $octets;
-        eval { $octets = _is_stringy($data) ? "$data" : $json->encode($data); 1 }
+        eval { $octets = _is_stringy($data) && !$data->can('TO_JSON') ? "$data" : $json->encode($data); 1 }
             or return _bad_argument('send_event: data: ' . _reason($@));
         $data = $octets;
     }
@@ -365,7 +402,7 @@ sub _send_event {
             unless $retry =~ /\A[0-9]{1,15}\z/;
         $retry += 0;
     }
-    return $wire->send_event('send_event', $data, $name, $id, $retry);
+    return $self->{wire}->send_event('send_event', $data, $name, $id, $retry);
 }
 
 sub _send_comment {
@@ -466,32 +503,37 @@ sub body {
     my ($self) = @_;
     my $inbox = $self->{inbox};
     $inbox->listen('body') unless $inbox->is_complete || $self->is_closed;
-    my $known = $self->_known_body;
+    my $place = Carp::shortmess('');
+    my $known = $self->_known_body($place);
     return $known if $known;
     my $pending = $self->_pending;
-    $self->_remember($self->{body_waiters} ||= [], $pending);
+    push @{ $self->{body_waiters} }, [$pending, $place];
+    $pending->on_ready(sub { undef $self });
     return $pending;
 }
 
 sub json {
     my ($self) = @_;
-    return $self->body->then(sub {
+    my $place = Carp::shortmess('');
+    my $value = $self->body->then(sub {
         my ($octets) = @_;
         my $value;
         return Future->done($value) if eval { $value = $json->decode($octets); 1 };
-        return _failure('json: the request body is not JSON: ' . _reason($@));
+        return Future->fail('PAGI::SSE: json: the request body is not JSON: ' . _reason($@) . $place);
     });
+    return $self->_held($value);
 }
 
 # The body's Future when it is known how it ended.
 sub _known_body {
-    my ($self) = @_;
+    my ($self, $place) = @_;
     my $inbox = $self->{inbox};
-    return _failure("body: body_too_large: the request body exceeds $inbox->{max_body} octets (max_body)")
-        if $inbox->is_too_large;
-    return Future->done($inbox->body) if $inbox->is_complete;
-    return _failure('body: the connection ended before the end of the request body') if $self->is_closed;
-    return;
+    return Future->done($inbox->body) if $inbox->is_complete && !$inbox->is_too_large;
+    my $why =
+          $inbox->is_too_large ? "body_too_large: the request body exceeds $inbox->{max_body} octets (max_body)"
+        : $self->is_closed ? 'the connection ended before the end of the request body'
+        : return;
+    return Future->fail("PAGI::SSE: body: $why$place");
 }
 
 # --- callbacks ---
@@ -606,8 +648,10 @@ sub _read_failed {
 sub _body_complete {
     my ($self) = @_;
     my $waiters = delete $self->{body_waiters} or return;
-    for my $waiter (grep { !$_->is_ready } @$waiters) {
-        my $known = $self->_known_body;
+    for (@$waiters) {
+        my ($waiter, $place) = @$_;
+        next if $waiter->is_ready;    # cancelled
+        my $known = $self->_known_body($place);
         my @error = $known->failure;
         _guarded(sub { @error ? $waiter->fail(@error) : $waiter->done($known->result) });
     }
@@ -648,11 +692,12 @@ sub _end {
     my ($self, %end) = @_;
     return if $self->{ended};
     my $wire = $self->{wire};
+    my $declining = $self->{declining};
     my $known = $wire->reason;
     $self->{reason} = defined $known ? $known : $end{reason};
     $self->{ended} = 1;    # from here on, whatever the callbacks do
     my $announcement;
-    if    ($end{announce})  { $announcement = $wire->close($end{given}) }
+    if    ($end{announce})  { $announcement = $declining || $wire->close($end{given}) }
     elsif (!$end{declined}) { $wire->mark_closed($end{reason} // 'unknown') }
     $self->{announcement} = $announcement if $announcement && !$announcement->{settled};
 
@@ -729,7 +774,11 @@ sub _report {
     my ($self, $delivery) = @_;
     my $error = $delivery->{error}[0];
     my $reporters = $delivery->{reporters} || $self->{_on_error};
-    return grep { $_ } map { $self->_call($_, 'on_error', $error) } @$reporters if @$reporters;
+    # What fails inside of a callback is not for that callback.
+    if (@$reporters && !$self->{reporting}) {
+        local $self->{reporting} = 1;
+        return grep { $_ } map { $self->_call($_, 'on_error', $error) } @$reporters;
+    }
     _warning($error);
     return;
 }
@@ -905,8 +954,8 @@ sub _bad_response {
         return $shape if !defined $name || !defined $value;
         return 'a header name must be a token, got ' . _shown($name)
             if $name !~ /\A[!#\$%&'*+\-.^_`|~0-9A-Za-z]+\z/;
-        return "a header value must not contain CR, LF or NUL, got $name: " . _shown($value)
-            if $value =~ /[\r\n\0]/;
+        return "a header value must be octets without CR, LF, NUL and other controls, got $name: " . _shown($value)
+            if $value =~ /[^\t\x20-\x7E\x80-\xFF]/;
     }
     return;
 }
@@ -926,8 +975,7 @@ sub _is_future {
 # An object that is made to be used as a string.
 sub _is_stringy {
     my ($value) = @_;
-    return if !Scalar::Util::blessed($value) || $value->can('TO_JSON');
-    return overload::Method($value, '""');
+    return Scalar::Util::blessed($value) && overload::Method($value, '""');
 }
 
 sub _is_number {
@@ -1044,9 +1092,12 @@ The size of a request body that L</body> accepts, in octets; 1,048,576.
 
 =item max_queue_events, max_queue_bytes
 
-The limits of the queue in front of a foreign C<$send>: 1,000 and 1,048,576.
+The limits of the queue in front of a foreign C<$send>: 1,000 and 1,048,576. One
+event of any size fits when nothing else waits.
 
 =back
+
+One that is undef has its default.
 
 The object is a singleton of its scope: C<new> on the same scope, or on a copy
 of it, returns the same object, with its state, callbacks and reason, as long
@@ -1054,7 +1105,8 @@ as the scope lives, even if every other reference was dropped in between. The
 first C<$receive> and C<$send>, and the first options, win.
 
 Dies with C<requires scope>, C<requires receive>, C<requires send> or
-C<requires scope type 'sse'>, checked in this order, and on an unknown option.
+C<requires scope type 'sse'>, checked in this order, and on an unknown option or
+an odd number of them.
 
 =head1 SCOPE ACCESSORS
 
@@ -1118,13 +1170,14 @@ The server's address as an array reference, or undef.
 
     my $value = $sse->header('authorization');
 
-The last value of a header, or undef. The name's case does not matter.
+The last value of a header, or undef. The name's case does not matter. Dies
+without a name.
 
 =head2 header_all
 
     my @values = $sse->header_all('x-forwarded-for');
 
-All values of a header, in order.
+All values of a header, in order. Dies without a name.
 
 =head2 headers
 
@@ -1235,6 +1288,7 @@ callbacks have been called in order. What was sent before is still delivered,
 and C<sse.close> follows it. Whoever waits in L</run>, L</every>, L</each> or a
 send is woken. The Future is done when the server has accepted C<sse.close> and
 async callbacks are done; a server that does not know C<sse.close> is ignored.
+While a L</decline> is under way, its response takes the place of C<sse.close>.
 It never fails. A second C<close> returns the same Future, except while async
 callbacks run: then one that does not wait for them, so that a callback may
 await it.
@@ -1252,7 +1306,8 @@ L</on_error> is told. After close: returns at once.
     await $sse->decline(status => 403, headers => [...], body => $text);
 
 Answers with an ordinary HTTP response in place of a stream. The status is 204
-by default, which tells an EventSource not to come back; it allows no body.
+by default, which tells an EventSource not to come back; it allows no body. The
+body is text, by the rule of L</Text>; do not send other octets this way.
 The connection is closed afterwards, with reason C<app_closed>. Fails when the
 stream has started or the connection is closed, on bad arguments, and under a
 server that does not know the event; in that last case a stream is still
@@ -1326,15 +1381,15 @@ The server's own words.
 
     await $sse->send("Hello world");
 
-Sends an event that has just data: text, of any number of lines. Fails on undef
-and on a plain reference.
+Sends an event that has just data: text, of any number of lines; an object that
+overloads C<""> is text. Fails on undef, on any other reference, and after close.
 
 =head2 send_json
 
     await $sse->send_json({ type => 'update' });
 
 Sends any value, undef included, as JSON. Objects are asked for C<TO_JSON>.
-Fails when the value cannot be encoded.
+Fails when the value cannot be encoded, and after close.
 
 =head2 send_event
 
@@ -1345,15 +1400,17 @@ Fails when the value cannot be encoded.
         retry => 5000,            # milliseconds
     );
 
-Sends an event with all its fields; undef means absent. Fails without data, on
-CR or LF in C<event> or C<id>, on NUL in C<id>, on a C<retry> that is not a
-whole number.
+Sends an event with all its fields; undef means absent. As C<data>, an object
+with C<TO_JSON> becomes JSON, and another that overloads C<""> is text. Fails
+without data, on CR or LF in C<event> or C<id>, on NUL in C<id>, on a C<retry>
+that is not a whole number of at most 15 digits, and after close.
 
 =head2 send_comment
 
     await $sse->send_comment('ping');
 
-Sends a comment, which clients ignore. Fails on undef and on a reference.
+Sends a comment, text of any number of lines, which clients ignore. Fails on
+undef, on a reference that is not text, and after close.
 
 =head2 try_send
 
@@ -1361,7 +1418,7 @@ Sends a comment, which clients ignore. Fails on undef and on a reference.
 
 Like L</send>, but resolves to 1 or 0 and never fails. 0 means that the event
 did not go out: the connection has ended (of this nobody else is told), or it
-failed, and L</on_error> is told before the Future resolves.
+failed, and L</on_error> is told before the Future resolves. After close: 0.
 
 =head2 try_send_json
 
@@ -1443,7 +1500,8 @@ unless given a coderef.
 
 Registers a callback for errors that no Future carries: of C<try_*> sends and of
 C<$receive>. Without one they are warnings. Returns the object; dies unless
-given a coderef. After the end there are no such errors.
+given a coderef. What fails inside of such a callback, or is wrong with the
+arguments of a C<try_*> after the end, is a warning. After the end: does nothing.
 
 =head2 on
 
@@ -1454,7 +1512,7 @@ The same by name. Dies with C<Unknown event type> on others.
 
 =head1 FLOW CONTROL
 
-From C<pagi.transport> in the scope, if the server offers it.
+From C<pagi.transport> in the scope, if the server offers it; after close, too.
 
 =head2 buffered_amount
 
@@ -1498,7 +1556,9 @@ True unless the high mark is reached or the connection has ended.
 
 Subclass as you like; C<new> on a scope that has an object already returns that
 one, of whatever class. A C<DESTROY> of yours must call C<SUPER::DESTROY>, and
-will be called each time the last reference goes while the scope lives.
+will be called each time the last reference goes while the scope lives. Prefix
+fields and private methods of yours: other names in the object, and method names
+that begin with an underscore, are ours.
 
 =head1 FORK AND THREADS
 

@@ -26,6 +26,7 @@ BEGIN {
         EVENT_NEWLINE     => -100,
         ID_NEWLINE        => -101,
         ID_NUL            => -102,
+        JSON              => -103,
         LINE_TOO_LONG     => -200,
         EVENT_TOO_LARGE   => -201,
         CLOSED            => -300,
@@ -38,6 +39,10 @@ BEGIN {
         INTERVAL          => -307,
         NOT_HOSTED        => -308,
         NO_RESPONSE       => -309,
+        NOT_PULLED        => -310,
+        BAD_SOCKET        => -311,
+        CONTENT_LENGTH    => -312,
+        BODILESS_STATUS   => -313,
         HANDLE_INVALID    => -400,
         HANDLE_STALE      => -401,
         HANDLE_KIND       => -402,
@@ -47,6 +52,9 @@ BEGIN {
         ADDRESS_IN_USE    => -501,
         BIND_FAILED       => -502,
         STOPPED           => -503,
+        TOPIC_NAME        => -600,
+        TOO_MANY_TOPICS   => -601,
+        TOPIC_COUNT       => -602,
     );
 }
 use constant \%CODE;
@@ -123,6 +131,21 @@ $ffi->attach(server_drain         => ['uint64']                               =>
 $ffi->attach(server_close_streams => [qw(uint64 string size_t)]               => 'sint32');
 $ffi->attach(server_free          => [qw(uint64 uint64)]                      => 'sint32');
 
+$ffi->attach([ hub_open => '_hub_open' ] => [qw(string size_t opaque uint64 uint64*)]       => 'sint32');
+$ffi->attach(hub_free => ['uint64'] => 'sint32');
+$ffi->attach([ hub_topic => '_hub_topic' ] => [qw(uint64 string size_t opaque)] => 'sint32');
+$ffi->attach(hub_publish =>
+        [qw(uint64 string size_t string size_t string size_t string size_t string size_t sint64)] => 'sint64');
+$ffi->attach([ hub_subscribe => '_hub_subscribe' ] => [qw(uint64 uint64 string size_t opaque uint64*)] => 'sint32');
+$ffi->attach(hub_ready       => ['uint64']                              => 'sint32');
+$ffi->attach(hub_close       => [qw(uint64 string size_t string size_t)] => 'sint64');
+$ffi->attach(hub_subscribers => [qw(uint64 string size_t)]              => 'sint64');
+$ffi->attach([ hub_stats => '_hub_stats' ] => [qw(uint64 opaque size_t)] => 'sint64');
+$ffi->attach(subscription_cancel => ['uint64'] => 'sint32');
+$ffi->attach(subscription_free   => ['uint64'] => 'sint32');
+$ffi->attach([ subscription_stats => '_subscription_stats' ] => [qw(uint64 opaque size_t)] => 'sint64');
+$ffi->attach(conn_hand_over => ['uint64'] => 'sint32');
+
 # One buffer for all that comes back: its address is fixed, and every caller
 # copies out of it at once.
 use constant BUFFER_BYTES => 256 * 1024;
@@ -185,6 +208,51 @@ sub server_start {
     my $code = _server_start($address, \my $handle);
     return ($code, $handle);
 }
+
+# A struct whose first field, not given, is its size. 'P' fields point to the
+# strings given, which must live as long as it is used.
+sub sized {
+    my $template = shift;
+    my $size     = length pack $template, 0, @_;    ## no temporaries among @_
+    return pack $template, $size, @_;
+}
+
+sub _address { return unpack 'J', pack 'P', $_[0] }
+
+# ($code, $handle)
+sub hub_open {
+    my ($epoch, $defaults, $total_bytes) = @_;
+    my $code = _hub_open($epoch, length $epoch, _address($defaults), $total_bytes, \my $handle);
+    return ($code, $handle);
+}
+
+sub hub_topic {
+    my ($hub, $topic, $length, $options) = @_;
+    return _hub_topic($hub, $topic, $length, _address($options));
+}
+
+# ($begin or code, $subscription)
+sub hub_subscribe {
+    my ($hub, $conn, $topics, $wish) = @_;
+    my $code = _hub_subscribe($hub, $conn, $topics, length $topics, _address($wish), \my $handle);
+    return ($code, $handle);
+}
+
+# Text of any length.
+sub _text {
+    my ($call, $handle) = @_;
+    my $n = $call->($handle, $buffer, BUFFER_BYTES);
+    return        if $n < 0;
+    return _taken($n) if $n <= BUFFER_BYTES;
+    my $large = FFI::Platypus::Memory::malloc(2 * $n);
+    my $used  = $call->($handle, $large, 2 * $n);
+    my $text  = $used > 0 && $used <= 2 * $n ? unpack "P$used", pack 'J', $large : undef;
+    FFI::Platypus::Memory::free($large);
+    return $text;
+}
+
+sub hub_stats          { return _text(\&_hub_stats,          @_) }
+sub subscription_stats { return _text(\&_subscription_stats, @_) }
 
 1;
 

@@ -96,10 +96,9 @@ sub send_event {
     $event->{id} = $text->($id) if defined $id;
     $event->{retry} = $retry if defined $retry;
 
-    $name = octets($name) if defined $name;
-    $id = octets($id) if defined $id;
-    my $code = PAGI::SSE::FFI::conn_admit_event($self->{handle}, $name, length($name // ''), $id, length($id // ''),
-        $retry // -1);
+    $_ = octets($_) for grep { defined } $name, $id;
+    my @checked = map { $_, length($_ // '') } $name, $id;
+    my $code = PAGI::SSE::FFI::conn_admit_event($self->{handle}, @checked, $retry // -1);
     if ($code || !$self->{open}) {
         my $refused = $self->_open($method, $code, $event);
         return $refused if $refused;
@@ -119,7 +118,6 @@ sub comment {
 
 sub keepalive {
     my ($self, $interval, $comment) = @_;
-    return $self->_refused('keepalive', PAGI::SSE::FFI::CLOSED()) if $self->state == 2;
     my %event = (type => 'sse.keepalive', interval => $interval);
     if (defined $comment) {
         $event{comment} = $self->{text}->($comment);
@@ -143,12 +141,11 @@ sub close {
 # After the end: whoever still waits is told.
 sub release {
     my ($self, $lost) = @_;
-    delete $self->{starting};
     if ($lost) {
         $self->drop($self->{owner}->_closed_message);
     }
     else {
-        $_->{quiet} = 1, $_->settle for @{ delete $self->{released} || [] };
+        $_->settle for @{ delete $self->{released} || [] };
     }
     return;
 }

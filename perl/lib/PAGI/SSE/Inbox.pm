@@ -36,6 +36,8 @@ sub listen {
     $self->{until_end} = 1 if $until eq 'end';
     return if $self->{outstanding} || $self->{listening} || $self->{pause};
 
+    # What we tell the owner may be the end of its last other reference.
+    my $owner = $self->{owner};
     local $self->{listening} = 1;
     my $ready = 0;
     while ($self->_wants_more) {
@@ -96,6 +98,8 @@ sub _wait_for {
         my $self = $weak or return;
         # After the end nobody wants to know.
         my $mine = delete $self->{outstanding} or return;
+        my $owner = $self->{owner};
+
         # We are inside of the server's done(): nothing may escape.
         my $fine = eval {
             my $answer = $self->_result($future);

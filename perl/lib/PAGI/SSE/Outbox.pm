@@ -38,9 +38,12 @@ sub put {
 
     $self->{busy} = 1;
     my $answer = eval { $self->{send}->($event) };
-    if (ref $answer eq 'Future'
+    if (
+        ref $answer eq 'Future'
         ? (FUTURE_IS_HASH ? $answer->{result} : $answer->is_done)
-        : (blessed $answer && $answer->isa('Future') && $answer->is_done)) {
+        : (blessed $answer && $answer->isa('Future') && $answer->is_done)
+        )
+    {
         $self->{busy} == 1 ? $self->{busy} = 0 : $self->_pump;
         return;
     }
@@ -53,10 +56,11 @@ sub _enqueue {
     my ($self, $event, %options) = @_;
     my $size = 0;
     $size += length for grep { defined } @{ {%$event} }{qw(data event id comment)};
+    # One event of any size fits, or it never would behind a start in flight.
     return PAGI::SSE::Delivery->failed($self->overflow)
         if !$options{beyond_limits}
         && (@{ $self->{queue} } >= $self->{max_events}
-        || $self->{bytes} + $size > $self->{max_bytes});
+        || $self->{bytes} && $self->{bytes} + $size > $self->{max_bytes});
     my $delivery = PAGI::SSE::Delivery->new(%options, event => $event, size => $size);
     $self->{bytes} += $size;
     push @{ $self->{queue} }, $delivery;
@@ -97,7 +101,7 @@ sub _answered {
         else                          { @error = $answer->failure }
     }
     elsif (ref $died || length $died) {
-        @error = ($died);
+        @error = ($died || "$died");    # a Future's failure is true
     }
     $self->failed($delivery) if @error && !$delivery->{quiet};
     $delivery->settle(@error);

@@ -62,7 +62,9 @@ sub path_param {
 }
 
 sub query_params {
-    my ($self, %options) = @_;
+    my ($self, @options) = @_;
+    Carp::croak 'PAGI::SSE: query_params takes name => value pairs as options' if @options % 2;
+    my %options = @options;
     for my $option (keys %options) {
         Carp::croak "PAGI::SSE: unknown option '$option' of query_params (strict and raw exist)"
             unless $option eq 'strict' || $option eq 'raw';
@@ -77,8 +79,8 @@ sub query_params {
 }
 
 sub query_param {
-    my ($self, $name, %options) = @_;
-    return scalar $self->query_params(%options)->get($name);
+    my ($self, $name, @options) = @_;
+    return scalar $self->query_params(@options)->get($name);
 }
 
 sub raw_query_params { $_[0]->query_params(raw => 1) }

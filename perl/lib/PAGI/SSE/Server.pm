@@ -17,6 +17,9 @@ use constant { REQUEST => 1, BODY => 2, DRAINED => 3, CLOSED => 4, ENDED => 5, L
 use constant { HAS_BODY => 1, PATH_IS_TEXT => 2, UNIX => 4 };
 use constant FREE_MS => 1000;    # for threads to end
 
+my %MOST = (max_body => 999_999_999_999_999, max_connections => 1_000_000, workers => 256);
+my %LEAST_SECONDS = (shutdown_timeout => 0, write_timeout => 0.001);    # 0 ms would mean the default
+
 my %OPTION = map { $_ => 1 }
     qw(app listen shutdown_timeout max_body max_connections workers write_timeout access_log on_log);
 
@@ -27,17 +30,19 @@ sub new {
     }
     Carp::croak("PAGI::SSE::Server->new: 'app' must be a coderef") if ref $option{app} ne 'CODE';
     $option{listen} = '127.0.0.1:5000' if !defined $option{listen};
-    for my $name (grep { defined $option{$_} } qw(max_body max_connections workers)) {
-        $option{$name} =~ /\A[1-9][0-9]{0,14}\z/
-            or Carp::croak("PAGI::SSE::Server->new: '$name' must be a whole number above 0, not '$option{$name}'");
+    for my $name (grep { defined $option{$_} } sort keys %MOST) {
+        next if $option{$name} =~ /\A[1-9][0-9]{0,14}\z/ && $option{$name} <= $MOST{$name};
+        Carp::croak(
+            "PAGI::SSE::Server->new: '$name' must be a whole number from 1 to $MOST{$name}, not '$option{$name}'");
     }
     $option{shutdown_timeout} = 10 if !defined $option{shutdown_timeout};
-    for my $name (grep { defined $option{$_} } qw(shutdown_timeout write_timeout)) {
-        looks_like_number($option{$name}) && $option{$name} >= 0 && $option{$name} <= 86_400
-            or Carp::croak("PAGI::SSE::Server->new: '$name' must be from 0 to 86400 seconds, not '$option{$name}'");
+    for my $name (grep { defined $option{$_} } sort keys %LEAST_SECONDS) {
+        my ($seconds, $least) = ($option{$name}, $LEAST_SECONDS{$name});
+        looks_like_number($seconds) && $seconds >= $least && $seconds <= 86_400
+            or Carp::croak("PAGI::SSE::Server->new: '$name' must be from $least to 86400 seconds, not '$seconds'");
     }
     my $access_log = delete $option{access_log};
-    my $self       = bless { %option, exchanges => {}, pid => $$ }, $class;
+    my $self       = bless { %option, exchanges => {}, records => [], pid => $$ }, $class;
     if (defined $access_log) {
         require PAGI::SSE::Server::AccessLog;
         $self->{access_log} = PAGI::SSE::Server::AccessLog->new($access_log);
@@ -85,14 +90,17 @@ sub new_future {
     return $self->{loop} ? $self->{loop}->new_future : PAGI::SSE::Server::Future->for_server($self);
 }
 
+# Never dies, whatever on_log or $SIG{__WARN__} does.
 sub log {
     my ($self, $level, $message) = @_;
+    local $@;
     $message =~ s/\s+\z//;
     if ($self->{on_log}) {
         return if eval { $self->{on_log}->($level, $message); 1 };
         $message .= " (and on_log died: $@)";
     }
-    warn "PAGI::SSE::Server: $level: $message\n";
+    my $line = "PAGI::SSE::Server: $level: $message\n";
+    eval { warn $line; 1 } or print STDERR $line;
     return;
 }
 
@@ -117,6 +125,16 @@ sub _call_app {
     return $future->is_ready ? undef : $future;
 }
 
+# Kept until the server goes: an application that is running right now, as it
+# stopped the server itself, must find its Future when it ends.
+sub _cancel {
+    my ($self, $app) = @_;
+    return if !$app || $app->is_ready;
+    push @{ $self->{cancelled} }, $app;
+    eval { $app->cancel; 1 } or $self->log(error => "an application's cancel died: $@");
+    return;
+}
+
 # ---- lifespan
 
 sub _start_lifespan {
@@ -134,7 +152,11 @@ sub _start_lifespan {
         my $self = $weak or return Future->done;
         my $type = ref $event eq 'HASH' && defined $event->{type} ? $event->{type} : '';
         if    ($type eq 'lifespan.startup.complete')  { $self->_open }
-        elsif ($type eq 'lifespan.startup.failed')    { $self->_startup_failed($event->{message}) }
+        elsif ($type eq 'lifespan.startup.failed') {
+            return Future->fail("PAGI::SSE::Server: lifespan.startup.failed: the startup is over\n")
+                if $self->{is_open} || $self->{is_stopped};
+            $self->_startup_failed($event->{message});
+        }
         elsif ($type eq 'lifespan.shutdown.complete') { $self->_lifespan_over }
         elsif ($type eq 'lifespan.shutdown.failed') {
             $self->log(error => 'lifespan shutdown failed: ' . (defined $event->{message} ? $event->{message} : ''));
@@ -161,6 +183,7 @@ sub _start_lifespan {
             $self->_open if !defined $self->{startup_error};
         }
     );
+    $self->_cancel($self->{lifespan_app}) if $self->{is_stopped};
     return;
 }
 
@@ -194,11 +217,18 @@ sub _lifespan_over {
 sub dispatch {
     my ($self) = @_;
     my $handle = $self->{handle} or return 0;
-    my @records = PAGI::SSE::FFI::server_next($handle);
-    $self->_take($_) for @records;
+    return 0 if $self->{pid} != $$;
+    # An application that waits by ->get brings us here in the middle of a
+    # batch: what is left of it comes first.
+    push @{ $self->{records} }, PAGI::SSE::FFI::server_next($handle);
+    my $count = 0;
+    while (defined(my $record = shift @{ $self->{records} })) {
+        $count++;
+        eval { $self->_take($record); 1 } or $self->_not_taken($record, $@);
+    }
     $self->_advance_stop if $self->{stopping};
     PAGI::SSE::FFI::server_flush($handle) if $self->{handle};
-    return scalar @records;
+    return $count;
 }
 
 sub _take {
@@ -212,11 +242,10 @@ sub _take {
     my $exchange = $self->{exchanges}{$conn};
     if ($type == ENDED) {
         my ($status, $bytes, $ms, $reason) = unpack 'x9 S Q Q L/a', $record;
-        if (my $log = $self->{access_log}) {
-            my $remembered = delete $self->{remembered}{$conn};
-            $log->write($remembered, $status, $bytes, $ms, $reason) if $remembered;
-        }
-        $exchange->note_complete if $exchange;
+        $self->_log_access($conn, $status, $bytes, $ms, $reason);
+        return if !$exchange;
+        $exchange->note_ended($reason);
+        $self->_forget($conn);
         return;
     }
     return                                       if !$exchange;
@@ -226,10 +255,42 @@ sub _take {
     return;
 }
 
+# One record's trouble is not the others'; a request gets its answer.
+sub _not_taken {
+    my ($self, $record, $error) = @_;
+    my ($type, $conn) = unpack 'C Q', $record;
+    $self->log(error => "internal error in a record of type $type: $error");
+    return if $type != REQUEST;
+    my $exchange = $self->{exchanges}{$conn} ||= PAGI::SSE::Server::Exchange->new(
+        server => $self,
+        handle => $conn,
+        type   => 'http',
+        label  => 'a request',
+    );
+    $exchange->app_ended('it could not be called');
+    return;
+}
+
+# Once the application and the transport are both done with it.
+sub _forget {
+    my ($self, $conn) = @_;
+    delete $self->{exchanges}{$conn} if $self->{exchanges}{$conn} && $self->{exchanges}{$conn}->is_over;
+    return;
+}
+
+sub _log_access {
+    my ($self, $conn, @result) = @_;
+    my $remembered = delete $self->{remembered}{$conn} or return;
+    eval { $self->{access_log}->write($remembered, @result); 1 } or $self->log(error => "access_log died: $@");
+    return;
+}
+
 sub _request {
     my ($self, $conn, $record) = @_;
-    my ($sse, $flags, $method, $version, $path, $raw_path, $query, $client, $client_port, $host, $port, @fields) =
-        unpack 'x9 C C L/a L/a L/a L/a L/a L/a S L/a S (L/a)*', $record;
+    my ($sse, $flags, $method, $version, $path, $raw_path, $query, $client, $client_port, $host, $port, $fields) =
+        unpack 'x9 C C L/a L/a L/a L/a L/a L/a S L/a S a*', $record;
+    # Apart, as a group dies of an empty rest.
+    my @fields = length $fields ? unpack '(L/a)*', $fields : ();
     utf8::decode($path) if $flags & PATH_IS_TEXT;
     my $type     = $sse ? 'sse' : 'http';
     my $exchange = PAGI::SSE::Server::Exchange->new(
@@ -250,7 +311,7 @@ sub _request {
         raw_path         => $raw_path,
         query_string     => $query,
         root_path        => '',
-        headers          => [ map { [ @fields[ 2 * $_, 2 * $_ + 1 ] ] } 0 .. $#fields / 2 ],
+        headers          => [ map { [ @fields[ 2 * $_, 2 * $_ + 1 ] ] } 0 .. @fields / 2 - 1 ],
         server           => $flags & UNIX ? [ $host, undef ] : [ $host, $port ],
         state            => { %{ $self->{state} } },
         extensions       => {},
@@ -265,14 +326,18 @@ sub _request {
         $exchange->receive_coderef,
         $exchange->send_coderef,
         sub {
-            my ($error) = @_;
-            my $self     = $weak or return;
-            my $exchange = delete $self->{exchanges}{$conn} or return;
+            my ($error)  = @_;
+            my $self     = $weak                     or return;
+            my $exchange = $self->{exchanges}{$conn} or return;
             delete $exchange->{app};
             $exchange->app_ended($error);
+            $self->_forget($conn);
+            # Nothing else may come that would let the stop go on.
+            PAGI::SSE::FFI::server_wake($self->{handle}, 0) if $self->{stopping} && $self->{handle};
         }
     );
-    $exchange->{app} = $app if $app;
+    if   ($self->{exchanges}{$conn}) { $exchange->{app} = $app if $app }
+    else                             { $self->_cancel($app) }    # it stopped the server
     return;
 }
 
@@ -296,7 +361,9 @@ sub stop {
         }
         PAGI::SSE::FFI::server_drain($self->{handle});
         my $shutdown = $self->{lifespan_shutdown} ||= $self->new_future;
-        $shutdown->done({ type => 'lifespan.shutdown' }) if !$shutdown->is_ready;
+        if (!$shutdown->is_ready && !eval { $shutdown->done({ type => 'lifespan.shutdown' }); 1 }) {
+            $self->log(error => "a callback of the application's lifespan died: $@");
+        }
     }
     $self->{stop_until} = $until if $until < $self->{stop_until};
     if ($self->{handle}) {
@@ -328,31 +395,45 @@ sub _advance_stop {
 sub _finish_stop {
     my ($self) = @_;
     $self->{stopping} = 'done';
+    $self->_take_last;
     my @left = values %{ $self->{exchanges} };
     %{ $self->{exchanges} } = ();
     for my $exchange (@left) {
-        $exchange->note_closed('server_shutdown');
-        my $app = delete $exchange->{app} or next;
-        eval { $app->cancel; 1 } or $self->log(error => "an application's cancel died: $@");
+        $exchange->cut;
+        $self->_cancel(delete $exchange->{app});
     }
-    my $lifespan = delete $self->{lifespan_app};
-    $lifespan->cancel if $lifespan && !$lifespan->is_ready;
+    $self->_cancel($self->{lifespan_app});
     delete $self->{lifespan_shutdown};
-    $self->_take_last;
+    $self->_log_cut;
     $self->_free;
-    $self->{stopped} ||= Future->new;
-    $self->{stopped}->done if !$self->{stopped}->is_ready;
+    my $stopped = $self->{stopped} ||= Future->new;
+    return if $stopped->is_ready || eval { $stopped->done; 1 };
+    $self->log(error => "a callback of stop died: $@");
     return;
 }
 
-# What the log is still owed.
+# What came before the end; new requests are refused.
 sub _take_last {
     my ($self) = @_;
     return if !$self->{handle};
-    for my $record (PAGI::SSE::FFI::server_next($self->{handle})) {
+    while (1) {
+        push @{ $self->{records} }, PAGI::SSE::FFI::server_next($self->{handle}) if !@{ $self->{records} };
+        my $record = shift @{ $self->{records} };
+        last if !defined $record;
         my ($type, $conn) = unpack 'C Q', $record;
-        if    ($type == REQUEST)                 { PAGI::SSE::FFI::conn_free($conn) }
-        elsif ($type == ENDED || $type == LOG) { $self->_take($record) }
+        if   ($type == REQUEST) { PAGI::SSE::Server::Exchange->new(handle => $conn)->cut }
+        else                    { eval { $self->_take($record); 1 } or $self->_not_taken($record, $@) }
+    }
+    return;
+}
+
+# The library's totals of these are lost with it.
+sub _log_cut {
+    my ($self) = @_;
+    my $now = Time::HiRes::time();
+    my $remembered = $self->{remembered} or return;
+    for my $conn (sort { $remembered->{$a}[1] <=> $remembered->{$b}[1] } keys %$remembered) {
+        $self->_log_access($conn, undef, undef, 1000 * ($now - $remembered->{$conn}[1]), 'server_shutdown');
     }
     return;
 }
@@ -504,21 +585,23 @@ Largest request body, octets; a larger one is answered with 413. Default 1 MiB.
 
 =item max_connections
 
-Connections open at a time; further clients wait. Default 16384.
+Connections open at a time, up to 1,000,000; further clients wait. Default 16384.
 
 =item write_timeout
 
-Seconds after which a client that takes no octet is dropped, with the reason
-C<write_timeout>. Default 30.
+Seconds, at least 0.001, after which a client that takes no octet is dropped,
+with the reason C<write_timeout>. Default 30.
 
 =item workers
 
-Threads of the native library. Default: the number of cores less one.
+Threads of the native library, up to 256. Default: the number of cores less one.
 
 =item access_log
 
 C<-> for STDOUT, a path to append to, a file handle, or a coderef that gets each
-line. The combined format, then seconds and the reason of the end. Default: none.
+line. The combined format, then seconds and the reason of the end: C<-> for an
+ordinary response that was sent in full. What C<stop> cuts off has the reason
+C<server_shutdown>, and C<-> for status and octets. Default: none.
 
 =item on_log
 
@@ -566,7 +649,8 @@ that C<run>.
 
 For any event loop: C<fileno> is readable when there is work; C<dispatch> runs
 what is ready, never waits, and returns how many records it took (requests,
-body pieces, ends).
+body pieces, ends). It does not die: what an application or a callback dies of
+is logged.
 
 =head2 stop
 

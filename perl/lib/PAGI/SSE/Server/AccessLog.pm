@@ -6,7 +6,8 @@ our $VERSION = '0.1.0';
 
 use Carp ();
 use IO::Handle;
-use POSIX ();
+use POSIX       ();
+use Time::HiRes ();
 
 # Lines of the access log: the combined format, then seconds and the reason of
 # the end.
@@ -35,11 +36,12 @@ sub remember {
     my %header = map { @$_ } @{ $scope->{headers} };
     my $target = $scope->{raw_path} . (length $scope->{query_string} ? "?$scope->{query_string}" : '');
     return [
-        $scope->{client} ? $scope->{client}[0] : '-', time,
+        $scope->{client} ? $scope->{client}[0] : '-', Time::HiRes::time(),
         "$scope->{method} $target HTTP/$scope->{http_version}", @header{qw(referer user-agent)},
     ];
 }
 
+# $status and $bytes are undef where they are not known.
 sub write {
     my ($self, $remembered, $status, $bytes, $ms, $reason) = @_;
     my ($client, $time, $request, $referer, $agent) = @$remembered;
@@ -47,9 +49,10 @@ sub write {
         $_ = '-' if !defined || !length;
         s/([^\x20-\x7e]|["\\])/sprintf '\\x%02X', ord $1/ge;    # a log line must stay one
     }
+    for ($status, $bytes) { $_ = '-' if !defined }
     my $date = POSIX::strftime('%d/%b/%Y:%H:%M:%S +0000', gmtime $time);
     $self->{write}->(
-        sprintf '%s - - [%s] "%s" %d %d "%s" "%s" %.3f %s',
+        sprintf '%s - - [%s] "%s" %s %s "%s" "%s" %.3f %s',
         $client, $date, $request, $status, $bytes, $referer, $agent, $ms / 1000, length $reason ? $reason : '-'
     );
     return;

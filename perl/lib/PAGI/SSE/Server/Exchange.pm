@@ -9,8 +9,9 @@ use Future;
 use Future::AsyncAwait;
 use Scalar::Util qw(blessed weaken);
 
-use PAGI::SSE::FFI  ();
-use PAGI::SSE::Text ();
+use PAGI::SSE::FFI    ();
+use PAGI::SSE::Shared ();
+use PAGI::SSE::Text   ();
 
 # One request and its answer: what the application's $send and $receive do.
 # Fields are few and made when needed: an idle stream keeps one of these.
@@ -21,6 +22,7 @@ use constant FILE_PIECE_BYTES => 64 * 1024;
 
 # Handed out by $send for all that went at once.
 my $DONE = Future->done;
+sub _done { return PAGI::SSE::Shared::lasting($DONE) }
 
 sub new {
     my ($class, %field) = @_;    # server, handle, type, has_body
@@ -83,20 +85,31 @@ sub on_drain {
     return $self;
 }
 
-# Done when the queue is low again, or the connection over.
+# Done when the queue is low again, or the connection over. One for each
+# caller, who may cancel it.
 sub drained {
     my ($self) = @_;
-    return $DONE if defined $self->{closed};
-    return $self->{drained} if $self->{drained};
-    my $drained = $self->{drained} = $self->new_future;
-    $self->_guarded($_) for @{ $self->{on_high_water} || [] };
+    return _done() if defined $self->{closed};
+    my $was_high = $self->{drained};
+    my $drained  = $self->_waiter($self->{drained} ||= []);
+    if (!$was_high) { $self->_guarded($_) for @{ $self->{on_high_water} || [] } }
     return $drained;
+}
+
+# A new pending Future in a list, from which those cancelled meanwhile go.
+sub _waiter {
+    my ($self, $list) = @_;
+    pop @$list while @$list && $list->[-1]->is_ready;
+    push @$list, my $future = $self->new_future;
+    return $future;
 }
 
 sub note_drained {
     my ($self) = @_;
-    my $drained = delete $self->{drained} or return;
-    $self->_guarded(sub { $drained->done }) if !$drained->is_ready;
+    my $waiting = delete $self->{drained} or return;
+    for my $drained (@$waiting) {
+        $self->_guarded(sub { $drained->done }) if !$drained->is_ready;
+    }
     $self->_guarded($_) for @{ $self->{on_drain} || [] };
     return;
 }
@@ -104,20 +117,21 @@ sub note_drained {
 # ---- $scope->{'pagi.connection'} of http scopes
 
 sub is_connected      { return !defined $_[0]{closed} }
-sub disconnect_reason { return $_[0]{closed} }
+sub disconnect_reason { return $_[0]{complete} ? undef : $_[0]{closed} }
 sub response_started  { return $_[0]->state != PENDING }
 
 sub on_disconnect {
     my ($self, $callback) = @_;
-    if (defined $self->{closed}) { $self->_guarded(sub { $callback->($self->{closed}) }) }
-    else                         { push @{ $self->{on_disconnect} }, $callback }
+    my $reason = $self->disconnect_reason;
+    if    (defined $reason)    { $self->_guarded(sub { $callback->($reason) }) }
+    elsif (!$self->{complete}) { push @{ $self->{on_disconnect} }, $callback }
     return $self;
 }
 
 sub on_complete {
     my ($self, $callback) = @_;
-    if ($self->{complete}) { $self->_guarded($callback) }
-    else                   { push @{ $self->{on_complete} }, $callback }
+    if    ($self->{complete})        { $self->_guarded($callback) }
+    elsif (!defined $self->{closed}) { push @{ $self->{on_complete} }, $callback }
     return $self;
 }
 
@@ -127,25 +141,49 @@ sub on_complete {
 # must not reach the server's loop.
 sub note_closed {
     my ($self, $reason) = @_;
+    $self->_tell_end($reason);
+    $self->note_drained;
+    delete @$self{qw(on_high_water on_drain)};
+    return;
+}
+
+sub _tell_end {
+    my ($self, $reason) = @_;
     return if defined $self->{closed};
     $self->{closed} = $reason;
-    $self->note_drained;
     $self->note_body;
     my $callbacks = delete $self->{on_disconnect} || [];
+    delete $self->{on_complete};
     for my $callback (@$callbacks) { $self->_guarded(sub { $callback->($reason) }) }
-    delete @$self{qw(on_high_water on_drain)};
     if (my $sse = $self->{sse}) {
         $self->_guarded(sub { $sse->_note_disconnected(undef, $reason) });
     }
     return;
 }
 
-sub note_complete {
-    my ($self) = @_;
+# The transport is done. No reason: an ordinary response was sent in full.
+sub note_ended {
+    my ($self, $reason) = @_;
+    $self->{ended} = 1;
+    return $self->note_closed($reason) if length $reason || defined $self->{closed};
     $self->{complete} = 1;
+    delete $self->{on_disconnect};
     my $callbacks = delete $self->{on_complete} || [];
     $self->_guarded($_) for @$callbacks;
-    delete $self->{on_disconnect};
+    $self->note_drained;
+    # PAGI: no sse.disconnect follows a decline.
+    $self->note_closed($self->{app_over} || 'app_closed') if $self->{app_over} || $self->{type} eq 'http';
+    return;
+}
+
+# Nobody needs it any more: neither the application nor the transport.
+sub is_over { return $_[0]{app_over} && $_[0]{ended} }
+
+# The server ends now.
+sub cut {
+    my ($self) = @_;
+    $self->_fixed_response(503, "Service Unavailable\n") if $self->_is_pending;
+    $self->note_closed('server_shutdown');
     return;
 }
 
@@ -186,9 +224,7 @@ sub _receive {
     my ($self) = @_;
     my $event = !$self->{receiving} && $self->_next_event;
     return Future->done($event) if $event;
-    my $future = $self->new_future;
-    push @{ $self->{receiving} }, $future;
-    return $future;
+    return $self->_waiter($self->{receiving} ||= []);
 }
 
 sub _next_event {
@@ -252,7 +288,7 @@ my %SEND = (
     'sse.close' => sub {
         my ($self, $event) = @_;
         $self->close($event->{reason});
-        return $DONE;
+        return _done();
     },
     'sse.http.response.start' => \&_response_start,
     'sse.http.response.body'  => \&_response_body,
@@ -274,7 +310,13 @@ sub _send {
     return defined $future ? $future : Future->fail($@);
 }
 
-sub _status { return defined $_[0]{status} ? $_[0]{status} : 200 }
+# Here, as the library takes 16 bits of it.
+sub _status {
+    my ($event) = @_;
+    my $status = defined $event->{status} ? $event->{status} : 200;
+    return $status if $status =~ /\A[2-5][0-9][0-9]\z/;
+    die "PAGI::SSE::Server: $event->{type}: a status must be a whole number from 200 to 599, not '$status'\n";
+}
 
 sub _is_pending { return $_[0]->state == PENDING }
 
@@ -282,7 +324,10 @@ sub _is_pending { return $_[0]->state == PENDING }
 sub close {
     my ($self, $reason) = @_;
     $reason = defined $reason && length $reason ? PAGI::SSE::Text::octets($reason) : 'app_closed';
-    $self->{app_closed} = 1 if PAGI::SSE::FFI::conn_close($self->{handle}, $reason, length $reason) == 1;
+    return if PAGI::SSE::FFI::conn_close($self->{handle}, $reason, length $reason) != 1;
+    $self->{app_closed} = 1;
+    # Who waits for the drain waits on: what is queued is still sent.
+    $self->_tell_end($reason) if !$self->{responded};
     return;
 }
 
@@ -290,12 +335,12 @@ sub close {
 # dropped, as PAGI says; after the application's own end they fail.
 sub _settle {
     my ($self, $what, $code) = @_;
-    return $DONE          if $code == 0;
+    return _done()        if $code == 0;
     return $self->drained if $code == 1;
     if ($code == PAGI::SSE::FFI::CLOSED()) {
         if    ($self->{responded} && $what !~ /\.body\z/) { $code = PAGI::SSE::FFI::DECLINED() }
         elsif ($self->{body_ended})                        { $code = PAGI::SSE::FFI::NO_RESPONSE() }
-        elsif (!$self->{app_closed})                       { return $DONE }
+        elsif (!$self->{app_closed})                       { return _done() }
     }
     return $self->_fail("$what: " . PAGI::SSE::FFI::result_text($code));
 }
@@ -321,15 +366,17 @@ sub _response_body {
     if (@given && $given[0] ne 'body') {
         return $self->_send_file($event);
     }
-    my $bytes = defined $event->{body} ? $event->{body} : '';
-    utf8::downgrade($bytes, 1) or return $self->_fail("$event->{type}: 'body' must be octets, it has wide characters");
-    return $self->_body_piece($event->{type}, $bytes, $event->{more});
+    return $self->_body_piece($event, defined $event->{body} ? $event->{body} : '', $event->{more});
 }
 
 sub _body_piece {
-    my ($self, $what, $bytes, $more) = @_;
+    my ($self, $event, $bytes, $more) = @_;
+    if (!utf8::downgrade($bytes, 1)) {
+        my $field = defined $event->{fh} ? 'fh' : 'body';
+        return $self->_fail("$event->{type}: '$field' must be octets, it has wide characters");
+    }
     my $code = PAGI::SSE::FFI::conn_body($self->{handle}, $bytes, length $bytes, $more ? 1 : 0);
-    my $sent = $self->_settle($what, $code);
+    my $sent = $self->_settle($event->{type}, $code);
     # A piece that went nowhere, as the client has all or has gone, counts.
     $self->{body_ended} = 1 if !$more && !$sent->is_failed;
     return $sent;
@@ -353,10 +400,10 @@ async sub _send_file {
         die "PAGI::SSE::Server: $event->{type}: read failed: $!\n" if !defined $got;
         last if !$got;
         $left -= $got if defined $left;
-        await $self->_body_piece($event->{type}, $piece, 1);
+        await $self->_body_piece($event, $piece, 1);
         return if defined $self->{closed};
     }
-    await $self->_body_piece($event->{type}, '', $event->{more});
+    await $self->_body_piece($event, '', $event->{more});
     return;
 }
 
@@ -367,6 +414,7 @@ sub app_ended {
     my ($self, $error) = @_;
     my $died  = defined $error;
     my $state = $self->state;
+    $self->{app_over} = $died ? 'server_error' : 'app_closed';
     $self->_log(error => "the application died: $error") if $died;
     if ($state == PENDING) {
         $self->_log(error => "the application returned without an answer ($self->{label})") if !$died;
@@ -379,10 +427,13 @@ sub app_ended {
         }
     }
     else {
-        $self->close($died ? 'server_error' : 'app_closed');
+        $self->close($self->{app_over});
     }
+    # Whether an answer gets there is known when the transport is done.
+    my $is_stream = $self->{type} eq 'sse' && $state != PENDING && !$self->{responded};
+    return if !$is_stream && !$self->{ended};
     my $reason = PAGI::SSE::FFI::conn_reason($self->{handle});
-    $self->note_closed(defined $reason ? $reason : $died ? 'server_error' : 'app_closed');
+    $self->note_closed(defined $reason ? $reason : $self->{app_over});
     return;
 }
 
@@ -422,7 +473,9 @@ Outbound flow control, in bytes, as PAGI describes it.
 
 =item is_connected, disconnect_reason, on_disconnect, on_complete, response_started
 
-The state of an ordinary request, as PAGI describes it.
+The state of an ordinary request, as PAGI describes it: C<on_complete> callbacks
+run once the response was sent in full, C<on_disconnect> callbacks, with the
+reason, when it ended otherwise.
 
 =back
 

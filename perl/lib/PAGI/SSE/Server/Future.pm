@@ -12,6 +12,15 @@ use Scalar::Util ();
 
 my %SERVER;    # by Future, while it is pending: XS Futures have no fields
 
+# What is derived from one (then, async and await, needs_all) waits likewise.
+sub new {
+    my ($proto, @args) = @_;
+    my $self = $proto->SUPER::new(@args);
+    my $server = ref $proto && $SERVER{ 0 + $proto };
+    Scalar::Util::weaken($SERVER{ 0 + $self } = $server) if $server;
+    return $self;
+}
+
 sub for_server {
     my ($class, $server) = @_;
     my $self = $class->new;
@@ -52,6 +61,6 @@ PAGI::SSE::Server::Future - a Future that runs its server while it is waited for
 =head1 DESCRIPTION
 
 Internal to L<PAGI::SSE::Server>. C<< ->get >> and C<< ->await >> on it call
-C<dispatch> until it is ready.
+C<dispatch> until it is ready; so they do on Futures derived from it.
 
 =cut

@@ -1,0 +1,121 @@
+//! Frames, for C: bytes in, bytes out, nothing kept.
+
+use super::{Result, buffer, guard, retry, text};
+use crate::error::{Error, Failure};
+use crate::frame::{Event, comment_len, encode_comment};
+use std::ffi::c_char;
+use std::mem::MaybeUninit;
+
+/// The part of the caller's buffer that a frame of `len` bytes goes to, if it
+/// fits. One that overlaps the input is refused: it would be read while
+/// written.
+///
+/// # Safety
+/// As [`buffer`], but for the overlap.
+unsafe fn room<'a>(
+    buf: *mut c_char,
+    cap: usize,
+    len: usize,
+    inputs: &[Option<&str>],
+) -> Result<Option<&'a mut [MaybeUninit<u8>]>> {
+    if len > cap {
+        return Ok(None);
+    }
+    let start = buf.addr();
+    for input in inputs.iter().flatten() {
+        let input = input.as_bytes().as_ptr_range();
+        if start < input.end.addr() && input.start.addr() < start.saturating_add(len) {
+            return Err(Failure::new(Error::BadArgument, "buf overlaps the input"));
+        }
+    }
+    // SAFETY: the caller's promise, and it is apart.
+    let buf = unsafe { buffer(buf, cap) }?;
+    Ok(buf.get_mut(..len))
+}
+
+/// Encodes an event into the caller's buffer: `event`, `id`, `retry` and
+/// `data` lines and a blank line, as they go over the wire. CR, LF and CRLF in
+/// the data each end a line; the client joins them with LF. An event with no
+/// field at all is 0 bytes. Allocates nothing.
+///
+/// # Safety
+/// `data`, `event` and `id` are each NULL with length 0 if absent, or valid
+/// for their lengths; UTF-8; `event` and `id` without CR and LF, `id` without
+/// NUL. `retry` is in milliseconds, -1 if absent. `buf` is NULL with `cap` 0,
+/// to ask for the size, or points to `cap` writable bytes apart from the
+/// others.
+///
+/// *Returns* the frame's length; one above `cap`, and nothing was written; or
+/// PAGI_SSE_RESULT_NULL_POINTER, _NOT_UTF8, _EVENT_NEWLINE, _ID_NEWLINE,
+/// _ID_NUL, _BAD_ARGUMENT (retry below -1, overlap, a length beyond 1 GiB).
+/// *Ownership*: nothing is kept.
+/// *Threads*: any.
+/// *Fork*: no difference.
+/// *Since*: 0.1.0.
+#[unsafe(no_mangle)]
+#[allow(clippy::too_many_arguments)]
+pub unsafe extern "C" fn pagi_sse_frame_event(
+    data: *const c_char,
+    data_len: usize,
+    event: *const c_char,
+    event_len: usize,
+    id: *const c_char,
+    id_len: usize,
+    retry: i64,
+    buf: *mut c_char,
+    cap: usize,
+) -> i64 {
+    guard(|| {
+        // SAFETY: the caller's promise.
+        let event = unsafe {
+            Event {
+                data: text("data", data, data_len)?,
+                event: text("event", event, event_len)?,
+                id: text("id", id, id_len)?,
+                retry: self::retry(retry)?,
+            }
+        };
+        event.check()?;
+        let len = event.encoded_len();
+        let inputs = [event.data, event.event, event.id];
+        // SAFETY: the caller's promise.
+        if let Some(mut room) = unsafe { room(buf, cap, len, &inputs) }? {
+            event.encode(&mut room);
+        }
+        Ok(len as i64)
+    })
+}
+
+/// Encodes a comment into the caller's buffer: a colon before each line that
+/// does not begin with one, and a blank line. Allocates nothing.
+///
+/// # Safety
+/// `comment` is NULL with length 0, for an empty one, or valid for `len`;
+/// UTF-8. `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
+/// writable bytes apart from `comment`.
+///
+/// *Returns* the frame's length; one above `cap`, and nothing was written; or
+/// PAGI_SSE_RESULT_NULL_POINTER, _NOT_UTF8, _BAD_ARGUMENT (overlap, a length
+/// beyond SSIZE_MAX).
+/// *Ownership*: nothing is kept.
+/// *Threads*: any.
+/// *Fork*: no difference.
+/// *Since*: 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pagi_sse_frame_comment(
+    comment: *const c_char,
+    len: usize,
+    buf: *mut c_char,
+    cap: usize,
+) -> i64 {
+    guard(|| {
+        // SAFETY: the caller's promise.
+        let comment = unsafe { text("comment", comment, len) }?.unwrap_or_default();
+        let len = comment_len(comment);
+        // SAFETY: the caller's promise.
+        if let Some(mut room) = unsafe { room(buf, cap, len, &[Some(comment)]) }? {
+            encode_comment(comment, &mut room);
+        }
+        Ok(len as i64)
+    })
+}

@@ -1,0 +1,447 @@
+//! Hubs and subscriptions, for C.
+
+use super::conn::pagi_sse_conn;
+use super::{Result, copy_out, guard, retry, set, text, writable};
+use crate::conn;
+use crate::error::Error;
+use crate::frame::Event;
+use crate::handle::{self, Table};
+use crate::hub::{Subscription, TopicSettings, Wish};
+use crate::limits;
+use crate::outbox::{Full, Policy};
+use crate::rt::hub::RunningHub;
+use crate::sys::PerProcess;
+use std::ffi::c_char;
+use std::sync::Arc;
+
+/// One hub: a number, 0 is never one.
+#[allow(non_camel_case_types)]
+pub type pagi_sse_hub = u64;
+
+/// One subscription: a number, 0 is never one.
+#[allow(non_camel_case_types)]
+pub type pagi_sse_subscription = u64;
+
+/// What topics remember. Zero the struct, set `size` and what matters; 0
+/// elsewhere means the default.
+#[allow(non_camel_case_types)]
+#[repr(C)]
+pub struct pagi_sse_topic_options {
+    /// sizeof(pagi_sse_topic_options): lets the struct grow.
+    pub size: usize,
+    /// Events of a topic's history (1000).
+    pub events: u64,
+    /// Bytes of it, as framed (4 MiB).
+    pub bytes: u64,
+    /// Age of it, milliseconds (an hour).
+    pub age_ms: u64,
+    /// How long a topic outlives its last subscriber and event, milliseconds
+    /// (ten minutes).
+    pub ttl_ms: u64,
+    /// Not 0: the topic keeps the newest event of each key (10000 keys at
+    /// most), and a new or reset subscriber gets those first.
+    pub state: u32,
+    /// Must be 0.
+    pub reserved: u32,
+}
+
+/// How a subscription begins and what it takes. Zero the struct, set `size`
+/// and what matters; 0 elsewhere means the default.
+#[allow(non_camel_case_types)]
+#[repr(C)]
+pub struct pagi_sse_subscribe_options {
+    /// sizeof(pagi_sse_subscribe_options): lets the struct grow.
+    pub size: usize,
+    /// The id that the client has seen (its Last-Event-ID); NULL: a new one.
+    pub last_event_id: *const c_char,
+    /// Its length, bytes.
+    pub last_event_id_len: usize,
+    /// The type of the event that says "you missed something" (`reset`).
+    pub reset_event: *const c_char,
+    /// Its length, bytes.
+    pub reset_event_len: usize,
+    /// When the queue is full: 0 disconnect (reason `queue_overflow`), 1 drop
+    /// the oldest, 2 drop the newest, 3 keep the newest of each key.
+    pub full: u32,
+    /// Published events that may wait (10000).
+    pub max_events: u32,
+    /// Published bytes that may wait (1 MiB).
+    pub max_bytes: u64,
+}
+
+pub(super) fn hubs() -> &'static Table<Arc<RunningHub>> {
+    static TABLE: PerProcess<Table<Arc<RunningHub>>> =
+        PerProcess::new(|p| Table::new(handle::HUB, p));
+    TABLE.get()
+}
+
+pub(super) fn subscriptions() -> &'static Table<Arc<Subscription>> {
+    static TABLE: PerProcess<Table<Arc<Subscription>>> =
+        PerProcess::new(|p| Table::new(handle::SUBSCRIPTION, p));
+    TABLE.get()
+}
+
+/// The caller's settings; NULL: the defaults.
+///
+/// # Safety
+/// `options` is NULL or points to a struct of the size it says.
+unsafe fn settings(options: *const pagi_sse_topic_options) -> Result<TopicSettings> {
+    let mut settings = TopicSettings::default();
+    // SAFETY: NULL is told apart; else the caller's promise.
+    let Some(given) = (unsafe { options.as_ref() }) else {
+        return Ok(settings);
+    };
+    if given.size < size_of::<pagi_sse_topic_options>() || given.reserved != 0 {
+        return Err(Error::BadArgument.into());
+    }
+    let or = |given: u64, default: usize| -> Result<usize> {
+        match given {
+            0 => Ok(default),
+            n => usize::try_from(n).map_err(|_| Error::BadArgument.into()),
+        }
+    };
+    settings.keep.events = or(given.events, settings.keep.events)?;
+    settings.keep.bytes = or(given.bytes, settings.keep.bytes)?;
+    if given.age_ms > 0 {
+        settings.keep.age_ms = given.age_ms;
+    }
+    if given.ttl_ms > 0 {
+        settings.ttl_ms = given.ttl_ms;
+    }
+    settings.state = given.state != 0;
+    Ok(settings)
+}
+
+/// Opens a hub: topics with history, and a thread that delivers.
+///
+/// `epoch` (1 to 40 visible ASCII characters, none that CORS minds) begins
+/// each id, `epoch.number`; use another one at each start, as the time.
+/// `defaults` are of topics that have no settings of their own; NULL: see
+/// pagi_sse_topic_options. `total_bytes` bounds the history of all topics (0:
+/// 64 MiB).
+///
+/// Returns 0, or an error: PAGI_SSE_RESULT_BAD_ARGUMENT, _NULL_POINTER, _OS.
+/// *Ownership*: the caller's; pagi_sse_hub_free ends it.
+/// *Threads*: any, at the same time. *Fork*: fork first, then open.
+/// *Since*: ABI 1.
+///
+/// # Safety
+/// The pointers are valid for their lengths; `out` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pagi_sse_hub_open(
+    epoch: *const c_char,
+    epoch_len: usize,
+    defaults: *const pagi_sse_topic_options,
+    total_bytes: u64,
+    out: *mut pagi_sse_hub,
+) -> i32 {
+    guard(|| {
+        writable(out)?;
+        // SAFETY: the caller's promise.
+        let (epoch, defaults) = unsafe { (text("epoch", epoch, epoch_len)?, settings(defaults)?) };
+        let epoch = epoch.ok_or(Error::NullPointer)?;
+        let fine = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if !(1..=40).contains(&epoch.len()) || !epoch.bytes().all(fine) {
+            return Err(Error::BadArgument.into());
+        }
+        let total_bytes = match total_bytes {
+            0 => limits::REPLAY_TOTAL_BYTES,
+            n => usize::try_from(n).map_err(|_| Error::BadArgument)?,
+        };
+        let hub = Arc::new(RunningHub::start(epoch, defaults, total_bytes)?);
+        let handle = hubs().insert(hub.clone())?;
+        hub.set_handle(handle);
+        // SAFETY: the caller's promise.
+        unsafe { set(out, handle) }?;
+        Ok(0)
+    })
+}
+
+/// Delivers what is pending, ends the thread and frees the hub. Connections
+/// stay open.
+///
+/// Returns 0, or an error. *Since*: ABI 1.
+#[unsafe(no_mangle)]
+pub extern "C" fn pagi_sse_hub_free(hub: pagi_sse_hub) -> i32 {
+    guard(|| {
+        hubs().remove(hub)?.stop();
+        Ok(0)
+    })
+}
+
+/// Gives a topic (1 to 100 letters, digits and `.-_:/`) settings of its own.
+///
+/// Returns 0, or an error: PAGI_SSE_RESULT_TOPIC_NAME, _TOO_MANY_TOPICS,
+/// _BAD_ARGUMENT. *Since*: ABI 1.
+///
+/// # Safety
+/// The pointers are valid for their lengths.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pagi_sse_hub_topic(
+    hub: pagi_sse_hub,
+    topic: *const c_char,
+    topic_len: usize,
+    options: *const pagi_sse_topic_options,
+) -> i32 {
+    guard(|| {
+        let hub = hubs().get(hub)?;
+        // SAFETY: the caller's promise.
+        let (topic, settings) = unsafe { (text("topic", topic, topic_len)?, settings(options)?) };
+        hub.hub().set_topic(topic.unwrap_or(""), settings)?;
+        Ok(0)
+    })
+}
+
+/// Publishes an event to a topic: it is framed once, kept for replay, and
+/// delivered to every subscriber. Never waits for a client.
+///
+/// `data`, `event`, `key` are NULL if absent; so is `id`, and the event gets
+/// `epoch.number` then. `key` names what the event is the newest state of.
+/// `retry` in milliseconds, -1 if absent.
+///
+/// Returns the event's number, from 1; or an error: PAGI_SSE_RESULT_TOPIC_NAME,
+/// _TOO_MANY_TOPICS, _EVENT_NEWLINE, _ID_NEWLINE, _ID_NUL, _NOT_UTF8,
+/// _BAD_ARGUMENT (retry). *Since*: ABI 1.
+///
+/// # Safety
+/// Each pointer is NULL with length 0 or valid for its length.
+#[unsafe(no_mangle)]
+#[allow(clippy::too_many_arguments)]
+pub unsafe extern "C" fn pagi_sse_hub_publish(
+    hub: pagi_sse_hub,
+    topic: *const c_char,
+    topic_len: usize,
+    data: *const c_char,
+    data_len: usize,
+    event: *const c_char,
+    event_len: usize,
+    id: *const c_char,
+    id_len: usize,
+    key: *const c_char,
+    key_len: usize,
+    retry: i64,
+) -> i64 {
+    guard(|| {
+        let hub = hubs().get(hub)?;
+        // SAFETY: the caller's promise.
+        let (topic, key, event) = unsafe {
+            let event = Event {
+                data: text("data", data, data_len)?,
+                event: text("event", event, event_len)?,
+                id: text("id", id, id_len)?,
+                retry: self::retry(retry)?,
+            };
+            (
+                text("topic", topic, topic_len)?,
+                text("key", key, key_len)?,
+                event,
+            )
+        };
+        let seq = hub.hub().publish(topic.unwrap_or(""), &event, key)?;
+        Ok(seq as i64)
+    })
+}
+
+/// Subscribes a connection to topics, one name a line: starts its stream,
+/// replays what it missed, and joins the live events without a gap. It ends
+/// with the connection.
+///
+/// The connection must have a transport of the library's: one of a server's,
+/// or of pagi_sse_conn_open_queue and pagi_sse_conn_open_fd.
+///
+/// Returns 0: a new client; 1: resumed after its id; 2: its id is too old, a
+/// topic of its own has forgotten an event since; 3: its id is unknown, or of
+/// another epoch (2 and 3: it got the reset event, and then what is kept); or
+/// an error: PAGI_SSE_RESULT_TOPIC_NAME, _TOPIC_COUNT, _CLOSED, _NOT_HOSTED,
+/// _EVENT_NEWLINE (in `reset_event`), _BAD_ARGUMENT.
+/// *Ownership*: the subscription's number is the caller's;
+/// pagi_sse_subscription_free gives it back. *Since*: ABI 1.
+///
+/// # Safety
+/// The pointers are valid for their lengths; `options` may be NULL; `out` is
+/// writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pagi_sse_hub_subscribe(
+    hub: pagi_sse_hub,
+    conn: pagi_sse_conn,
+    topics: *const c_char,
+    topics_len: usize,
+    options: *const pagi_sse_subscribe_options,
+    out: *mut pagi_sse_subscription,
+) -> i32 {
+    guard(|| {
+        writable(out)?;
+        let hub = hubs().get(hub)?;
+        let conn = conn::table().get(conn)?;
+        let mut wish = Wish {
+            last_event_id: None,
+            policy: Policy {
+                full: Full::Disconnect,
+                max_bytes: limits::SUBSCRIPTION_BYTES,
+                max_events: limits::SUBSCRIPTION_EVENTS,
+            },
+            reset_event: "reset",
+        };
+        // SAFETY: NULL is told apart; else the caller's promise.
+        if let Some(given) = unsafe { options.as_ref() } {
+            if given.size < size_of::<pagi_sse_subscribe_options>() {
+                return Err(Error::BadArgument.into());
+            }
+            // SAFETY: the caller's promise.
+            unsafe {
+                wish.last_event_id = text(
+                    "last_event_id",
+                    given.last_event_id,
+                    given.last_event_id_len,
+                )?;
+                if let Some(event) = text("reset_event", given.reset_event, given.reset_event_len)?
+                {
+                    wish.reset_event = event;
+                }
+            }
+            wish.policy.full = match given.full {
+                0 => Full::Disconnect,
+                1 => Full::DropOldest,
+                2 => Full::DropNewest,
+                3 => Full::Latest,
+                _ => return Err(Error::BadArgument.into()),
+            };
+            if given.max_events > 0 {
+                wish.policy.max_events = given.max_events as usize;
+            }
+            if given.max_bytes > 0 {
+                wish.policy.max_bytes =
+                    usize::try_from(given.max_bytes).map_err(|_| Error::BadArgument)?;
+            }
+        }
+        // SAFETY: the caller's promise.
+        let topics = unsafe { text("topics", topics, topics_len) }?.unwrap_or("");
+        let names: Vec<&str> = topics.split('\n').collect();
+        let (subscription, begin) = hub.hub().subscribe(&conn, &names, &wish)?;
+        let handle = subscriptions().insert(subscription)?;
+        // SAFETY: the caller's promise.
+        unsafe { set(out, handle) }?;
+        Ok(begin as i32)
+    })
+}
+
+/// Ends a subscription; the connection stays open.
+///
+/// Returns 0, also when it has ended already; or an error. *Since*: ABI 1.
+#[unsafe(no_mangle)]
+pub extern "C" fn pagi_sse_subscription_cancel(subscription: pagi_sse_subscription) -> i32 {
+    guard(|| {
+        subscriptions().get(subscription)?.unsubscribe();
+        Ok(0)
+    })
+}
+
+/// Gives the number back. The subscription goes on to its connection's end.
+///
+/// Returns 0, or an error. *Since*: ABI 1.
+#[unsafe(no_mangle)]
+pub extern "C" fn pagi_sse_subscription_free(subscription: pagi_sse_subscription) -> i32 {
+    guard(|| {
+        subscriptions().remove(subscription)?;
+        Ok(0)
+    })
+}
+
+/// A subscription's figures as JSON: `delivered`, `dropped`, `queued_bytes`,
+/// `active`.
+///
+/// Returns its length; a buffer smaller than that gets nothing.
+/// *Since*: ABI 1.
+///
+/// # Safety
+/// `buf` is NULL with capacity 0 or points to `cap` writable bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pagi_sse_subscription_stats(
+    subscription: pagi_sse_subscription,
+    buf: *mut c_char,
+    cap: usize,
+) -> i64 {
+    guard(|| {
+        let stats = subscriptions().get(subscription)?.stats().to_string();
+        // SAFETY: the caller's promise.
+        unsafe { copy_out(stats.as_bytes(), buf, cap) }
+    })
+}
+
+/// For producers that can wait: whether no subscriber's queue is above its
+/// high mark and little is undelivered.
+///
+/// Returns 1: ready; 0: not, and a READY record will come to every server and
+/// runtime that has subscribers of this hub; or an error. *Since*: ABI 1.
+#[unsafe(no_mangle)]
+pub extern "C" fn pagi_sse_hub_ready(hub: pagi_sse_hub) -> i32 {
+    guard(|| Ok(hubs().get(hub)?.hub().ready().into()))
+}
+
+/// Delivers what is pending and closes the connections subscribed to a topic
+/// (NULL: to any) with that reason, in order.
+///
+/// Returns how many, or an error. *Since*: ABI 1.
+///
+/// # Safety
+/// The pointers are valid for their lengths.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pagi_sse_hub_close(
+    hub: pagi_sse_hub,
+    topic: *const c_char,
+    topic_len: usize,
+    reason: *const c_char,
+    reason_len: usize,
+) -> i64 {
+    guard(|| {
+        let hub = hubs().get(hub)?;
+        // SAFETY: the caller's promise.
+        let (topic, reason) = unsafe {
+            (
+                text("topic", topic, topic_len)?,
+                text("reason", reason, reason_len)?,
+            )
+        };
+        Ok(hub.hub().close(topic, reason.unwrap_or("app_closed")) as i64)
+    })
+}
+
+/// How many subscriptions a topic has; or an error. *Since*: ABI 1.
+///
+/// # Safety
+/// `topic` is valid for its length.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pagi_sse_hub_subscribers(
+    hub: pagi_sse_hub,
+    topic: *const c_char,
+    topic_len: usize,
+) -> i64 {
+    guard(|| {
+        let hub = hubs().get(hub)?;
+        // SAFETY: the caller's promise.
+        let topic = unsafe { text("topic", topic, topic_len) }?;
+        Ok(hub.hub().subscribers(topic.unwrap_or("")) as i64)
+    })
+}
+
+/// A hub's figures as JSON: `epoch`, `published`, `connections`,
+/// `pending_bytes`, `kept_bytes`, `evicted`, `overflows`, `high`, and `topics`
+/// by name: `subscribers`, `published`, `kept_events`, `kept_bytes`, `keys`.
+///
+/// Returns its length; a buffer smaller than that gets nothing.
+/// *Since*: ABI 1.
+///
+/// # Safety
+/// `buf` is NULL with capacity 0 or points to `cap` writable bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pagi_sse_hub_stats(
+    hub: pagi_sse_hub,
+    buf: *mut c_char,
+    cap: usize,
+) -> i64 {
+    guard(|| {
+        let stats = hubs().get(hub)?.hub().stats().to_string();
+        // SAFETY: the caller's promise.
+        unsafe { copy_out(stats.as_bytes(), buf, cap) }
+    })
+}

@@ -1,0 +1,253 @@
+//! The runtime, for C: connections on the host's own transports.
+
+use super::{copy_out, guard, next, options, set, writable};
+use crate::error::Error;
+use crate::handle::{self, Table};
+use crate::rt::open::{Open, Options};
+use crate::sys::PerProcess;
+use std::ffi::c_char;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A runtime: threads, a descriptor and a queue of records for connections
+/// that no server of this library accepted. A number, 0 is never one.
+#[allow(non_camel_case_types)]
+pub type pagi_sse_runtime = u64;
+
+/// How a runtime is to run. Zero the struct, set `size` and what matters; 0
+/// elsewhere means the default.
+#[allow(non_camel_case_types)]
+#[repr(C)]
+pub struct pagi_sse_runtime_options {
+    /// sizeof(pagi_sse_runtime_options): lets the struct grow.
+    pub size: usize,
+    /// A client that takes no byte for so long is dropped, milliseconds
+    /// (30000). For connections on sockets.
+    pub write_timeout_ms: u64,
+    /// Threads (cores - 1, at least 1; at most 256).
+    pub workers: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+/// This process's runtimes by handle.
+pub(super) fn table() -> &'static Table<Arc<Open>> {
+    static TABLE: PerProcess<Table<Arc<Open>>> =
+        PerProcess::new(|p| Table::new(handle::RUNTIME, p));
+    TABLE.get()
+}
+
+/// A deadline of the caller's, bounded.
+pub(super) fn deadline(ms: u64) -> Duration {
+    Duration::from_millis(ms.min(60_000))
+}
+
+/// Statistics as JSON.
+pub(super) fn stats(mut stats: serde_json::Value) -> String {
+    stats["abi"] = super::PAGI_SSE_ABI_VERSION.into();
+    stats.to_string()
+}
+
+/// Starts a runtime: its threads, with all signals blocked in them.
+///
+/// # Safety
+/// `options` is NULL, for the defaults, or points to a struct of the size that
+/// it says; `out` points to a writable handle.
+///
+/// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (a size, or what
+/// is reserved), _OS (threads or descriptors), _HANDLES_EXHAUSTED.
+/// *Ownership*: the caller's; pagi_sse_runtime_free ends it. The options are
+/// copied.
+/// *Threads*: any.
+/// *Fork*: fork first, then open; a child opens its own.
+/// *Since*: 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pagi_sse_runtime_open(
+    options: *const pagi_sse_runtime_options,
+    out: *mut pagi_sse_runtime,
+) -> i32 {
+    guard(|| {
+        writable(out)?;
+        let mut chosen = Options::default();
+        // SAFETY: the caller's promise; the first version has 24 bytes.
+        if let Some(given) = unsafe { self::options(options, 24) }? {
+            if given.reserved != 0 {
+                return Err(Error::BadArgument.into());
+            }
+            if given.workers > 0 {
+                chosen.workers = given.workers.min(256) as usize;
+            }
+            if given.write_timeout_ms > 0 {
+                chosen.write_timeout = Duration::from_millis(given.write_timeout_ms);
+            }
+        }
+        let handle = table().insert(Arc::new(Open::start(chosen)?))?;
+        // SAFETY: the caller's promise.
+        unsafe { set(out, handle) }?;
+        Ok(0)
+    })
+}
+
+/// The descriptor that is readable while pagi_sse_runtime_next has records.
+///
+/// *Parameters*: `runtime`.
+///
+/// *Returns* it, or a handle error.
+/// *Ownership*: the runtime's, until pagi_sse_runtime_free. Watch it, or a
+/// duplicate; do not read or close it.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn pagi_sse_runtime_fd(runtime: pagi_sse_runtime) -> i32 {
+    guard(|| Ok(table().get(runtime)?.desk().fd()))
+}
+
+/// Fills `buf` with whole records, never waiting, and makes the descriptor
+/// unreadable when none remain. pagi_sse_record_read reads them. Records of a
+/// connection may still come when it has been freed.
+///
+/// # Safety
+/// `buf` points to `cap` writable bytes.
+///
+/// *Returns* the bytes used, 0 for none; one above `cap` is the size that the
+/// first record needs, and nothing was taken; or PAGI_SSE_RESULT_NULL_POINTER
+/// (also for `cap` 0), _BAD_ARGUMENT, or a handle error.
+/// *Ownership*: the records are the caller's.
+/// *Threads*: any; one at a time for the records to have an order.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pagi_sse_runtime_next(
+    runtime: pagi_sse_runtime,
+    buf: *mut c_char,
+    cap: usize,
+) -> i64 {
+    guard(|| {
+        let runtime = table().get(runtime)?;
+        // SAFETY: the caller's promise.
+        unsafe { next(buf, cap, |buf| runtime.desk().next(buf)) }
+    })
+}
+
+/// Has everything queued on any socket written now, by the runtime. To be
+/// called at the end of a turn of the host's loop; without it output waits a
+/// millisecond or so.
+///
+/// *Parameters*: `runtime`.
+///
+/// *Returns* 0, or a handle error.
+/// *Ownership*: nothing.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn pagi_sse_runtime_flush(runtime: pagi_sse_runtime) -> i32 {
+    guard(|| {
+        table().get(runtime)?.desk().flush_soon();
+        Ok(0)
+    })
+}
+
+/// Makes the descriptor readable, to wake the host's loop.
+///
+/// *Parameters*: `runtime`; `delay_ms`, 0 for at once.
+///
+/// *Returns* 0, or a handle error.
+/// *Ownership*: nothing.
+/// *Threads*: any; made for other threads of the host's.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn pagi_sse_runtime_wake(runtime: pagi_sse_runtime, delay_ms: u64) -> i32 {
+    guard(|| {
+        let runtime = table().get(runtime)?;
+        runtime.wake_after(Duration::from_millis(delay_ms));
+        Ok(0)
+    })
+}
+
+/// Counts the connections in progress: those for which no ENDED record has
+/// been made.
+///
+/// *Parameters*: `runtime`.
+///
+/// *Returns* their number, or a handle error.
+/// *Ownership*: nothing.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn pagi_sse_runtime_busy(runtime: pagi_sse_runtime) -> i64 {
+    guard(|| Ok(table().get(runtime)?.desk().live() as i64))
+}
+
+/// Statistics, as a JSON object: `version`, `abi`, `connections` (`open` now,
+/// `opened` since the beginning), `events`, `comments`, `refused` and
+/// `bytes_sent` since the beginning; `queued_bytes` and `records` waiting now;
+/// `logs_dropped`. More members may come.
+///
+/// # Safety
+/// `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
+/// bytes.
+///
+/// *Returns* the length, bytes, without a NUL; one above `cap`, and nothing was
+/// written (the next call may need a little more); or
+/// PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT, or a handle error.
+/// *Ownership*: a copy.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pagi_sse_runtime_stats(
+    runtime: pagi_sse_runtime,
+    buf: *mut c_char,
+    cap: usize,
+) -> i64 {
+    guard(|| {
+        let stats = stats(table().get(runtime)?.desk().stats());
+        // SAFETY: the caller's promise.
+        unsafe { copy_out(stats.as_bytes(), buf, cap) }
+    })
+}
+
+/// Closes every connection in order (a CLOSED record each, reason
+/// `server_shutdown`), waits until the sockets have taken what is queued, and
+/// ends the threads. Afterwards records can still be read and output of
+/// connections be taken; opening gives PAGI_SSE_RESULT_STOPPED. A second call
+/// does nothing.
+///
+/// *Parameters*: `runtime`; `deadline_ms`, the longest wait, at most 60000.
+///
+/// *Returns* 0, or a handle error.
+/// *Ownership*: the handle stays valid.
+/// *Threads*: any. The one call that waits, with pagi_sse_runtime_free.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn pagi_sse_runtime_stop(runtime: pagi_sse_runtime, deadline_ms: u64) -> i32 {
+    guard(|| {
+        table().get(runtime)?.stop(deadline(deadline_ms));
+        Ok(0)
+    })
+}
+
+/// Ends the threads, cuts off what is still in progress, closes the
+/// descriptor, and drops unread records. Connections keep their handles,
+/// closed, until they are freed.
+///
+/// *Parameters*: `runtime`; `deadline_ms`, the longest wait, at most 60000.
+///
+/// *Returns* 0, or a handle error.
+/// *Ownership*: the handle is stale from now on.
+/// *Threads*: any; the runtime ends when calls that are in it have returned.
+/// *Fork*: a child cannot free its parent's.
+/// *Since*: 0.1.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn pagi_sse_runtime_free(runtime: pagi_sse_runtime, deadline_ms: u64) -> i32 {
+    guard(|| {
+        let runtime = table().remove(runtime)?;
+        runtime.end(deadline(deadline_ms));
+        Ok(0)
+    })
+}

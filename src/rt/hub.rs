@@ -1,0 +1,113 @@
+//! A hub with a thread that delivers.
+
+use super::{build, now_ms};
+use crate::conn::Host;
+use crate::error::{Error, Result};
+use crate::hub::{Hub, Owner, TopicSettings};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+
+/// How often what is too old is looked for.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
+
+#[derive(Default)]
+struct Signals {
+    pending: Notify,
+    handle: AtomicU64,
+    hosts: Mutex<Vec<Weak<dyn Host>>>,
+}
+
+impl Owner for Arc<Signals> {
+    fn pending(&self) {
+        self.pending.notify_one();
+    }
+
+    fn ready(&self) {
+        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        for host in hosts.iter().filter_map(Weak::upgrade) {
+            host.ready(self.handle.load(Ordering::Relaxed));
+        }
+    }
+
+    fn host(&self, host: &Arc<dyn Host>) {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = Arc::downgrade(host);
+        hosts.retain(|h| h.strong_count() > 0);
+        if !hosts.iter().any(|h| h.ptr_eq(&new)) {
+            hosts.push(new);
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        now_ms()
+    }
+}
+
+/// See the module. All methods may be called from any thread.
+pub struct RunningHub {
+    hub: Arc<Hub>,
+    signals: Arc<Signals>,
+    runtime: Mutex<Option<Runtime>>,
+}
+
+impl RunningHub {
+    /// Starts the thread.
+    pub fn start(epoch: &str, defaults: TopicSettings, total_bytes: usize) -> Result<Self> {
+        let runtime = build(1).map_err(|_| Error::Os)?;
+        let signals = Arc::new(Signals::default());
+        let hub = Arc::new(Hub::new(
+            Box::new(signals.clone()),
+            epoch,
+            defaults,
+            total_bytes,
+        ));
+        runtime.spawn(deliver(hub.clone(), signals.clone()));
+        Ok(RunningHub {
+            hub,
+            signals,
+            runtime: Mutex::new(Some(runtime)),
+        })
+    }
+
+    /// The hub.
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// Tells its handle, once, for the records that name it.
+    pub fn set_handle(&self, handle: u64) {
+        self.signals.handle.store(handle, Ordering::Relaxed);
+    }
+
+    /// Delivers what is pending and ends the thread. Connections stay open.
+    pub fn stop(&self) {
+        let runtime = self
+            .runtime
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(runtime) = runtime {
+            self.hub.deliver();
+            runtime.shutdown_timeout(Duration::from_secs(1));
+        }
+    }
+}
+
+impl Drop for RunningHub {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+async fn deliver(hub: Arc<Hub>, signals: Arc<Signals>) {
+    let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        tokio::select! {
+            () = signals.pending.notified() => hub.deliver(),
+            _ = housekeeping.tick() => hub.expire(),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The runtime that a host program opens for connections of its own: on
+//! sockets that it hands over, or on transports that it drives itself.
+
+use super::desk::{Desk, wake_after};
+use super::socket::Socket;
+use super::{build, end, stream};
+use crate::conn::{Conn, Framing};
+use crate::error::{Error, Result};
+use crate::limits;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::time::Instant;
+
+/// How a runtime is to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Threads.
+    pub workers: usize,
+    /// A client that takes no byte for so long is dropped.
+    pub write_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            workers: super::default_workers(),
+            write_timeout: Duration::from_secs(limits::WRITE_TIMEOUT_SECONDS),
+        }
+    }
+}
+
+/// See the module. All methods may be called from any thread.
+pub struct Open {
+    desk: Arc<Desk>,
+    options: Options,
+    runtime: Mutex<Option<Runtime>>,
+}
+
+impl Open {
+    /// Starts the threads.
+    pub fn start(options: Options) -> Result<Self> {
+        let runtime = build(options.workers.max(1)).map_err(|_| Error::Os)?;
+        let desk = Desk::new()?;
+        desk.spawn(&runtime);
+        Ok(Open {
+            desk,
+            options,
+            runtime: Mutex::new(Some(runtime)),
+        })
+    }
+
+    fn runtime(&self) -> MutexGuard<'_, Option<Runtime>> {
+        self.runtime.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection whose output the host program pulls.
+    pub fn pulled(&self, framing: Framing) -> Result<Arc<Conn>> {
+        self.runtime().as_ref().ok_or(Error::Stopped)?;
+        self.desk.open(Framing {
+            pull: true,
+            ..framing
+        })
+    }
+
+    /// A connection on that socket, which is the runtime's from now on. After
+    /// an error the descriptor comes back.
+    pub fn on_socket(
+        &self,
+        fd: OwnedFd,
+        framing: Framing,
+    ) -> std::result::Result<Arc<Conn>, (Error, OwnedFd)> {
+        let open = || {
+            let runtime = self.runtime();
+            let runtime = runtime.as_ref().ok_or(Error::Stopped)?;
+            let _context = runtime.enter();
+            let socket = Socket::copy_of(fd.as_fd(), self.options.write_timeout)?;
+            let conn = self.desk.open(framing)?;
+            runtime.spawn(stream::run(
+                socket,
+                conn.clone(),
+                self.options.write_timeout,
+            ));
+            Ok(conn)
+        };
+        open().map_err(|e| (e, fd))
+    }
+
+    /// What the host program is told, and how.
+    pub fn desk(&self) -> &Arc<Desk> {
+        &self.desk
+    }
+
+    /// Makes the descriptor readable, now or later.
+    pub fn wake_after(&self, delay: Duration) {
+        wake_after(&self.desk, self.runtime().as_ref(), delay);
+    }
+
+    /// Closes every connection in order and waits until the sockets have taken
+    /// what was queued, for `deadline` at most; then ends the threads. What
+    /// the host program pulls can still be pulled, and records be read. A
+    /// second call does nothing.
+    pub fn stop(&self, deadline: Duration) {
+        let by = Instant::now() + deadline;
+        let Some(runtime) = self.runtime().take() else {
+            return;
+        };
+        for conn in self.desk.conns() {
+            conn.shut_down("server_shutdown".into());
+        }
+        let sockets_done = || self.desk.conns().iter().all(|c| c.framing().pull);
+        runtime.block_on(self.desk.settle(by, sockets_done));
+        end(runtime, by);
+    }
+
+    /// Ends all: sockets are closed, threads stop within `deadline`. A second
+    /// call does nothing.
+    pub fn end(&self, deadline: Duration) {
+        let runtime = self.runtime().take();
+        if let Some(runtime) = runtime {
+            runtime.shutdown_timeout(deadline);
+        }
+        self.desk.close();
+        self.desk.discard();
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.end(Duration::from_millis(100));
+    }
+}

@@ -1,0 +1,141 @@
+//! A connected socket, TCP or Unix.
+
+use crate::error::{Error, Result};
+use crate::limits;
+use socket2::{Domain, SockRef, TcpKeepalive, Type};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
+use tokio::net::{TcpStream, UnixStream};
+
+macro_rules! each {
+    ($self:expr, $s:ident => $e:expr) => {
+        match $self {
+            Socket::Tcp($s) => $e,
+            Socket::Unix($s) => $e,
+        }
+    };
+}
+
+/// A connected socket. Ends in both directions when dropped.
+pub enum Socket {
+    /// TCP, IPv4 or IPv6.
+    Tcp(TcpStream),
+    /// Unix, of stream type.
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// A copy of the host program's socket. Needs the runtime's context.
+    /// [`Error::BadSocket`] when it is none, or is not connected; the
+    /// program's own descriptor stays as it was then.
+    pub fn copy_of(fd: BorrowedFd<'_>, silence: Duration) -> Result<Self> {
+        let given = SockRef::from(&fd);
+        let is_stream = given.r#type().is_ok_and(|t| t == Type::STREAM);
+        if !is_stream || given.peer_addr().is_err() {
+            return Err(Error::BadSocket);
+        }
+        let domain = given.local_addr().map(|a| a.domain());
+        let copy = fd.try_clone_to_owned().map_err(|_| Error::Os)?;
+        SockRef::from(&copy)
+            .set_nonblocking(true)
+            .map_err(|_| Error::Os)?;
+        let socket = match domain {
+            Ok(Domain::IPV4 | Domain::IPV6) => TcpStream::from_std(copy.into()).map(Socket::Tcp),
+            Ok(Domain::UNIX) => UnixStream::from_std(copy.into()).map(Socket::Unix),
+            _ => return Err(Error::BadSocket),
+        };
+        let socket = socket.map_err(|_| Error::Os)?;
+        let bounded = each!(&socket, s => {
+            SockRef::from(s).set_send_buffer_size(limits::SEND_BUFFER_BYTES)
+        });
+        // The client may be gone already; the stream will say so.
+        let _ = bounded.and_then(|()| socket.tune(silence));
+        Ok(socket)
+    }
+
+    /// Waits until one of these can be done.
+    pub async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        each!(self, s => s.ready(interest).await)
+    }
+
+    /// Reads what is there.
+    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        each!(self, s => s.try_read(buf))
+    }
+
+    /// Writes what fits.
+    pub fn try_write(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        each!(self, s => s.try_write_vectored(slices))
+    }
+
+    /// Ends our side of the connection, or both.
+    pub fn shutdown(&self, how: std::net::Shutdown) {
+        let _ = each!(self, s => SockRef::from(s).shutdown(how));
+    }
+
+    /// Finds half-open connections: a peer that has vanished acknowledges
+    /// neither data nor probes.
+    pub fn tune(&self, silence: Duration) -> io::Result<()> {
+        if let Socket::Tcp(s) = self {
+            s.set_nodelay(true)?;
+            let s = SockRef::from(s);
+            s.set_tcp_keepalive(&TcpKeepalive::new().with_time(silence))?;
+            // A little more, so that our own timeout is the one that speaks.
+            #[cfg(target_os = "linux")]
+            s.set_tcp_user_timeout(Some(silence + Duration::from_secs(5)))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // A forked child that still has the descriptor would otherwise keep
+        // the client waiting for the end.
+        self.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), s => Pin::new(s).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        each!(self.get_mut(), s => Pin::new(s).poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each!(self.get_mut(), s => Pin::new(s).poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), s => Pin::new(s).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), s => Pin::new(s).poll_shutdown(cx))
+    }
+}

@@ -1,0 +1,76 @@
+/* Reading records: bytes that are none are an error, never a crash. */
+#include "harness.h"
+
+static void garbage(void)
+{
+    pagi_sse_record r;
+    pagi_sse_header h;
+    pagi_sse_bytes v;
+    unsigned seed = 12345;
+    for (int round = 0; round < 20000; round++) {
+        /* On the heap, exactly: a sanitizer sees a byte too many. */
+        size_t len = seed % 64;
+        char *bytes = malloc(len ? len : 1);
+        for (size_t i = 0; i < len; i++) {
+            seed = seed * 1103515245 + 12345;
+            bytes[i] = (char)(seed >> 16 & (round % 2 ? 0xFF : 0x1F));
+        }
+        seed = seed * 1103515245 + 12345;
+        if (len > 4 && round % 3) /* a length that is right, and a known kind */
+            memcpy(bytes, &(uint32_t){(uint32_t)len - 4}, 4), bytes[4] = (char)(1 + seed % 23);
+        int64_t at = pagi_sse_record_read(bytes, len, 0, &r, sizeof r);
+        OK(at == R(BAD_ARGUMENT) || (at >= 0 && at <= (int64_t)len));
+        int32_t found = pagi_sse_record_header((pagi_sse_bytes){bytes, len}, S("x"), &v);
+        OK(found == R(BAD_ARGUMENT) || found == 0 || found == 1);
+        for (size_t i = 0; pagi_sse_record_header_at((pagi_sse_bytes){bytes, len}, i, &h) == 1; i++)
+            OK(i < 64);
+        free(bytes);
+    }
+}
+
+static pagi_sse_parser parser;
+static char buf[256];
+
+static void arguments(void)
+{
+    pagi_sse_record r;
+    pagi_sse_bytes v;
+    IS(pagi_sse_parser_open(NULL, &parser), 0);
+    pagi_sse_parser_push(parser, S("data: a\n\ndata: b\n\n"));
+    size_t used = (size_t)pagi_sse_parser_next(parser, buf, sizeof buf);
+    int64_t second = pagi_sse_record_read(buf, used, 0, &r, sizeof r);
+    OK(second > 0);
+    BYTES(r.text.data, r.text.len, "a");
+    IS(pagi_sse_record_read(buf, used, second, &r, sizeof r), used);
+    BYTES(r.text.data, r.text.len, "b");
+    memset(&r, 0x5A, sizeof r);
+    IS(pagi_sse_record_read(buf, used, (int64_t)used, &r, sizeof r), 0);
+    IS(r.kind, 0x5A5A5A5A);
+    IS(pagi_sse_record_read(buf, used, (int64_t)used + 1, &r, sizeof r), R(BAD_ARGUMENT));
+    IS(pagi_sse_record_read(buf, used, -1, &r, sizeof r), R(BAD_ARGUMENT));
+    IS(pagi_sse_record_read(buf, used, INT64_MIN, &r, sizeof r), R(BAD_ARGUMENT));
+    IS(pagi_sse_record_read(buf, SIZE_MAX, 0, &r, sizeof r), R(BAD_ARGUMENT));
+    IS(pagi_sse_record_read(buf, used - 1, second, &r, sizeof r), R(BAD_ARGUMENT));
+    IS(pagi_sse_record_read(NULL, used, 0, &r, sizeof r), R(NULL_POINTER));
+    IS(pagi_sse_record_read(NULL, 0, 0, &r, sizeof r), 0);
+    IS(pagi_sse_record_read(buf, used, 0, NULL, sizeof r), R(NULL_POINTER));
+    IS(pagi_sse_record_read(buf, used, 0, &r, 0), R(NULL_POINTER));
+    IS(pagi_sse_record_read(buf, used, 0, &r, SIZE_MAX), R(BAD_ARGUMENT));
+    IS(pagi_sse_record_header((pagi_sse_bytes){NULL, 3}, S("a"), &v), R(NULL_POINTER));
+    IS(pagi_sse_record_header((pagi_sse_bytes){NULL, 0}, S("a"), &v), 0);
+    IS(pagi_sse_record_header((pagi_sse_bytes){NULL, 0}, NULL, 0, &v), R(NULL_POINTER));
+    IS(pagi_sse_record_header((pagi_sse_bytes){NULL, 0}, S("a"), NULL), R(NULL_POINTER));
+    IS(pagi_sse_record_header_at((pagi_sse_bytes){NULL, 0}, 0, NULL), R(NULL_POINTER));
+    /* A program with an older, smaller struct. */
+    memset(&r, 0x5A, sizeof r);
+    IS(pagi_sse_record_read(buf, used, 0, &r, 16), second);
+    IS(r.kind, PAGI_SSE_KIND_EVENT);
+    IS(r.sse, 0x5A);
+    IS(pagi_sse_parser_free(parser), 0);
+}
+
+static const test tests[] = {
+    {"invented bytes are an error or a record, within bounds", garbage},
+    {"arguments and struct sizes", arguments},
+};
+RUN(tests)

@@ -1,0 +1,134 @@
+/* The runtime as an object: options, stop, statistics, its end. */
+#include "harness.h"
+
+static pagi_sse_runtime opened(void)
+{
+    pagi_sse_runtime rt = 0;
+    pagi_sse_runtime_options o = {.size = sizeof o, .workers = 1};
+    IS(pagi_sse_runtime_open(&o, &rt), 0);
+    return rt;
+}
+
+static void options(void)
+{
+    pagi_sse_runtime rt = 77;
+    pagi_sse_runtime_options o = {.size = sizeof o, .reserved = 1};
+    IS(pagi_sse_runtime_open(&o, &rt), R(BAD_ARGUMENT));
+    o.reserved = 0, o.size = sizeof o - 1;
+    IS(pagi_sse_runtime_open(&o, &rt), R(BAD_ARGUMENT));
+    o.size = 0;
+    IS(pagi_sse_runtime_open(&o, &rt), R(BAD_ARGUMENT));
+    IS(pagi_sse_runtime_open(&o, NULL), R(NULL_POINTER));
+    IS(rt, 77);
+    o.size = sizeof o, o.workers = UINT32_MAX, o.write_timeout_ms = UINT64_MAX;
+    IS(pagi_sse_runtime_open(&o, &rt), 0);
+    IS(pagi_sse_runtime_free(rt, 1000), 0);
+}
+
+static void statistics(void)
+{
+    char json[2048];
+    pagi_sse_runtime rt = opened();
+    pagi_sse_conn a = 0, b = 0;
+    IS(pagi_sse_conn_open_queue(rt, PAGI_SSE_WIRE_EVENTS, &a), 0);
+    IS(pagi_sse_conn_open_queue(rt, PAGI_SSE_WIRE_EVENTS, &b), 0);
+    IS(pagi_sse_conn_send(a, S("x")), 0);
+    IS(pagi_sse_conn_send(b, S("x")), 0);
+    IS(pagi_sse_conn_free(b), 0);
+    int64_t n = pagi_sse_runtime_stats(rt, json, sizeof json - 1);
+    json[n > 0 ? n : 0] = 0;
+    OK(strstr(json, "\"connections\":{\"open\":1,\"opened\":2}") != NULL);
+    OK(strstr(json, "\"events\":2") != NULL && strstr(json, "\"queued_bytes\":9") != NULL);
+    OK(strstr(json, "\"version\":\"") != NULL);
+    IS(pagi_sse_conn_free(a), 0);
+    IS(pagi_sse_runtime_free(rt, 1000), 0);
+}
+
+static void stops(void)
+{
+    char out[64];
+    int server[2];
+    pagi_sse_record r;
+    pagi_sse_runtime rt = opened();
+    pagi_sse_conn queue = 0, sock = 0, none = 77;
+    IS(pagi_sse_conn_open_queue(rt, PAGI_SSE_WIRE_EVENTS, &queue), 0);
+    OK(socketpair(AF_UNIX, SOCK_STREAM, 0, server) == 0);
+    IS(pagi_sse_conn_open_fd(rt, server[0], PAGI_SSE_WIRE_EVENTS, &sock), 0);
+    IS(pagi_sse_conn_send(queue, S("q")), 0);
+    IS(pagi_sse_conn_send(sock, S("s")), 0);
+    IS(pagi_sse_runtime_stop(rt, 30000), 0);
+    /* The socket has it all, and its end. */
+    BYTES(out, recv(server[1], out, sizeof out, 0), "data: s\n\n");
+    IS(recv(server[1], out, sizeof out, 0), 0);
+    close(server[1]);
+    /* The host takes the rest of its own. */
+    BYTES(out, pagi_sse_conn_read(queue, out, sizeof out), "data: q\n\n");
+    IS(pagi_sse_conn_read(queue, out, sizeof out), R(CLOSED));
+    OK(next_record(pagi_sse_runtime_next, rt, pagi_sse_runtime_fd(rt), PAGI_SSE_KIND_ENDED, queue, &r));
+    BYTES(r.text.data, r.text.len, "server_shutdown");
+    IS(pagi_sse_runtime_busy(rt), 0);
+    IS(pagi_sse_conn_open_queue(rt, 0, &none), R(STOPPED));
+    OK(socketpair(AF_UNIX, SOCK_STREAM, 0, server) == 0);
+    IS(pagi_sse_conn_open_fd(rt, server[0], 0, &none), R(STOPPED));
+    IS(close(server[0]), 0);
+    close(server[1]);
+    IS(none, 77);
+    IS(pagi_sse_runtime_stop(rt, 0), 0);
+    IS(pagi_sse_runtime_wake(rt, 10), 0);
+    IS(pagi_sse_runtime_flush(rt), 0);
+    IS(pagi_sse_conn_free(queue), 0);
+    IS(pagi_sse_conn_free(sock), 0);
+    IS(pagi_sse_runtime_free(rt, 1000), 0);
+    IS(pagi_sse_runtime_free(rt, 1000), R(HANDLE_STALE));
+    IS(pagi_sse_runtime_stop(rt, 1000), R(HANDLE_STALE));
+    IS(pagi_sse_runtime_fd(rt), R(HANDLE_STALE));
+}
+
+static void free_first(void)
+{
+    /* Connections outlive their runtime, closed. */
+    char out[64];
+    int server[2];
+    pagi_sse_runtime rt = opened();
+    pagi_sse_conn queue = 0, sock = 0;
+    IS(pagi_sse_conn_open_queue(rt, PAGI_SSE_WIRE_EVENTS, &queue), 0);
+    OK(socketpair(AF_UNIX, SOCK_STREAM, 0, server) == 0);
+    IS(pagi_sse_conn_open_fd(rt, server[0], PAGI_SSE_WIRE_EVENTS, &sock), 0);
+    IS(pagi_sse_conn_keepalive(sock, 1, S("x")), 0);
+    IS(pagi_sse_conn_send(queue, S("q")), 0);
+    IS(pagi_sse_runtime_free(rt, 1000), 0);
+    IS(pagi_sse_conn_state(queue), PAGI_SSE_STATE_CLOSED);
+    IS(pagi_sse_conn_state(sock), PAGI_SSE_STATE_CLOSED);
+    IS(pagi_sse_conn_send(sock, S("x")), R(CLOSED));
+    IS(pagi_sse_conn_read(queue, out, sizeof out), R(CLOSED));
+    IS(pagi_sse_conn_keepalive(queue, 1, NONE), R(CLOSED));
+    IS(recv(server[1], out, sizeof out, 0), 0);
+    close(server[1]);
+    IS(pagi_sse_conn_free(queue), 0);
+    IS(pagi_sse_conn_free(sock), 0);
+}
+
+static void wakes(void)
+{
+    char buf[64];
+    pagi_sse_runtime rt = opened();
+    struct pollfd p = {.fd = pagi_sse_runtime_fd(rt), .events = POLLIN};
+    IS(poll(&p, 1, 0), 0);
+    IS(pagi_sse_runtime_wake(rt, 0), 0);
+    IS(poll(&p, 1, 0), 1);
+    IS(pagi_sse_runtime_next(rt, buf, sizeof buf), 0);
+    IS(poll(&p, 1, 0), 0);
+    IS(pagi_sse_runtime_next(rt, NULL, 0), R(NULL_POINTER));
+    IS(pagi_sse_runtime_next(rt, NULL, 5), R(NULL_POINTER));
+    IS(pagi_sse_runtime_next(rt, buf, SIZE_MAX), R(BAD_ARGUMENT));
+    IS(pagi_sse_runtime_free(rt, 1000), 0);
+}
+
+static const test tests[] = {
+    {"options that make no sense are refused, extreme ones bounded", options},
+    {"statistics count what was and what is", statistics},
+    {"stop ends in order, and after it opening is an error", stops},
+    {"connections outlive their runtime, closed", free_first},
+    {"the descriptor wakes the host's loop", wakes},
+};
+RUN(tests)

@@ -1,0 +1,287 @@
+/* The embedded listener, with a client of plain sockets. */
+#include "harness.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/un.h>
+
+static pagi_sse_server srv;
+static int srv_fd;
+
+static int next(int32_t kind, pagi_sse_conn c, pagi_sse_record *r)
+{
+    return next_record(pagi_sse_server_next, srv, srv_fd, kind, c, r);
+}
+
+static pagi_sse_server started(const char *listen)
+{
+    pagi_sse_server s = 0;
+    pagi_sse_server_options o = {.size = sizeof o, .listen = listen, .listen_len = strlen(listen), .workers = 1};
+    IS(pagi_sse_server_start(&o, &s), 0);
+    return s;
+}
+
+static void begin(void)
+{
+    srv = started("127.0.0.1:0");
+    srv_fd = pagi_sse_server_fd(srv);
+    OK(pagi_sse_server_port(srv) > 0);
+    IS(pagi_sse_server_accept(srv), 0);
+    IS(pagi_sse_server_accept(srv), 0);
+}
+
+static int client(pagi_sse_server s)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    a.sin_port = htons((uint16_t)pagi_sse_server_port(s));
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    OK(connect(fd, (struct sockaddr *)&a, sizeof a) == 0);
+    return fd;
+}
+
+static int asks(const char *request)
+{
+    int fd = client(srv);
+    OK(send(fd, request, strlen(request), MSG_NOSIGNAL) == (ssize_t)strlen(request));
+    return fd;
+}
+
+static char got[1 << 16];
+
+static void receive(int fd, const char *until)
+{
+    size_t len = 0;
+    got[0] = 0;
+    while ((!until || !strstr(got, until)) && wait_for(fd)) {
+        ssize_t n = recv(fd, got + len, sizeof got - 1 - len, 0);
+        if (n <= 0)
+            break;
+        got[len += (size_t)n] = 0;
+    }
+    if (until && !strstr(got, until)) {
+        failures++;
+        printf("# never came: <<%s>>, but <<%s>>\n", until, got);
+    }
+}
+
+#define STREAM "GET /events?x=1 HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\nX-Two: 1\r\nx-two: 2\r\n\r\n"
+
+static void stream(void)
+{
+    pagi_sse_record r;
+    pagi_sse_bytes v = {NULL, 9};
+    pagi_sse_header h;
+    int fd = asks(STREAM);
+    OK(next(PAGI_SSE_KIND_REQUEST, 0, &r));
+    pagi_sse_conn c = r.conn;
+    IS(r.sse, 1);
+    IS(r.flags, PAGI_SSE_FLAG_PATH_IS_TEXT);
+    BYTES(r.method.data, r.method.len, "GET");
+    BYTES(r.version.data, r.version.len, "1.1");
+    BYTES(r.path.data, r.path.len, "/events");
+    BYTES(r.query.data, r.query.len, "x=1");
+    BYTES(r.client.data, r.client.len, "127.0.0.1");
+    OK(r.client_port > 0);
+    IS(r.server_port, pagi_sse_server_port(srv));
+    IS(pagi_sse_record_header(r.headers, S("nothing"), &v), 0);
+    IS(v.len, 9);
+    IS(pagi_sse_record_header(r.headers, S("ACCEPT"), &v), 1);
+    BYTES(v.data, v.len, "text/event-stream");
+    IS(pagi_sse_record_header(r.headers, S("x-two"), &v), 1);
+    BYTES(v.data, v.len, "2");
+    size_t n = 0;
+    while (pagi_sse_record_header_at(r.headers, n, &h) == 1)
+        n++;
+    IS(n, 4);
+    IS(pagi_sse_record_header_at(r.headers, SIZE_MAX, &h), 0);
+
+    IS(pagi_sse_conn_send_event(c, S("hello"), S("greeting"), S("1"), -1), 0);
+    IS(pagi_sse_server_flush(srv), 0);
+    receive(fd, "event: greeting\nid: 1\ndata: hello\n\n");
+    OK(strncmp(got, "HTTP/1.1 200 OK\r\n", 17) == 0);
+    close(fd);
+    OK(next(PAGI_SSE_KIND_CLOSED, c, &r));
+    BYTES(r.text.data, r.text.len, "client_closed");
+    OK(next(PAGI_SSE_KIND_ENDED, c, &r));
+    IS(r.status, 200);
+    IS(pagi_sse_conn_free(c), 0);
+}
+
+static void response(void)
+{
+    pagi_sse_record r;
+    char buf[64];
+    int32_t more = 9;
+    pagi_sse_header h[] = {{S("content-type"), S("text/plain")}};
+    int fd = asks("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nping");
+    OK(next(PAGI_SSE_KIND_REQUEST, 0, &r));
+    pagi_sse_conn c = r.conn;
+    IS(r.flags & PAGI_SSE_FLAG_HAS_BODY, 1);
+    size_t len = 0;
+    while (more != 0) {
+        int64_t n = pagi_sse_conn_read_body(c, buf + len, sizeof buf - len, &more);
+        OK(n >= 0);
+        len += (size_t)n;
+        if (more == -1)
+            OK(next(PAGI_SSE_KIND_BODY, c, &r));
+    }
+    BYTES(buf, len, "ping");
+    IS(pagi_sse_conn_body(c, S("x"), 1), R(NO_RESPONSE));
+    IS(pagi_sse_conn_respond(c, 404, h, 1), 0);
+    IS(pagi_sse_conn_respond(c, 200, h, 1), R(DECLINED));
+    IS(pagi_sse_conn_send(c, S("x")), R(DECLINED));
+    IS(pagi_sse_conn_state(c), PAGI_SSE_STATE_RESPONDING);
+    IS(pagi_sse_conn_body(c, S("pong"), 0), 0);
+    /* CLOSED once the transport has ended. */
+    int32_t late = pagi_sse_conn_body(c, S("x"), 0);
+    OK(late == R(NO_RESPONSE) || late == R(CLOSED));
+    receive(fd, "pong");
+    OK(strncmp(got, "HTTP/1.1 404 ", 13) == 0);
+    OK(next(PAGI_SSE_KIND_ENDED, c, &r));
+    IS(r.status, 404);
+    IS(pagi_sse_conn_free(c), 0);
+    close(fd);
+}
+
+static void statistics(void)
+{
+    char json[2048];
+    int64_t n = pagi_sse_server_stats(srv, json, sizeof json - 1);
+    OK(n > 0);
+    json[n > 0 ? n : 0] = 0;
+    OK(json[0] == '{' && json[n - 1] == '}');
+    OK(strstr(json, "\"abi\":1") != NULL && strstr(json, "\"opened\":2") != NULL);
+    OK(strstr(json, "\"events\":1") != NULL);
+    IS(pagi_sse_server_stats(srv, json, 3), n);
+    IS(pagi_sse_server_stats(srv, NONE), n);
+}
+
+static void wakes(void)
+{
+    char buf[256];
+    while (pagi_sse_server_next(srv, buf, sizeof buf) > 0)
+        ;
+    struct pollfd p = {.fd = srv_fd, .events = POLLIN};
+    IS(poll(&p, 1, 0), 0);
+    IS(pagi_sse_server_wake(srv, 0), 0);
+    IS(poll(&p, 1, 0), 1);
+    IS(pagi_sse_server_next(srv, buf, sizeof buf), 0);
+    IS(poll(&p, 1, 0), 0);
+    IS(pagi_sse_server_wake(srv, 5), 0);
+    OK(wait_for(srv_fd));
+}
+
+static void small_buffer(void)
+{
+    char buf[4096];
+    pagi_sse_record r;
+    int fd = asks(STREAM);
+    OK(wait_for(srv_fd));
+    int64_t need = 0, deadline = now_ms() + PATIENCE_MS;
+    while ((need = pagi_sse_server_next(srv, buf, 4)) == 0 && now_ms() < deadline)
+        wait_for(srv_fd);
+    OK(need > 4);
+    IS(pagi_sse_server_next(srv, buf, (size_t)need - 1), need);
+    IS(pagi_sse_server_next(srv, buf, (size_t)need), need);
+    IS(pagi_sse_record_read(buf, (size_t)need, 0, &r, sizeof r), need);
+    IS(r.kind, PAGI_SSE_KIND_REQUEST);
+    IS(pagi_sse_conn_free(r.conn), 0);
+    receive(fd, NULL);
+    close(fd);
+}
+
+static void stops(void)
+{
+    pagi_sse_record r;
+    int fd = asks(STREAM);
+    OK(next(PAGI_SSE_KIND_REQUEST, 0, &r));
+    pagi_sse_conn c = r.conn;
+    IS(pagi_sse_conn_send(c, S("last words")), 0);
+    int64_t since = now_ms();
+    IS(pagi_sse_server_stop(srv, 30000), 0);
+    OK(now_ms() - since < 25000);
+    receive(fd, NULL);
+    OK(strstr(got, "data: last words\n\n\r\n0\r\n\r\n") != NULL);
+    close(fd);
+    /* Its records can still be read. */
+    OK(next(PAGI_SSE_KIND_CLOSED, c, &r));
+    BYTES(r.text.data, r.text.len, "server_shutdown");
+    OK(next(PAGI_SSE_KIND_ENDED, c, &r));
+    IS(pagi_sse_conn_send(c, S("x")), R(CLOSED));
+    IS(pagi_sse_conn_free(c), 0);
+    IS(pagi_sse_server_busy(srv), 0);
+    IS(pagi_sse_server_accept(srv), R(STOPPED));
+    IS(pagi_sse_server_stop(srv, 0), 0);
+    IS(pagi_sse_server_flush(srv), 0);
+    IS(pagi_sse_server_wake(srv, 5), 0);
+    IS(pagi_sse_server_drain(srv), 0);
+    IS(pagi_sse_server_free(srv, 1000), 0);
+    IS(pagi_sse_server_free(srv, 1000), R(HANDLE_STALE));
+    IS(pagi_sse_server_fd(srv), R(HANDLE_STALE));
+}
+
+static void deadlines(void)
+{
+    /* A request that nobody answers is cut off; its record is never read. */
+    pagi_sse_server s = started("127.0.0.1:0");
+    IS(pagi_sse_server_accept(s), 0);
+    int fd = client(s);
+    OK(send(fd, STREAM, sizeof STREAM - 1, 0) > 0);
+    OK(wait_for(pagi_sse_server_fd(s)));
+    int64_t since = now_ms();
+    IS(pagi_sse_server_stop(s, 50), 0);
+    OK(now_ms() - since < 10000);
+    receive(fd, NULL);
+    close(fd);
+    IS(pagi_sse_server_free(s, 0), 0);
+    /* Never accepted anything. */
+    s = started("127.0.0.1:0");
+    IS(pagi_sse_server_free(s, 0), 0);
+}
+
+static void addresses(void)
+{
+    char path[64];
+    pagi_sse_server s = 0, t = 77;
+    pagi_sse_server_options o = {.size = sizeof o, .listen = "127.0.0.1", .listen_len = 9};
+    IS(pagi_sse_server_start(&o, &t), R(LISTEN_ADDRESS));
+    o.listen = "192.0.2.1:0", o.listen_len = 11;
+    IS(pagi_sse_server_start(&o, &t), R(BIND_FAILED));
+    o.listen = "\xff", o.listen_len = 1;
+    IS(pagi_sse_server_start(&o, &t), R(NOT_UTF8));
+    o.listen = NULL;
+    IS(pagi_sse_server_start(&o, &t), R(NULL_POINTER));
+    o.size = 8;
+    IS(pagi_sse_server_start(&o, &t), R(BAD_ARGUMENT));
+    o.size = SIZE_MAX;
+    IS(pagi_sse_server_start(&o, &t), R(BAD_ARGUMENT));
+    IS(pagi_sse_server_start(NULL, &t), R(NULL_POINTER));
+    snprintf(path, sizeof path, "unix:/tmp/pagi-sse-capi-%d.sock", (int)getpid());
+    s = started(path);
+    IS(pagi_sse_server_port(s), 0);
+    o = (pagi_sse_server_options){.size = sizeof o, .listen = path, .listen_len = strlen(path)};
+    IS(pagi_sse_server_start(&o, &t), R(ADDRESS_IN_USE));
+    IS(pagi_sse_server_start(&o, NULL), R(NULL_POINTER));
+    IS(t, 77);
+    IS(pagi_sse_server_free(s, 1000), 0);
+    IS(access(path + 5, F_OK), -1);
+    /* A newer program's larger struct: fine, if what it adds is zero. */
+    struct { pagi_sse_server_options o; uint64_t later; } larger = {.o = {.size = sizeof larger, .workers = 1}};
+    IS(pagi_sse_server_start(&larger.o, &s), 0);
+    IS(pagi_sse_server_free(s, 1000), 0);
+    larger.later = 1;
+    IS(pagi_sse_server_start(&larger.o, &s), R(BAD_ARGUMENT));
+}
+
+static const test tests[] = {
+    {"a server starts and accepts", begin},
+    {"a stream, from the request to the client's end", stream},
+    {"an ordinary request, its body and its response", response},
+    {"statistics are JSON", statistics},
+    {"the descriptor wakes the host's loop, now or later", wakes},
+    {"a record that does not fit stays", small_buffer},
+    {"stop ends in order, and after it all is an error", stops},
+    {"a deadline cuts off what nobody answers", deadlines},
+    {"addresses and options that are refused", addresses},
+};
+RUN(tests)
