@@ -1,7 +1,8 @@
 #!/usr/bin/env perl
 
 # What the wrapper itself costs: time per call with the wrapper minus time of
-# the bare $send->({...})->get, in one process, rounds interleaved, medians.
+# the bare $send->({...})->get, in one process, in short rounds that are compared
+# each in itself (a machine's speed changes), medians of those differences.
 # Beside PAGI::SSE an equivalent wrapper of plain async subs.
 #
 #   perl bench/wrapper.pl [rounds [calls per round]]
@@ -75,7 +76,7 @@ package Plain {
     }
 }
 
-my ($rounds, $calls) = (@ARGV, 41, 5_000);
+my ($rounds, $calls) = (@ARGV, 201, 1_000);
 $calls = $ARGV[1] if @ARGV > 1;
 
 my $send = sub { Future->done };
@@ -129,7 +130,9 @@ sub median {
 printf "ns per call, %d rounds of %d, medians of CPU time\n", $rounds, $calls;
 printf "%-12s %8s %8s %8s %12s %12s %8s\n", 'method', 'bare', 'ours', 'plain', 'own: ours', 'own: plain', 'ratio';
 for my $name (qw(send try_send send_event)) {
-    my ($bare, $with, $other) = map { median(@{ $ns{$name}{$_} }) } qw(bare ours plain);
+    my ($bare, $with, $other) = @{ $ns{$name} }{qw(bare ours plain)};
+    my $ours = median(map { $with->[$_] - $bare->[$_] } 0 .. $#$bare);
+    my $plain = median(map { $other->[$_] - $bare->[$_] } 0 .. $#$bare);
     printf "%-12s %8.0f %8.0f %8.0f %12.0f %12.0f %8.2f\n",
-        $name, $bare, $with, $other, $with - $bare, $other - $bare, ($with - $bare) / ($other - $bare);
+        $name, median(@$bare), median(@$with), median(@$other), $ours, $plain, $ours / $plain;
 }

@@ -189,6 +189,8 @@ enum pagi_sse_kind
   PAGI_SSE_KIND_LOG = 6,
   // Output, or its end, can be read with pagi_sse_conn_read.
   PAGI_SSE_KIND_OUTPUT = 7,
+  // A hub is ready for more; `conn` is the hub's number.
+  PAGI_SSE_KIND_READY = 8,
   // From a parser: an event. `event`, `text` (the data), `id` (the last
   // event id in force).
   PAGI_SSE_KIND_EVENT = 20,
@@ -265,6 +267,55 @@ typedef struct pagi_sse_counters {
   // Its limit.
   uint64_t limit;
 } pagi_sse_counters;
+
+// What topics remember. Zero the struct, set `size` and what matters; 0
+// elsewhere means the default.
+typedef struct pagi_sse_topic_options {
+  // sizeof(pagi_sse_topic_options): lets the struct grow.
+  size_t size;
+  // Events of a topic's history (1000).
+  uint64_t events;
+  // Bytes of it, as framed (4 MiB).
+  uint64_t bytes;
+  // Age of it, milliseconds (an hour).
+  uint64_t age_ms;
+  // How long a topic outlives its last subscriber and event, milliseconds
+  // (ten minutes).
+  uint64_t ttl_ms;
+  // Not 0: the topic keeps the newest event of each key (10000 keys at
+  // most), and a new or reset subscriber gets those first.
+  uint32_t state;
+  // Must be 0.
+  uint32_t reserved;
+} pagi_sse_topic_options;
+
+// One hub: a number, 0 is never one.
+typedef uint64_t pagi_sse_hub;
+
+// How a subscription begins and what it takes. Zero the struct, set `size`
+// and what matters; 0 elsewhere means the default.
+typedef struct pagi_sse_subscribe_options {
+  // sizeof(pagi_sse_subscribe_options): lets the struct grow.
+  size_t size;
+  // The id that the client has seen (its Last-Event-ID); NULL: a new one.
+  const char *last_event_id;
+  // Its length, bytes.
+  size_t last_event_id_len;
+  // The type of the event that says "you missed something" (`reset`).
+  const char *reset_event;
+  // Its length, bytes.
+  size_t reset_event_len;
+  // When the queue is full: 0 disconnect (reason `queue_overflow`), 1 drop
+  // the oldest, 2 drop the newest, 3 keep the newest of each key.
+  uint32_t full;
+  // Published events that may wait (10000).
+  uint32_t max_events;
+  // Published bytes that may wait (1 MiB).
+  uint64_t max_bytes;
+} pagi_sse_subscribe_options;
+
+// One subscription: a number, 0 is never one.
+typedef uint64_t pagi_sse_subscription;
 
 // How a parser is to work. Zero the struct, set `size` and what matters; 0
 // elsewhere means the default.
@@ -493,6 +544,15 @@ int32_t pagi_sse_conn_open_fd(pagi_sse_runtime runtime,
 // *Fork*: a child cannot free its parent's.
 // *Since*: 0.1.0.
 int32_t pagi_sse_conn_free(pagi_sse_conn conn);
+
+// Gives the number of a server's stream back without closing it: it lives on
+// for whoever publishes to it, to its client's end.
+//
+// *Returns* 0, or an error.
+// *Ownership*: the number is no longer the caller's.
+// *Threads*: any. *Fork*: see above.
+// *Since*: 0.1.0.
+int32_t pagi_sse_conn_hand_over(pagi_sse_conn conn);
 
 // Begins the event stream. Where the library writes the response head,
 // `content-type`, `cache-control`, `x-accel-buffering` and `date` are added if
@@ -852,6 +912,145 @@ int64_t pagi_sse_frame_event(const char *data,
 // *Fork*: no difference.
 // *Since*: 0.1.0.
 int64_t pagi_sse_frame_comment(const char *comment, size_t len, char *buf, size_t cap);
+
+// Opens a hub: topics with history, and a thread that delivers.
+//
+// `epoch` (1 to 40 visible ASCII characters, none that CORS minds) begins
+// each id, `epoch.number`; use another one at each start, as the time.
+// `defaults` are of topics that have no settings of their own; NULL: see
+// pagi_sse_topic_options. `total_bytes` bounds the history of all topics (0:
+// 64 MiB).
+//
+// Returns 0, or an error: PAGI_SSE_RESULT_BAD_ARGUMENT, _NULL_POINTER, _OS.
+// *Ownership*: the caller's; pagi_sse_hub_free ends it.
+// *Threads*: any, at the same time. *Fork*: fork first, then open.
+// *Since*: ABI 1.
+//
+// *Parameters*: The pointers are valid for their lengths; `out` is writable.
+int32_t pagi_sse_hub_open(const char *epoch,
+                          size_t epoch_len,
+                          const struct pagi_sse_topic_options *defaults,
+                          uint64_t total_bytes,
+                          pagi_sse_hub *out);
+
+// Delivers what is pending, ends the thread and frees the hub. Connections
+// stay open.
+//
+// Returns 0, or an error. *Since*: ABI 1.
+int32_t pagi_sse_hub_free(pagi_sse_hub hub);
+
+// Gives a topic (1 to 100 letters, digits and `.-_:/`) settings of its own.
+//
+// Returns 0, or an error: PAGI_SSE_RESULT_TOPIC_NAME, _TOO_MANY_TOPICS,
+// _BAD_ARGUMENT. *Since*: ABI 1.
+//
+// *Parameters*: The pointers are valid for their lengths.
+int32_t pagi_sse_hub_topic(pagi_sse_hub hub,
+                           const char *topic,
+                           size_t topic_len,
+                           const struct pagi_sse_topic_options *options);
+
+// Publishes an event to a topic: it is framed once, kept for replay, and
+// delivered to every subscriber. Never waits for a client.
+//
+// `data`, `event`, `key` are NULL if absent; so is `id`, and the event gets
+// `epoch.number` then. `key` names what the event is the newest state of.
+// `retry` in milliseconds, -1 if absent.
+//
+// Returns the event's number, from 1; or an error: PAGI_SSE_RESULT_TOPIC_NAME,
+// _TOO_MANY_TOPICS, _EVENT_NEWLINE, _ID_NEWLINE, _ID_NUL, _NOT_UTF8,
+// _BAD_ARGUMENT (retry). *Since*: ABI 1.
+//
+// *Parameters*: Each pointer is NULL with length 0 or valid for its length.
+int64_t pagi_sse_hub_publish(pagi_sse_hub hub,
+                             const char *topic,
+                             size_t topic_len,
+                             const char *data,
+                             size_t data_len,
+                             const char *event,
+                             size_t event_len,
+                             const char *id,
+                             size_t id_len,
+                             const char *key,
+                             size_t key_len,
+                             int64_t retry);
+
+// Subscribes a connection to topics, one name a line: starts its stream,
+// replays what it missed, and joins the live events without a gap. It ends
+// with the connection.
+//
+// The connection must have a transport of the library's: one of a server's,
+// or of pagi_sse_conn_open_queue and pagi_sse_conn_open_fd.
+//
+// Returns 0: a new client; 1: resumed after its id; 2: its id is too old, a
+// topic of its own has forgotten an event since; 3: its id is unknown, or of
+// another epoch (2 and 3: it got the reset event, and then what is kept); or
+// an error: PAGI_SSE_RESULT_TOPIC_NAME, _TOPIC_COUNT, _CLOSED, _NOT_HOSTED,
+// _EVENT_NEWLINE (in `reset_event`), _BAD_ARGUMENT.
+// *Ownership*: the subscription's number is the caller's;
+// pagi_sse_subscription_free gives it back. *Since*: ABI 1.
+//
+// *Parameters*: The pointers are valid for their lengths; `options` may be NULL; `out` is
+// writable.
+int32_t pagi_sse_hub_subscribe(pagi_sse_hub hub,
+                               pagi_sse_conn conn,
+                               const char *topics,
+                               size_t topics_len,
+                               const struct pagi_sse_subscribe_options *options,
+                               pagi_sse_subscription *out);
+
+// Ends a subscription; the connection stays open.
+//
+// Returns 0, also when it has ended already; or an error. *Since*: ABI 1.
+int32_t pagi_sse_subscription_cancel(pagi_sse_subscription subscription);
+
+// Gives the number back. The subscription goes on to its connection's end.
+//
+// Returns 0, or an error. *Since*: ABI 1.
+int32_t pagi_sse_subscription_free(pagi_sse_subscription subscription);
+
+// A subscription's figures as JSON: `delivered`, `dropped`, `queued_bytes`,
+// `active`.
+//
+// Returns its length; a buffer smaller than that gets nothing.
+// *Since*: ABI 1.
+//
+// *Parameters*: `buf` is NULL with capacity 0 or points to `cap` writable bytes.
+int64_t pagi_sse_subscription_stats(pagi_sse_subscription subscription, char *buf, size_t cap);
+
+// For producers that can wait: whether no subscriber's queue is above its
+// high mark and little is undelivered.
+//
+// Returns 1: ready; 0: not, and a READY record will come to every server and
+// runtime that has subscribers of this hub; or an error. *Since*: ABI 1.
+int32_t pagi_sse_hub_ready(pagi_sse_hub hub);
+
+// Delivers what is pending and closes the connections subscribed to a topic
+// (NULL: to any) with that reason, in order.
+//
+// Returns how many, or an error. *Since*: ABI 1.
+//
+// *Parameters*: The pointers are valid for their lengths.
+int64_t pagi_sse_hub_close(pagi_sse_hub hub,
+                           const char *topic,
+                           size_t topic_len,
+                           const char *reason,
+                           size_t reason_len);
+
+// How many subscriptions a topic has; or an error. *Since*: ABI 1.
+//
+// *Parameters*: `topic` is valid for its length.
+int64_t pagi_sse_hub_subscribers(pagi_sse_hub hub, const char *topic, size_t topic_len);
+
+// A hub's figures as JSON: `epoch`, `published`, `connections`,
+// `pending_bytes`, `kept_bytes`, `evicted`, `overflows`, `high`, and `topics`
+// by name: `subscribers`, `published`, `kept_events`, `kept_bytes`, `keys`.
+//
+// Returns its length; a buffer smaller than that gets nothing.
+// *Since*: ABI 1.
+//
+// *Parameters*: `buf` is NULL with capacity 0 or points to `cap` writable bytes.
+int64_t pagi_sse_hub_stats(pagi_sse_hub hub, char *buf, size_t cap);
 
 // Opens a parser for one stream.
 //

@@ -456,9 +456,7 @@ impl Conn {
                 Ok(()) => count(&mut inner.counters),
                 Err(_) => inner.counters.refused += 1,
             }
-            if !started {
-                pushed?;
-            }
+            pushed?;
             let urgent = !self.framing.pull && inner.outbox.len() >= limits::FLUSH_BYTES;
             let tell = !urgent && !std::mem::replace(&mut inner.told_output, true);
             (started, inner.outbox.is_high(), urgent, tell)

@@ -17,8 +17,10 @@ pub const HIGH_WATER_BYTES: usize = 64 << 10;
 /// Output queue of one connection: at or below this many bytes it has drained.
 pub const LOW_WATER_BYTES: usize = 16 << 10;
 /// Output queue of one connection: beyond this many bytes a send is refused.
-/// One event may be larger, alone in an empty queue.
+/// One event may be larger, alone in a nearly empty queue.
 pub const QUEUE_BYTES: usize = 1 << 20;
+/// A queue with no more than this is as good as empty, bytes.
+pub const NEARLY_EMPTY_BYTES: usize = 4 << 10;
 /// Output queue of one connection: at this many bytes the sender itself writes.
 pub const FLUSH_BYTES: usize = 32 << 10;
 /// Longest time that output waits when nobody asks for a flush, milliseconds.

@@ -103,9 +103,11 @@ impl Outbox {
     }
 
     /// Makes room for `len` more bytes and lets `write` append them; refuses
-    /// when the queue would pass its limit and is not empty.
+    /// when the queue would pass its limit and is not nearly empty: a response
+    /// head must not keep one large event from going.
     pub fn push(&mut self, len: usize, write: impl FnOnce(&mut BytesMut)) -> Result<()> {
-        if !self.is_empty() && self.len + len > self.marks.limit as usize {
+        let limit = self.marks.limit as usize;
+        if self.len > limits::NEARLY_EMPTY_BYTES.min(limit / 2) && self.len + len > limit {
             return Err(Error::QueueOverflow);
         }
         self.append(len, write);

@@ -4,16 +4,16 @@ use FindBin;
 use lib "$FindBin::Bin/../lib";
 use T::Inc;
 use Test2::V0;
-use Cwd ();
+use Cwd        ();
 use File::Temp ();
 use IO::Select;
 use IO::Socket::INET;
-use IPC::Open3 qw(open3);
-use Symbol qw(gensym);
+use IPC::Open3  qw(open3);
+use Symbol      qw(gensym);
 use Time::HiRes qw(time);
 
 my $command = T::Inc::root() . '/perl/bin/pagi-sse';
-my $dir     = File::Temp->newdir;
+my $dir = File::Temp->newdir;
 
 sub file {
     my ($name, $text) = @_;
@@ -74,7 +74,7 @@ for my $signal (qw(INT TERM)) {
         my ($pid, $err, $port) = serve('--access-log', $log, $app);
         my $socket = stream($port, '/s?q');
         kill $signal => $pid;
-        is [ map { s/\r?\n//r } <$socket> ], [ '', '', '0', '' ], 'the rest: end of event, end of chunk, last chunk';
+        is [map { s/\r?\n//r } <$socket>], ['', '', '0', ''], 'the rest: end of event, end of chunk, last chunk';
         close $socket;
         is exit_of($pid), 0;
         open my $fh, '<', $log or die $!;
@@ -86,7 +86,7 @@ for my $signal (qw(INT TERM)) {
 subtest 'a second signal forces it' => sub {
     my ($pid, $err, $port) = serve($app);
     my $socket = stream($port, '/deaf');
-    my $from   = time;
+    my $from = time;
     kill TERM => $pid;
     my @rest = <$socket>;
     kill TERM => $pid;
@@ -112,28 +112,48 @@ usage: pagi-sse serve [--listen HOST:PORT | unix:PATH] [--access-log FILE|-]
                       [--shutdown-timeout SECONDS] app.pl
 TEXT
     for my $args ([qw(--help)], [qw(-h)], [qw(serve --help)], [qw(serve -h)]) {
-        is [ run_command(@$args) ], [ '', 0, $usage ], "@$args";
+        is [run_command(@$args)], ['', 0, $usage], "@$args";
     }
 };
 
 subtest 'what is no good says so, and what to change' => sub {
     my $taken = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1');
-    my $port  = $taken->sockport;
+    my $port = $taken->sockport;
     for my $case (
-        [ [ 'serve', "$dir/none.pl" ],                  1, qr{\Apagi-sse: no such file: \Q$dir\E/none\.pl\n\z} ],
-        [ [ 'serve', file('syntax.pl', 'my $x = ;') ],  1, qr{syntax\.pl does not compile or died: syntax error} ],
-        [ [ 'serve', file('dies.pl', 'die "oh\n"') ],   1, qr{dies\.pl does not compile or died: oh} ],
-        [ [ 'serve', file('value.pl', '"text"') ],      1, qr{value\.pl must return a coderef as its last value; it returned 'text'\n} ],
-        [ [ 'serve', '--listen', "127.0.0.1:$port", $app ], 1, qr{\Apagi-sse: PAGI::SSE::Server: cannot listen on '127\.0\.0\.1:$port': the address is already in use\n\z} ],
-        [ [ 'serve', '--listen', 'nowhere', $app ],     1, qr{cannot listen on 'nowhere': the address must be HOST:PORT or unix:PATH} ],
-        [ [ 'serve', '--access-log', "$dir/no/such", $app ], 1, qr{cannot append to access_log '\Q$dir\E/no/such': No such file} ],
-        [ [],                                           2, qr{\Apagi-sse: no command\nusage: } ],
-        [ ['dance'],                                    2, qr{unknown command 'dance'} ],
-        [ ['serve'],                                    2, qr{one application file is needed} ],
-        [ [ 'serve', '--colour', 'x' ],                 2, qr{Unknown option: colour\nusage: } ],
+        [['serve', "$dir/none.pl"], 1, qr{\Apagi-sse: no such file: \Q$dir\E/none\.pl\n\z}],
+        [['serve', file('syntax.pl', 'my $x = ;')],  1, qr{syntax\.pl does not compile or died: syntax error}],
+        [['serve', file('dies.pl',   'die "oh\n"')], 1, qr{dies\.pl does not compile or died: oh}],
         [
-            [ 'serve', file('refuses.pl', 'use Future; sub { $_[2]->({ type => "lifespan.startup.failed", message => "no db" }) }') ],
-            1, qr{the application refused to start: no db\n}
+            ['serve', file('value.pl', '"text"')],
+            1, qr{value\.pl must return a coderef as its last value; it returned 'text'\n}
+        ],
+        [
+            ['serve', '--listen', "127.0.0.1:$port", $app],
+            1,
+            qr{\Apagi-sse: PAGI::SSE::Server: cannot listen on '127\.0\.0\.1:$port': the address is already in use\n\z}
+        ],
+        [
+            ['serve', '--listen', 'nowhere', $app],
+            1, qr{cannot listen on 'nowhere': the address must be HOST:PORT or unix:PATH}
+        ],
+        [
+            ['serve', '--access-log', "$dir/no/such", $app],
+            1, qr{cannot append to access_log '\Q$dir\E/no/such': No such file}
+        ],
+        [[],                         2, qr{\Apagi-sse: no command\nusage: }],
+        [['dance'],                  2, qr{unknown command 'dance'}],
+        [['serve'],                  2, qr{one application file is needed}],
+        [['serve', '--colour', 'x'], 2, qr{Unknown option: colour\nusage: }],
+        [
+            [
+                'serve',
+                file(
+                    'refuses.pl',
+                    'use Future; sub { $_[2]->({ type => "lifespan.startup.failed", message => "no db" }) }'
+                )
+            ],
+            1,
+            qr{the application refused to start: no db\n}
         ],
         )
     {

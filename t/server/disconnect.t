@@ -6,7 +6,7 @@ use T::Inc;
 use T::Host;
 use Test2::V0;
 use Future::AsyncAwait;
-use Socket ();
+use Socket      ();
 use Time::HiRes qw(time);
 use PAGI::SSE;
 
@@ -29,14 +29,14 @@ sub watched {
 }
 
 for my $way (
-    [ FIN           => sub { $_[0]->close } ],
-    [ RST           => sub { $_[0]->reset } ],
-    [ 'a half close' => sub { shutdown $_[0]{socket}, 1 } ],
+    [FIN            => sub { $_[0]->close }],
+    [RST            => sub { $_[0]->reset }],
+    ['a half close' => sub { shutdown $_[0]{socket}, 1 }],
     )
 {
     my ($what, $leave) = @$way;
     subtest "an idle stream's on_close runs within 100 ms of $what, and run returns" => sub {
-        my $seen   = watched(async sub { await $_[0]->run });
+        my $seen = watched(async sub { await $_[0]->run });
         my $client = $seen->{host}->stream;
         $seen->{host}->until(sub { length $client->head }, 'the start');
         my $left = time;
@@ -50,13 +50,13 @@ for my $way (
 }
 
 subtest 'try_send is false as soon as the client has gone, before any turn of the loop' => sub {
-    my $seen   = watched(async sub { await $_[0]->run });
+    my $seen = watched(async sub { await $_[0]->run });
     my $client = $seen->{host}->stream;
     $seen->{host}->until(sub { length $client->head }, 'the start');
     is $seen->{sse}->try_send('x')->get, 1;
     $client->close;
     my $end = time + 20;
-    my $ok  = 1;
+    my $ok = 1;
     while ($ok && time < $end) {
         $ok = $seen->{sse}->try_send('x')->get;
         select undef, undef, undef, 0.001;
@@ -69,36 +69,40 @@ subtest 'try_send is false as soon as the client has gone, before any turn of th
 
 subtest 'a client that does not read holds its sender back, and takes all when it reads again' => sub {
     my $sent = 0;
-    my $seen = watched(async sub {
-        my ($sse) = @_;
-        for my $n (1 .. 300) { await $sse->send($n . 'x' x 10_000); $sent = $n }
-    });
+    my $seen = watched(
+        async sub {
+            my ($sse) = @_;
+            for my $n (1 .. 300) { await $sse->send($n . 'x' x 10_000); $sent = $n }
+        }
+    );
     my $client = $seen->{host}->stream;
     $client->{paused} = 1;
     my $before = -1;
     $seen->{host}->until(sub { my $stuck = $sent == $before && $sent; $before = $sent; return $stuck }, 'a stop');
-    ok $sent < 300, "held back after $sent";
+    ok $sent < 300,                             "held back after $sent";
     ok $seen->{sse}->buffered_amount >= 65_536, 'the queue is at its high mark';
     $client->{paused} = 0;
     $seen->{host}->until(sub { $client->eof }, 'the rest');
     my @data = $client->body =~ /^data: (\d+?)x{10000}$/mg;
-    is \@data, [ 1 .. 300 ], 'in order, none lost';
+    is \@data, [1 .. 300], 'in order, none lost';
 };
 
 subtest 'a sender that does not wait is refused at the limit; what was taken arrives' => sub {
     my ($taken, $error) = (0);
-    my $seen = watched(async sub {
-        my ($sse) = @_;
-        $sse->on_error(sub { });
-        await $sse->start;
-        for my $n (1 .. 1000) {
-            my $future = $sse->send('x' x 10_000);
-            if ($future->is_failed) { $error = ($future->failure)[0]; last }
-            $taken++;
+    my $seen = watched(
+        async sub {
+            my ($sse) = @_;
+            $sse->on_error(sub { });
+            await $sse->start;
+            for my $n (1 .. 1000) {
+                my $future = $sse->send('x' x 10_000);
+                if ($future->is_failed) { $error = ($future->failure)[0]; last }
+                $taken++;
+            }
+            $error .= await $sse->try_send('x' x 10_000);
+            await $sse->run;
         }
-        $error .= await $sse->try_send('x' x 10_000);
-        await $sse->run;
-    });
+    );
     my $client = $seen->{host}->stream;
     $client->{paused} = 1;
     $seen->{host}->until(sub { defined $error }, 'the refusal');
@@ -126,19 +130,21 @@ subtest 'a client that takes nothing for the write timeout is dropped' => sub {
 
 subtest 'close wakes a sender that is held back' => sub {
     my $state = '';
-    my $seen  = watched(async sub {
-        my ($sse) = @_;
-        my $data = 'x' x 50_000;
-        for (my $n = 0; !$sse->is_closed; $n++) { $state = "waiting $n"; await $sse->try_send($data) }
-        $state = 'woken';
-    });
+    my $seen = watched(
+        async sub {
+            my ($sse) = @_;
+            my $data = 'x' x 50_000;
+            for (my $n = 0; !$sse->is_closed; $n++) { $state = "waiting $n"; await $sse->try_send($data) }
+            $state = 'woken';
+        }
+    );
     my $client = $seen->{host}->stream;
     $client->{paused} = 1;
     my $before = '';
     $seen->{host}->until(sub { my $stuck = length $state && $state eq $before; $before = $state; $stuck }, 'a stop');
     $seen->{sse}->close(reason => 'x-enough');
     $seen->{host}->until(sub { $seen->{returned} }, 'the return');
-    is [ $state, $seen->{closed} ], [ 'woken', ['x-enough'] ];
+    is [$state, $seen->{closed}], ['woken', ['x-enough']];
     $client->{paused} = 0;
     $seen->{host}->until(sub { $client->eof }, 'the end');
     ok $client->ended, 'what was queued and the last chunk came';
@@ -164,11 +170,14 @@ sub held_back {
     my ($held, $calm);
     $seen->{host}->until(
         sub {
-            return 0           if !$seen->{send};
+            return 0 if !$seen->{send};
             return ++$calm > 3 if $held && !$held->is_ready;
             $calm = 0;
-            1 while ($held = $seen->{send}->($seen->{event}))->is_done;
-            return $held->is_failed;
+            for my $n (1 .. 1000) {    # more than kernels take
+                $held = $seen->{send}->($seen->{event});
+                last if !$held->is_done;
+            }
+            return $held->is_ready;    # in vain
         },
         'a send that waits'
     );
@@ -176,7 +185,7 @@ sub held_back {
 }
 
 subtest 'each send that waits has a Future of its own: to cancel one leaves the others' => sub {
-    my $first  = held_back(\my %seen);
+    my $first = held_back(\my %seen);
     my $second = $seen{send}->($seen{event});
     $first->cancel;
     my $third = $seen{send}->($seen{event});
@@ -188,7 +197,14 @@ subtest 'each send that waits has a Future of its own: to cancel one leaves the 
 };
 
 subtest 'a send that waits is over when the stream is, though the application had closed it' => sub {
-    my $held = held_back(\my %seen, write_timeout => 0.2);
+    my $held = held_back(\my %seen, write_timeout => 1);
+    ok !$held->is_ready;
+    # Without what the queue's end may say of itself (3, DRAINED).
+    my $next = \&PAGI::SSE::FFI::server_next;
+    no warnings 'redefine';
+    local *PAGI::SSE::FFI::server_next = sub {
+        return grep { unpack('C', $_) != 3 } $next->(@_);
+    };
     ok $seen{send}->({ type => 'sse.close' })->is_done;
     $seen{host}->until(sub { $held->is_ready }, 'the end');
     ok $held->is_done;
@@ -196,15 +212,15 @@ subtest 'a send that waits is over when the stream is, though the application ha
 };
 
 subtest 'an application that returns or dies ends the stream and says why' => sub {
-    my $seen   = watched(async sub { await $_[0]->send('x') });
+    my $seen = watched(async sub { await $_[0]->send('x') });
     my $client = $seen->{host}->stream;
     $seen->{host}->until(sub { $client->eof }, 'the end');
-    is [ $seen->{closed}, $client->body ], [ ['app_closed'], "data: x\n\n", 1 ];
+    is [$seen->{closed}, $client->body], [['app_closed'], "data: x\n\n", 1];
     $seen = watched(async sub { await $_[0]->send('x'); die "oh\n" });
     $client = $seen->{host}->stream;
     $seen->{host}->until(sub { $client->eof }, 'the end');
-    is [ $seen->{closed}, $client->body ], [ ['server_error'], "data: x\n\n", 1 ];
-    like [ $seen->{host}->log ]->[-1], qr/the application died: oh/;
+    is [$seen->{closed}, $client->body], [['server_error'], "data: x\n\n", 1];
+    like [$seen->{host}->log]->[-1], qr/the application died: oh/;
 };
 
 done_testing;

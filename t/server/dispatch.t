@@ -31,9 +31,9 @@ sub status_of {
 
 subtest 'an access_log that dies is logged, and the server still serves' => sub {
     my $host = T::Host->new(\&hello, access_log => sub { die "disk full\n" });
-    is [ map { status_of($host, '/') } 1 .. 3 ], [ 200, 200, 200 ];
+    is [map { status_of($host, '/') } 1 .. 3], [200, 200, 200];
     $host->until(sub { $host->log == 3 }, 'the log');
-    is [ $host->log ], [ ('error: access_log died: disk full') x 3 ];
+    is [$host->log], [('error: access_log died: disk full') x 3];
 };
 
 subtest 'a warn handler that dies, where there is no on_log, costs the line its handler alone' => sub {
@@ -45,7 +45,7 @@ subtest 'a warn handler that dies, where there is no on_log, costs the line its 
         local *STDERR = $err;
         is status_of($host, '/die'), 500;
     }
-    is $said, "PAGI::SSE::Server: error: the application died: not here\n";
+    is $said,                 "PAGI::SSE::Server: error: the application died: not here\n";
     is status_of($host, '/'), 200;
 };
 
@@ -56,11 +56,8 @@ subtest 'a request that cannot be handed over is answered with 500, and its hand
         local *PAGI::SSE::Server::AccessLog::remember = sub { die "broken\n" };
         is status_of($host, '/'), 500;
     }
-    is [ $host->log ],
-        [
-        'error: internal error in a record of type 1: broken',
-        'error: the application died: it could not be called'
-        ];
+    is [$host->log],
+        ['error: internal error in a record of type 1: broken', 'error: the application died: it could not be called'];
     is status_of($host, '/'), 200;
     $host->until(sub { PAGI::SSE::FFI::handle_count() == 1 }, 'the handles');
     is PAGI::SSE::FFI::handle_count(), 1, 'the server only';
@@ -68,22 +65,24 @@ subtest 'a request that cannot be handed over is answered with 500, and its hand
 
 subtest 'an application that waits inside a batch does not lose the ends of later requests in it' => sub {
     my ($host, $watcher, @events);
-    $host = T::Host->new(async sub {
-        my ($scope, $receive, $send) = @_;
-        die if $scope->{type} eq 'lifespan';
-        if ($scope->{type} eq 'sse') {
-            push @events, 'watch';
-            while (1) {
-                my $event = await $receive->();
-                push @events, $event->{reason} if $event->{type} eq 'sse.disconnect';
-                return if $event->{type} eq 'sse.disconnect';
+    $host = T::Host->new(
+        async sub {
+            my ($scope, $receive, $send) = @_;
+            die if $scope->{type} eq 'lifespan';
+            if ($scope->{type} eq 'sse') {
+                push @events, 'watch';
+                while (1) {
+                    my $event = await $receive->();
+                    push @events, $event->{reason} if $event->{type} eq 'sse.disconnect';
+                    return if $event->{type} eq 'sse.disconnect';
+                }
             }
+            push @events, 'wait';
+            $watcher->close;
+            $host->until(sub { $events[-1] eq 'client_closed' }, 'the end of the other');
+            await answer($send, 'ok');
         }
-        push @events, 'wait';
-        $watcher->close;
-        $host->until(sub { $events[-1] eq 'client_closed' }, 'the end of the other');
-        await answer($send, 'ok');
-    });
+    );
     my $client = $host->get('/');
     $watcher = $host->stream;
     my $next = \&PAGI::SSE::FFI::server_next;
@@ -98,7 +97,7 @@ subtest 'an application that waits inside a batch does not lose the ends of late
         };
         $host->until(sub { $client->ended }, 'the answer');
     }
-    is \@events, [ 'wait', 'watch', 'client_closed' ];
+    is \@events,        ['wait', 'watch', 'client_closed'];
     is $client->status, 200;
 };
 

@@ -20,12 +20,12 @@ async sub app {
         last if !$event->{more};
     }
     my $how = { map { split /=/, $_, 2 } split /&/, $seen->{query_string} };
-    return            if $how->{do} && $how->{do} eq 'nothing';
+    return if $how->{do} && $how->{do} eq 'nothing';
     die "asked for\n" if $how->{do} && $how->{do} eq 'die';
     await $send->({
         type    => 'http.response.start',
         status  => $how->{status} || 200,
-        headers => [ [ 'content-type', 'text/plain' ], [ 'x-two', 'a' ], [ 'x-two', 'b' ] ],
+        headers => [['content-type', 'text/plain'], ['x-two', 'a'], ['x-two', 'b']],
     });
     die "late\n" if $how->{do} && $how->{do} eq 'late';
     if ($how->{do} && $how->{do} eq 'file') {
@@ -57,27 +57,30 @@ sub answer {
 }
 
 subtest 'the scope says what the request said' => sub {
-    my $client = answer($host->connect(
-        "GET /caf%C3%A9/%ff?a=%20b HTTP/1.1\r\nHost: h\r\nCookie: a=1\r\nX-A: one\r\nCookie: b=2\r\nX-A: two\r\n\r\n"));
-    is $client->status, 200;
-    is $scope->{type}, 'http';
-    is $scope->{method}, 'GET';
-    is $scope->{path}, "/caf\xC3\xA9/\xFF", 'a path that is no UTF-8 stays octets';
-    is $scope->{raw_path}, '/caf%C3%A9/%ff';
+    my $client = answer(
+        $host->connect(
+            "GET /caf%C3%A9/%ff?a=%20b HTTP/1.1\r\nHost: h\r\nCookie: a=1\r\nX-A: one\r\nCookie: b=2\r\nX-A: two\r\n\r\n"
+        )
+    );
+    is $client->status,        200;
+    is $scope->{type},         'http';
+    is $scope->{method},       'GET';
+    is $scope->{path},         "/caf\xC3\xA9/\xFF", 'a path that is no UTF-8 stays octets';
+    is $scope->{raw_path},     '/caf%C3%A9/%ff';
     is $scope->{query_string}, 'a=%20b';
-    is [ @$scope{qw(scheme http_version root_path)} ], [ 'http', '1.1', '' ];
-    is $scope->{headers}, [ [ host => 'h' ], [ 'x-a' => 'one' ], [ 'x-a' => 'two' ], [ cookie => 'a=1; b=2' ] ],
+    is [@$scope{qw(scheme http_version root_path)}], ['http', '1.1', ''];
+    is $scope->{headers}, [[host => 'h'], ['x-a' => 'one'], ['x-a' => 'two'], [cookie => 'a=1; b=2']],
         'names in lower case, repeats kept, cookies joined';
-    is $scope->{client}, [ '127.0.0.1', $client->{socket}->sockport ];
-    is $scope->{server}, [ '127.0.0.1', $host->server->port ];
+    is $scope->{client},        ['127.0.0.1', $client->{socket}->sockport];
+    is $scope->{server},        ['127.0.0.1', $host->server->port];
     is $scope->{pagi}{version}, '0.3';
-    is \@received, [ { type => 'http.request', body => '', more => 0 } ];
+    is \@received,              [{ type => 'http.request', body => '', more => 0 }];
     answer($host->get('/caf%C3%A9'));
     is $scope->{path}, "/caf\x{e9}", 'a path that is UTF-8 is characters';
 };
 
 subtest 'a request without header fields, and one with a cookie alone' => sub {
-    for my $case ([ '', [] ], [ "Cookie: a=1\r\n", [ [ cookie => 'a=1' ] ] ]) {
+    for my $case (['', []], ["Cookie: a=1\r\n", [[cookie => 'a=1']]]) {
         my ($fields, $headers) = @$case;
         my $client = $host->connect("GET / HTTP/1.0\r\n$fields\r\n");
         $host->until(sub { $client->eof }, 'the answer');
@@ -94,13 +97,13 @@ subtest 'an ordinary answer has its length, and the connection serves the next r
     $client->{in} = '';
     $client->write("GET /again?status=404 HTTP/1.1\r\nHost: h\r\n\r\n");
     answer($client);
-    is [ $client->status, scalar $client->body ], [ 404, 'ok' ];
+    is [$client->status, scalar $client->body], [404, 'ok'];
 };
 
 subtest 'a body in pieces, from a file, from a handle, and a part of a file' => sub {
-    is scalar answer($host->get('/?do=pieces'))->body, "piece 1\npiece 2\npiece 3\n";
-    is scalar answer($host->get('/?do=file'))->body, $file;
-    is scalar answer($host->get('/?do=fh'))->body,   $file;
+    is scalar answer($host->get('/?do=pieces'))->body,                 "piece 1\npiece 2\npiece 3\n";
+    is scalar answer($host->get('/?do=file'))->body,                   $file;
+    is scalar answer($host->get('/?do=fh'))->body,                     $file;
     is scalar answer($host->get('/?do=file&offset=4&length=6'))->body, 'strict';
 };
 
@@ -108,7 +111,7 @@ subtest 'HEAD has the head and no body' => sub {
     my $client = $host->connect("HEAD / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
     $host->until(sub { $client->eof }, 'the end');
     is $client->status, 200;
-    is $client->raw, $client->head;
+    is $client->raw,    $client->head;
 };
 
 subtest 'a request body arrives whole' => sub {
@@ -117,9 +120,11 @@ subtest 'a request body arrives whole' => sub {
     $client->write('b' x 300);
     answer($client);
     is join('', map { $_->{body} } @received), 'a' x 300 . 'b' x 300;
-    is $received[-1]{more}, 0;
-    $client = answer($host->connect(
-        "PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"));
+    is $received[-1]{more},                    0;
+    $client = answer(
+        $host->connect(
+            "PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+    );
     is join('', map { $_->{body} } @received), 'abcde', 'chunked too';
 };
 
@@ -133,16 +138,17 @@ subtest 'a client that expects 100-continue is told to' => sub {
 
 subtest 'what is too large or malformed is answered and does not reach the application' => sub {
     for my $case (
-        [ 'a body by its length', "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1001\r\n\r\n", 413 ],
+        ['a body by its length', "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1001\r\n\r\n", 413],
         [
             'a chunked body',
-            "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3ea\r\n" . 'x' x 1002 . "\r\n0\r\n\r\n", 413
+            "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3ea\r\n" . 'x' x 1002 . "\r\n0\r\n\r\n",
+            413
         ],
-        [ 'a head',    "GET / HTTP/1.1\r\nHost: h\r\nX: " . 'x' x 200_000 . "\r\n\r\n", 431 ],
-        [ 'fields',    "GET / HTTP/1.1\r\n" . "x: y\r\n" x 200 . "\r\n",               431 ],
-        [ 'no HTTP',   "NONSENSE\r\n\r\n",                                             400 ],
-        [ 'a bad name', "GET / HTTP/1.1\r\nbad name: x\r\n\r\n",                       400 ],
-        [ 'WebSocket', "GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", 501 ],
+        ['a head',     "GET / HTTP/1.1\r\nHost: h\r\nX: " . 'x' x 200_000 . "\r\n\r\n",                  431],
+        ['fields',     "GET / HTTP/1.1\r\n" . "x: y\r\n" x 200 . "\r\n",                                 431],
+        ['no HTTP',    "NONSENSE\r\n\r\n",                                                               400],
+        ['a bad name', "GET / HTTP/1.1\r\nbad name: x\r\n\r\n",                                          400],
+        ['WebSocket',  "GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", 501],
         )
     {
         my ($what, $request, $status) = @$case;
@@ -154,9 +160,9 @@ subtest 'what is too large or malformed is answered and does not reach the appli
 subtest 'an application that dies or says nothing gives a 500 and a log line' => sub {
     my $before = $host->log;
     is answer($host->get('/?do=die'))->status, 500;
-    like [ $host->log ]->[-1], qr/^error: the application died: asked for/;
+    like [$host->log]->[-1], qr/^error: the application died: asked for/;
     is answer($host->get('/?do=nothing'))->status, 500;
-    like [ $host->log ]->[-1], qr/^error: the application returned without an answer \(GET \/\)/;
+    like [$host->log]->[-1], qr/^error: the application returned without an answer \(GET \/\)/;
     is scalar($host->log), $before + 2;
 };
 
@@ -168,37 +174,39 @@ subtest 'an application that dies half way cuts the connection, and the client s
 
 subtest 'bad sends fail and name what is wrong' => sub {
     my @failures;
-    my $bad = T::Host->new(async sub {
-        my ($scope, $receive, $send) = @_;
-        die if $scope->{type} eq 'lifespan';
-        for my $event (
-            'nothing',
-            {},
-            { type => 'http.nonsense' },
-            { type => 'http.response.body', body => 'early' },
-            { type => 'http.response.start', status  => 99 },
-            { type => 'http.response.start', status  => 65_736 },
-            { type => 'http.response.start', status  => 'abc' },
-            { type => 'http.response.start', status  => "200\n" },
-            { type => 'http.response.start', headers => [ [ "bad name", 'x' ] ] },
-            { type => 'http.response.start', headers => [ [ 'x', "a\r\nSet-Cookie: b" ] ] },
-            { type => 'http.response.start', headers => [ [ 'x', "a\0" ] ] },
-            { type => 'http.response.start' },
-            { type => 'http.response.start' },
-            { type => 'http.response.body', body => "\x{263a}" },
-            { type => 'http.response.body', body => 'a', file => 'b' },
-            { type => 'http.response.body', file => '/no/such/file' },
-            )
-        {
-            my $future = $send->($event);
-            push @failures, $future->is_failed ? ($future->failure)[0] : undef;
+    my $bad = T::Host->new(
+        async sub {
+            my ($scope, $receive, $send) = @_;
+            die if $scope->{type} eq 'lifespan';
+            for my $event (
+                'nothing',
+                {},
+                { type => 'http.nonsense' },
+                { type => 'http.response.body',  body    => 'early' },
+                { type => 'http.response.start', status  => 99 },
+                { type => 'http.response.start', status  => 65_736 },
+                { type => 'http.response.start', status  => 'abc' },
+                { type => 'http.response.start', status  => "200\n" },
+                { type => 'http.response.start', headers => [["bad name", 'x']] },
+                { type => 'http.response.start', headers => [['x',        "a\r\nSet-Cookie: b"]] },
+                { type => 'http.response.start', headers => [['x',        "a\0"]] },
+                { type => 'http.response.start' },
+                { type => 'http.response.start' },
+                { type => 'http.response.body', body => "\x{263a}" },
+                { type => 'http.response.body', body => 'a', file => 'b' },
+                { type => 'http.response.body', file => '/no/such/file' },
+                )
+            {
+                my $future = $send->($event);
+                push @failures, $future->is_failed ? ($future->failure)[0] : undef;
+            }
+            await $send->({ type => 'http.response.body', body => 'fine' });
+            push @failures, ($send->({ type => 'http.response.body', body => 'more' })->failure)[0];
         }
-        await $send->({ type => 'http.response.body', body => 'fine' });
-        push @failures, ($send->({ type => 'http.response.body', body => 'more' })->failure)[0];
-    });
+    );
     my $client = $bad->get('/');
     $bad->until(sub { $client->ended }, 'an answer');
-    is [ $client->status, scalar $client->body ], [ 200, 'fine' ], 'nothing half written';
+    is [$client->status, scalar $client->body], [200, 'fine'], 'nothing half written';
     is \@failures,
         [
         match qr/an event must be a hashref with a 'type'/,
@@ -223,16 +231,18 @@ subtest 'bad sends fail and name what is wrong' => sub {
 
 subtest 'a client that leaves a request is told to the application' => sub {
     my @events;
-    my $gone = T::Host->new(async sub {
-        my ($scope, $receive, $send) = @_;
-        die if $scope->{type} eq 'lifespan';
-        my $connection = $scope->{'pagi.connection'};
-        $connection->on_disconnect(sub { push @events, "callback $_[0]" });
-        push @events, $connection->is_connected ? 'connected' : 'not connected';
-        await $receive->();
-        my $event = await $receive->();
-        push @events, $event, $connection->is_connected ? 'connected' : 'not connected';
-    });
+    my $gone = T::Host->new(
+        async sub {
+            my ($scope, $receive, $send) = @_;
+            die if $scope->{type} eq 'lifespan';
+            my $connection = $scope->{'pagi.connection'};
+            $connection->on_disconnect(sub { push @events, "callback $_[0]" });
+            push @events, $connection->is_connected ? 'connected' : 'not connected';
+            await $receive->();
+            my $event = await $receive->();
+            push @events, $event, $connection->is_connected ? 'connected' : 'not connected';
+        }
+    );
     my $client = $gone->get('/');
     $gone->until(sub { @events }, 'the request');
     $client->close;
@@ -244,11 +254,13 @@ subtest 'a client that leaves a request is told to the application' => sub {
 # A host of http scopes only.
 sub http_host {
     my ($code) = @_;
-    return T::Host->new(async sub {
-        my ($scope, $receive, $send) = @_;
-        die if $scope->{type} ne 'http';
-        await $code->($scope, $receive, $send);
-    });
+    return T::Host->new(
+        async sub {
+            my ($scope, $receive, $send) = @_;
+            die if $scope->{type} ne 'http';
+            await $code->($scope, $receive, $send);
+        }
+    );
 }
 
 async sub respond {
@@ -264,56 +276,62 @@ subtest 'a handle that decodes gives octets, or the send fails' => sub {
     print {$file} "\x{e9}" x 10, 'END', "\x{263a}";
     close $file or die $!;
     my $error;
-    my $host = http_host(async sub {
-        my ($scope, $receive, $send) = @_;
-        open my $fh, '<:encoding(UTF-8)', "$file" or die $!;
-        await $send->({ type => 'http.response.start' });
-        await $send->({ type => 'http.response.body', fh => $fh, length => 13, more => 1 });
-        $error = ($send->({ type => 'http.response.body', fh => $fh, more => 1 })->failure)[0];
-        await $send->({ type => 'http.response.body', body => '.' });
-    });
+    my $host = http_host(
+        async sub {
+            my ($scope, $receive, $send) = @_;
+            open my $fh, '<:encoding(UTF-8)', "$file" or die $!;
+            await $send->({ type => 'http.response.start' });
+            await $send->({ type => 'http.response.body', fh => $fh, length => 13, more => 1 });
+            $error = ($send->({ type => 'http.response.body', fh => $fh, more => 1 })->failure)[0];
+            await $send->({ type => 'http.response.body', body => '.' });
+        }
+    );
     my $client = $host->get('/');
     $host->until(sub { $client->ended }, 'the answer');
     is scalar $client->body, "\xe9" x 10 . 'END.';
-    is $error, "PAGI::SSE::Server: http.response.body: 'fh' must be octets, it has wide characters\n";
+    is $error,               "PAGI::SSE::Server: http.response.body: 'fh' must be octets, it has wide characters\n";
 };
 
 subtest '$receive after the answer gives the disconnect, again and again' => sub {
     my @events;
-    my $host = http_host(async sub {
-        my ($scope, $receive, $send) = @_;
-        await respond($send);
-        for my $n (1 .. 3) { push @events, await $receive->() }
-    });
+    my $host = http_host(
+        async sub {
+            my ($scope, $receive, $send) = @_;
+            await respond($send);
+            for my $n (1 .. 3) { push @events, await $receive->() }
+        }
+    );
     my $client = $host->get('/');
     $host->until(sub { @events == 3 }, 'the events');
     my $gone = { type => 'http.disconnect', reason => 'app_closed' };
-    is \@events, [ { type => 'http.request', body => '', more => 0 }, $gone, $gone ];
+    is \@events, [{ type => 'http.request', body => '', more => 0 }, $gone, $gone];
 };
 
 subtest 'on_complete runs for an answer sent in full, on_disconnect for any other end' => sub {
     my (@events, $connection);
-    my $host = http_host(async sub {
-        my ($scope, $receive, $send) = @_;
-        $connection = $scope->{'pagi.connection'};
-        $connection->on_complete(sub { push @events, 'complete' });
-        $connection->on_disconnect(sub { push @events, "disconnect $_[0]" });
-        return if $scope->{path} eq '/nothing';
-        await respond($send, more => $scope->{path} eq '/cut');
-        await Future->new if $scope->{path} eq '/stay';
-    });
+    my $host = http_host(
+        async sub {
+            my ($scope, $receive, $send) = @_;
+            $connection = $scope->{'pagi.connection'};
+            $connection->on_complete(sub { push @events, 'complete' });
+            $connection->on_disconnect(sub { push @events, "disconnect $_[0]" });
+            return if $scope->{path} eq '/nothing';
+            await respond($send, more => $scope->{path} eq '/cut');
+            await Future->new if $scope->{path} eq '/stay';
+        }
+    );
     for my $case (
-        [ '/'        => 'complete',                undef ],
-        [ '/stay'    => 'complete',                undef ],
-        [ '/nothing' => 'complete',                undef ],
-        [ '/cut'     => 'disconnect server_error', 'server_error' ],
+        ['/'        => 'complete',                undef],
+        ['/stay'    => 'complete',                undef],
+        ['/nothing' => 'complete',                undef],
+        ['/cut'     => 'disconnect server_error', 'server_error'],
         )
     {
         my ($path, $event, $reason) = @$case;
         @events = ();
         my $client = $host->get($path);
         $host->until(sub { @events }, 'a callback');
-        is [ \@events, $connection->disconnect_reason ], [ [$event], $reason ], $path;
+        is [\@events, $connection->disconnect_reason], [[$event], $reason], $path;
         ok !$connection->is_connected;
         $connection->on_complete(sub { push @events, 'late' })->on_disconnect(sub { push @events, "late $_[0]" });
         is $events[1], defined $reason ? "late $reason" : 'late', 'one that comes later runs at once';

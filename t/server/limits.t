@@ -177,6 +177,16 @@ subtest 'a status that forbids a body cannot begin a stream' => sub {
     is \@failures, [ (match qr/a stream cannot have status 204, 205 or 304: decline it/) x 3 ];
 };
 
+subtest 'one event larger than the queue goes, also when it begins the stream' => sub {
+    my $host = host(async sub {
+        my $sse = PAGI::SSE->new(@_);
+        await $sse->send('x' x 3_000_000);
+    });
+    my $client = $host->stream;
+    $host->until(sub { $client->eof }, 'the end');
+    is length scalar $client->body, 3_000_000 + length "data: \n\n";
+};
+
 subtest 'a client that floods a stream is dropped' => sub {
     my @closed;
     my $host = host(async sub {

@@ -29,9 +29,9 @@ subtest 'lifespan: startup before the first request, state shared by copies, shu
         await $send->({ type => 'http.response.body', body => 'ok' });
     };
     $startup = Future->new;
-    my $host   = T::Host->new($app);
+    my $host = T::Host->new($app);
     my $client = $host->get('/');
-    my $turns  = 0;
+    my $turns = 0;
     $host->until(sub { $turns++ > 3 });
     is \@events, ['lifespan.startup'], 'a request waits for the startup';
     $startup->done;
@@ -40,40 +40,51 @@ subtest 'lifespan: startup before the first request, state shared by copies, shu
     $host->until(sub { $second->ended }, 'the answer');
     my $stopped = $host->server->stop(5);
     $host->until(sub { $stopped->is_ready }, 'the stop');
-    is \@events, [ 'lifespan.startup', ('http handle') x 2, 'lifespan.shutdown' ];
+    is \@events, ['lifespan.startup', ('http handle') x 2, 'lifespan.shutdown'];
 };
 
 subtest 'an application that refuses to start keeps the server from starting' => sub {
     my $app = async sub { await $_[2]->({ type => 'lifespan.startup.failed', message => 'no database' }) };
-    like dies { T::Host->new($app) },
-        qr/\APAGI::SSE::Server: the application refused to start: no database at /;
+    like dies { T::Host->new($app) }, qr/\APAGI::SSE::Server: the application refused to start: no database at /;
 };
 
 subtest 'stop closes each stream in order, tells callbacks, and finishes requests' => sub {
     my (@closed, $answer);
     $answer = Future->new;
-    my $host = T::Host->new(async sub {
-        my ($scope, $receive, $send) = @_;
-        die if $scope->{type} eq 'lifespan';
-        if ($scope->{type} eq 'http') {
-            await $answer;
-            await $send->({ type => 'http.response.start' });
-            return await $send->({ type => 'http.response.body', body => 'late but whole' });
+    my $host = T::Host->new(
+        async sub {
+            my ($scope, $receive, $send) = @_;
+            die if $scope->{type} eq 'lifespan';
+            if ($scope->{type} eq 'http') {
+                await $answer;
+                await $send->({ type => 'http.response.start' });
+                return await $send->({ type => 'http.response.body', body => 'late but whole' });
+            }
+            my $sse = PAGI::SSE->new($scope, $receive, $send);
+            $sse->on_close(sub { push @closed, $_[1]; $answer->done if @closed == 3 });
+            await $sse->send('hello');
+            await $sse->run;
         }
-        my $sse = PAGI::SSE->new($scope, $receive, $send);
-        $sse->on_close(sub { push @closed, $_[1]; $answer->done if @closed == 3 });
-        await $sse->send('hello');
-        await $sse->run;
-    });
+    );
     my @clients = map { $host->stream } 1 .. 3;
-    my $http    = $host->get('/');
-    $host->until(sub { !grep { !$_->body } @clients }, 'the streams');
+    my $http = $host->get('/');
+    $host->until(
+        sub {
+            !grep { !$_->body } @clients;
+        },
+        'the streams'
+    );
     my $stopped = $host->server->stop(5);
     ok !$stopped->is_ready;
-    $host->until(sub { $stopped->is_ready && !grep { !$_->eof } @clients, $http }, 'the stop');
-    is \@closed, [ ('server_shutdown') x 3 ];
-    is [ map { [ $_->body ] } @clients ], [ ([ "data: hello\n\n", 1 ]) x 3 ], 'with the last chunk';
-    is scalar $http->body, 'late but whole';
+    $host->until(
+        sub {
+            $stopped->is_ready && !grep { !$_->eof } @clients, $http;
+        },
+        'the stop'
+    );
+    is \@closed,                      [('server_shutdown') x 3];
+    is [map { [$_->body] } @clients], [(["data: hello\n\n", 1]) x 3], 'with the last chunk';
+    is scalar $http->body,            'late but whole';
     ok $host->server->is_stopped;
     ok !IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $host->server->port), 'nobody listens';
     is $host->server->dispatch, 0, 'dispatch after the stop does nothing';
@@ -81,16 +92,18 @@ subtest 'stop closes each stream in order, tells callbacks, and finishes request
 
 subtest 'the deadline cuts what does not end, and a second stop shortens it' => sub {
     for my $way (qw(deadline second)) {
-        my $host = T::Host->new(async sub {
-            my ($scope, $receive, $send) = @_;
-            die if $scope->{type} eq 'lifespan';
-            my $sse = PAGI::SSE->new($scope, $receive, $send);
-            await $sse->send('x');
-            await Future->new;    # deaf
-        });
+        my $host = T::Host->new(
+            async sub {
+                my ($scope, $receive, $send) = @_;
+                die if $scope->{type} eq 'lifespan';
+                my $sse = PAGI::SSE->new($scope, $receive, $send);
+                await $sse->send('x');
+                await Future->new;    # deaf
+            }
+        );
         my $client = $host->stream;
         $host->until(sub { $client->body }, 'the stream');
-        my $from    = time;
+        my $from = time;
         my $stopped = $host->server->stop($way eq 'second' ? 100 : 0.2);
         $host->server->stop(0.2) if $way eq 'second';
         $host->until(sub { $stopped->is_ready && $client->eof }, 'the stop');
@@ -100,17 +113,23 @@ subtest 'the deadline cuts what does not end, and a second stop shortens it' => 
 
 subtest 'stop waits without a loop: get on its Future runs the server' => sub {
     my $host = T::Host->new(async sub { die });
-    is [ $host->server->stop(5)->get ], [];
+    is [$host->server->stop(5)->get], [];
     ok $host->server->is_stopped;
-    is [ $host->server->stop(5)->get ], [], 'twice is fine';
+    is [$host->server->stop(5)->get], [], 'twice is fine';
 };
 
 subtest 'so does get on Futures derived from it' => sub {
     my %get = (
-        then      => sub { $_[0]->then(sub { Future->done('over') })->get },
-        async     => sub { (async sub { await $_[0]; return 'over' })->($_[0])->get },
+        then => sub {
+            $_[0]->then(sub { Future->done('over') })->get;
+        },
+        async => sub {
+            (async sub { await $_[0]; return 'over' })->($_[0])->get;
+        },
         needs_all => sub { Future->needs_all($_[0])->get; 'over' },
-        else      => sub { $_[0]->else(sub { die })->then(sub { Future->done('over') })->get },
+        else      => sub {
+            $_[0]->else(sub { die })->then(sub { Future->done('over') })->get;
+        },
     );
     for my $way (sort keys %get) {
         my $host = T::Host->new(async sub { die });
@@ -120,14 +139,16 @@ subtest 'so does get on Futures derived from it' => sub {
 
 subtest 'stop goes on when an application ends by something of its own' => sub {
     my ($told, $finish) = (0, Future->new);
-    my $host = T::Host->new(async sub {
-        my ($scope, $receive, $send) = @_;
-        die if $scope->{type} eq 'lifespan';
-        my $sse = PAGI::SSE->new($scope, $receive, $send);
-        await $sse->run;
-        $told = 1;
-        await $finish;
-    });
+    my $host = T::Host->new(
+        async sub {
+            my ($scope, $receive, $send) = @_;
+            die if $scope->{type} eq 'lifespan';
+            my $sse = PAGI::SSE->new($scope, $receive, $send);
+            await $sse->run;
+            $told = 1;
+            await $finish;
+        }
+    );
     my $client = $host->stream;
     my $server = $host->server;
     $host->until(sub { $client->head }, 'the stream');
@@ -145,45 +166,51 @@ subtest 'stop goes on when an application ends by something of its own' => sub {
 # Lifespans after their startup: what the log says once all is over.
 sub log_of_lifespan {
     my ($code) = @_;
-    my $host = T::Host->new(async sub {
-        my ($scope, $receive, $send) = @_;
-        die if $scope->{type} ne 'lifespan';
-        await $receive->();
-        await $send->({ type => 'lifespan.startup.complete' });
-        await $code->($receive, $send);
-        await $send->({ type => 'lifespan.shutdown.complete' });
-    });
+    my $host = T::Host->new(
+        async sub {
+            my ($scope, $receive, $send) = @_;
+            die if $scope->{type} ne 'lifespan';
+            await $receive->();
+            await $send->({ type => 'lifespan.startup.complete' });
+            await $code->($receive, $send);
+            await $send->({ type => 'lifespan.shutdown.complete' });
+        }
+    );
     my $stopped = $host->server->stop(5);
     $host->until(sub { $stopped->is_ready }, 'the stop');
-    return [ $host->log ];
+    return [$host->log];
 }
 
 subtest 'a callback of the lifespan that dies does not keep stop from its work' => sub {
-    my $log = log_of_lifespan(async sub {
-        my $told = Future->new;
-        $_[0]->()->on_done(sub { $told->done })->on_done(sub { die "in a callback\n" });
-        await $told;
-    });
+    my $log = log_of_lifespan(
+        async sub {
+            my $told = Future->new;
+            $_[0]->()->on_done(sub { $told->done })->on_done(sub { die "in a callback\n" });
+            await $told;
+        }
+    );
     is $log, ["error: a callback of the application's lifespan died: in a callback"];
 };
 
 subtest 'a startup that fails after it was complete is an error of the send alone' => sub {
     my $error;
-    my $log = log_of_lifespan(async sub {
-        my ($receive, $send) = @_;
-        $error = ($send->({ type => 'lifespan.startup.failed', message => 'late' })->failure)[0];
-        await $receive->();
-    });
+    my $log = log_of_lifespan(
+        async sub {
+            my ($receive, $send) = @_;
+            $error = ($send->({ type => 'lifespan.startup.failed', message => 'late' })->failure)[0];
+            await $receive->();
+        }
+    );
     is $error, "PAGI::SSE::Server: lifespan.startup.failed: the startup is over\n";
     is $log,   [];
 };
 
 subtest 'a callback of stop that dies is logged' => sub {
-    my $host    = T::Host->new(async sub { die });
+    my $host = T::Host->new(async sub { die });
     my $stopped = $host->server->stop(5);
     $stopped->on_done(sub { die "oh\n" });
     $host->until(sub { $host->server->is_stopped }, 'the stop');
-    is [ $host->log ], ['error: a callback of stop died: oh'];
+    is [$host->log], ['error: a callback of stop died: oh'];
 };
 
 subtest 'an application may stop the server and wait for it, before or after its first await' => sub {
@@ -191,14 +218,16 @@ subtest 'an application may stop the server and wait for it, before or after its
         my $go = Future->new;
         my ($host, $over);
         my $warnings = warnings {
-            $host = T::Host->new(async sub {
-                my ($scope) = @_;
-                die if $scope->{type} eq 'lifespan';
-                await $go if $scope->{path} eq '/after';
-                $host->server->stop(0)->get;
-                $over = 1;
-                await Future->new if $scope->{path} eq '/before';
-            });
+            $host = T::Host->new(
+                async sub {
+                    my ($scope) = @_;
+                    die if $scope->{type} eq 'lifespan';
+                    await $go if $scope->{path} eq '/after';
+                    $host->server->stop(0)->get;
+                    $over = 1;
+                    await Future->new if $scope->{path} eq '/before';
+                }
+            );
             my $client = $host->get($path);
             $host->until(sub { $over || %{ $host->server->{exchanges} } }, 'the request');
             $go->done;
@@ -213,13 +242,16 @@ subtest 'an application may stop the server and wait for it, before or after its
 };
 
 subtest 'an application may refuse to start after an await' => sub {
-    my $go       = Future->new;
+    my $go = Future->new;
     my $warnings = warnings {
-        my $host = T::Host->new(async sub {
-            await $_[1]->();
-            await $go;
-            await $_[2]->({ type => 'lifespan.startup.failed', message => 'no database' });
-        });
+        my $host = T::Host->new(
+            async sub {
+                my ($scope, $receive, $send) = @_;
+                await $receive->();
+                await $go;
+                await $send->({ type => 'lifespan.startup.failed', message => 'no database' });
+            }
+        );
         $go->done;
         ok $host->server->is_stopped;
     };
@@ -227,26 +259,26 @@ subtest 'an application may refuse to start after an await' => sub {
 };
 
 subtest 'a port in use, a bad address, bad options: clear errors at the caller' => sub {
-    my $app  = async sub { die };
+    my $app = async sub { die };
     my $host = T::Host->new($app);
     my $port = $host->server->port;
     my $here = quotemeta __FILE__;
     for my $case (
-        [ { listen => "127.0.0.1:$port" }, qr/cannot listen on '127\.0\.0\.1:$port': the address is already in use/ ],
-        [ { listen => '127.0.0.1' },       qr/cannot listen on '127\.0\.0\.1': the address must be HOST:PORT or unix:PATH/ ],
-        [ { listen => '127.0.0.1:99999' }, qr/must be HOST:PORT/ ],
-        [ { listen => 'unix:' },           qr/must be HOST:PORT or unix:PATH/ ],
-        [ { listen => '192.0.2.1:0' },     qr/cannot listen on '192\.0\.2\.1:0': the address cannot be bound/ ],
-        [ { colour => 'red' },             qr/unknown option 'colour'/ ],
-        [ { max_body => -1 },              qr/'max_body' must be a whole number from 1 to 999999999999999, not '-1'/ ],
+        [{ listen   => "127.0.0.1:$port" }, qr/cannot listen on '127\.0\.0\.1:$port': the address is already in use/],
+        [{ listen   => '127.0.0.1' }, qr/cannot listen on '127\.0\.0\.1': the address must be HOST:PORT or unix:PATH/],
+        [{ listen   => '127.0.0.1:99999' }, qr/must be HOST:PORT/],
+        [{ listen   => 'unix:' },           qr/must be HOST:PORT or unix:PATH/],
+        [{ listen   => '192.0.2.1:0' },     qr/cannot listen on '192\.0\.2\.1:0': the address cannot be bound/],
+        [{ colour   => 'red' },             qr/unknown option 'colour'/],
+        [{ max_body => -1 },                qr/'max_body' must be a whole number from 1 to 999999999999999, not '-1'/],
         [
             { max_connections => 4_294_967_297 },
             qr/'max_connections' must be a whole number from 1 to 1000000, not '4294967297'/
         ],
-        [ { workers => 257 },              qr/'workers' must be a whole number from 1 to 256, not '257'/ ],
-        [ { write_timeout => 0 },          qr/'write_timeout' must be from 0\.001 to 86400 seconds, not '0'/ ],
-        [ { shutdown_timeout => 'soon' },  qr/'shutdown_timeout' must be from 0 to 86400 seconds, not 'soon'/ ],
-        [ { app => 'name' },               qr/'app' must be a coderef/ ],
+        [{ workers          => 257 },    qr/'workers' must be a whole number from 1 to 256, not '257'/],
+        [{ write_timeout    => 0 },      qr/'write_timeout' must be from 0\.001 to 86400 seconds, not '0'/],
+        [{ shutdown_timeout => 'soon' }, qr/'shutdown_timeout' must be from 0 to 86400 seconds, not 'soon'/],
+        [{ app              => 'name' }, qr/'app' must be a coderef/],
         )
     {
         my ($option, $error) = @$case;
@@ -259,8 +291,8 @@ subtest 'a port in use, a bad address, bad options: clear errors at the caller' 
 subtest 'a Unix socket serves, and a stale one is replaced' => sub {
     require File::Temp;
     require IO::Socket::UNIX;
-    my $path  = File::Temp->newdir . '/socket';
-    my $dir   = File::Temp->newdir;
+    my $path = File::Temp->newdir . '/socket';
+    my $dir = File::Temp->newdir;
     $path = "$dir/socket";
     IO::Socket::UNIX->new(Local => $path, Listen => 1)->close;
     ok -S $path, 'left over';
@@ -280,8 +312,10 @@ subtest 'a Unix socket serves, and a stale one is replaced' => sub {
     push @{ $host->{clients} }, $client;
     $client->write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     $host->until(sub { $client->ended }, 'the answer');
-    is [ $scope->{server}, $scope->{client} ], [ [ $path, undef ], undef ];
-    like dies { T::Host->new(sub { }, listen => "unix:$path") }, qr/already in use/;
+    is [$scope->{server}, $scope->{client}], [[$path, undef], undef];
+    like dies {
+        T::Host->new(sub { }, listen => "unix:$path")
+    }, qr/already in use/;
     $host->server->stop(1)->get;
     ok !-e $path, 'removed';
 };

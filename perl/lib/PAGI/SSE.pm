@@ -128,6 +128,22 @@ sub _unpark {
 # An object cannot be cloned into another thread; its handle is of this one.
 sub CLONE_SKIP { 1 }
 
+# For PAGI::SSE::Hub: the native connection that events are published to.
+sub _hub_conn {
+    my ($self, $hub) = @_;
+    return $self->{wire}->hub_conn($hub);
+}
+
+# For PAGI::SSE::Hub: the stream may outlive the application, where the server
+# is ours and nobody stands in between; else wait for its end.
+sub _hand_over {
+    my ($self) = @_;
+    my $exchange = $self->{told_of_end} && $self->{wire}{exchange};
+    return $self->run unless $exchange && !$self->is_closed;
+    $exchange->hand_over(@{ $self->{_on_close} } ? $self : undef);
+    return PAGI::SSE::Shared::lasting($NOTHING);
+}
+
 # --- state ---
 
 sub connection_state {

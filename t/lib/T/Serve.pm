@@ -7,6 +7,8 @@ package T::Serve;
 #     $server->port;
 #     is $server->stop, 0;            # SIGTERM; exit status, or 'signal 9'
 #
+#     my $server = T::Serve->program('/path/to/program', @arguments);
+#
 #     my $server = T::Serve->code(sub { my ($ready) = @_; ...; $ready->($port); ... });
 #
 # It does not outlive its object, nor the test.
@@ -14,14 +16,14 @@ package T::Serve;
 use strict;
 use warnings;
 
-use Carp ();
-use Errno ();
+use Carp           ();
+use Errno          ();
 use File::Basename ();
-use File::Spec ();
-use File::Temp ();
-use POSIX ();
-use Scalar::Util ();
-use Time::HiRes ();
+use File::Spec     ();
+use File::Temp     ();
+use POSIX          ();
+use Scalar::Util   ();
+use Time::HiRes    ();
 
 our $TIMEOUT = 20;    # seconds for the start, and for the end
 
@@ -37,27 +39,47 @@ sub path { my (undef, @names) = @_; return File::Spec->catfile($ROOT, @names) }
 # arguments; env: environment variables of the child.
 sub app {
     my ($class, $file, %option) = @_;
-    my $path    = File::Spec->file_name_is_absolute($file) ? $file : $class->path($file);
+    my $path = File::Spec->file_name_is_absolute($file) ? $file : $class->path($file);
     my @command = (
-        $^X, $class->path(qw(perl bin pagi-sse)),
+        $^X,     $class->path(qw(perl bin pagi-sse)),
         'serve', '--listen', '127.0.0.1:0', @{ $option{args} || [] }, $path,
     );
-    return $class->_start($option{env} || {}, sub {
-        exec { $command[0] } @command or die "cannot run $command[0]: $!\n";
-    });
+    return $class->_start(
+        $option{env} || {},
+        sub {
+            exec { $command[0] } @command or die "cannot run $command[0]: $!\n";
+        }
+    );
+}
+
+# Any program that says where it listens, as pagi-sse does.
+sub program {
+    my ($class, @command) = @_;
+    return $class->_start(
+        {},
+        sub {
+            exec { $command[0] } @command or die "cannot run $command[0]: $!\n";
+        }
+    );
 }
 
 # $code in a forked child. It calls the function that it is given with the
 # port as soon as it listens; when it returns, the child exits with 0.
 sub code {
     my ($class, $code, %option) = @_;
-    return $class->_start($option{env} || {}, sub {
-        my $status = 0;
-        eval { $code->(sub { print STDERR "listening on http://127.0.0.1:$_[0]\n" }); 1 }
-            or do { print STDERR $@; $status = 255 };
-        # Not exit: END blocks and destructors are the test's.
-        POSIX::_exit($status);
-    });
+    return $class->_start(
+        $option{env} || {},
+        sub {
+            my $status = 0;
+            eval {
+                $code->(sub { print STDERR "listening on http://127.0.0.1:$_[0]\n" });
+                1;
+            }
+                or do { print STDERR $@; $status = 255 };
+            # Not exit: END blocks and destructors are the test's.
+            POSIX::_exit($status);
+        }
+    );
 }
 
 sub _start {

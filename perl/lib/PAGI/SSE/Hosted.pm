@@ -59,6 +59,13 @@ sub notice_end {
     return;
 }
 
+# The hub's native connection is this one; and who makes Futures for it.
+sub hub_conn {
+    my ($self, $hub) = @_;
+    $hub->attach_server($self->{exchange}{server});
+    return $self->{handle};
+}
+
 sub buffered { PAGI::SSE::FFI::conn_buffered($_[0]{handle}) }
 
 sub start {

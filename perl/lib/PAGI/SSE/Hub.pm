@@ -176,12 +176,19 @@ sub ready {
     my ($self) = @_;
     return $self->{ready}->without_cancel if $self->{ready};
     return Future->done                   if _check('ready', PAGI::SSE::FFI::hub_ready($self->{handle}));
-    $self->{ready} = $self->{new_future} ? $self->{new_future}->() : Future->new;
+    $self->{ready} = $self->{server} ? $self->{server}->new_future : Future->new;
     return $self->{ready}->without_cancel;
 }
 
+# The embedded server, whose Futures know how to wait.
+sub attach_server {
+    my ($self, $server) = @_;
+    weaken($self->{server} = $server);
+    return;
+}
+
 # A READY record came.
-sub _note_ready {
+sub note_ready {
     my ($class, $handle) = @_;
     my $self  = $HUB{$handle}          or return;
     my $ready = delete $self->{ready} or return;

@@ -7,21 +7,22 @@ our $VERSION = '0.1.0';
 use Carp ();
 use Future;
 use Scalar::Util qw(blessed looks_like_number weaken);
-use Time::HiRes ();
+use Time::HiRes  ();
 
 use PAGI::SSE::FFI              ();
 use PAGI::SSE::Server::Exchange ();
 use PAGI::SSE::Server::Future   ();
 
-use constant { REQUEST => 1, BODY => 2, DRAINED => 3, CLOSED => 4, ENDED => 5, LOG => 6 };    # src/server/record.rs
+use constant { REQUEST => 1, BODY => 2, DRAINED => 3, CLOSED => 4, ENDED => 5, LOG => 6,
+    READY => 8 };    # src/server/record.rs
 use constant { HAS_BODY => 1, PATH_IS_TEXT => 2, UNIX => 4 };
 use constant FREE_MS => 1000;    # for threads to end
 
 my %MOST = (max_body => 999_999_999_999_999, max_connections => 1_000_000, workers => 256);
 my %LEAST_SECONDS = (shutdown_timeout => 0, write_timeout => 0.001);    # 0 ms would mean the default
 
-my %OPTION = map { $_ => 1 }
-    qw(app listen shutdown_timeout max_body max_connections workers write_timeout access_log on_log);
+my %OPTION =
+    map { $_ => 1 } qw(app listen shutdown_timeout max_body max_connections workers write_timeout access_log on_log);
 
 sub new {
     my ($class, %option) = @_;
@@ -42,7 +43,7 @@ sub new {
             or Carp::croak("PAGI::SSE::Server->new: '$name' must be from $least to 86400 seconds, not '$seconds'");
     }
     my $access_log = delete $option{access_log};
-    my $self       = bless { %option, exchanges => {}, records => [], pid => $$ }, $class;
+    my $self = bless { %option, exchanges => {}, records => [], pid => $$ }, $class;
     if (defined $access_log) {
         require PAGI::SSE::Server::AccessLog;
         $self->{access_log} = PAGI::SSE::Server::AccessLog->new($access_log);
@@ -55,7 +56,7 @@ sub new {
 sub start {
     my ($self) = @_;
     Carp::croak('PAGI::SSE::Server: started already') if $self->{handle};
-    Carp::croak('PAGI::SSE::Server: stopped')         if $self->{is_stopped};
+    Carp::croak('PAGI::SSE::Server: stopped') if $self->{is_stopped};
     my ($code, $handle) = PAGI::SSE::FFI::server_start(
         listen           => $self->{listen},
         max_body         => $self->{max_body},
@@ -67,7 +68,7 @@ sub start {
         Carp::croak("PAGI::SSE::Server: cannot listen on '$self->{listen}': " . PAGI::SSE::FFI::result_text($code));
     }
     @$self{qw(handle pid)} = ($handle, $$);
-    $self->{port}   = PAGI::SSE::FFI::server_port($handle);
+    $self->{port} = PAGI::SSE::FFI::server_port($handle);
     $self->{fileno} = PAGI::SSE::FFI::server_fd($handle);
     $self->_start_lifespan;
     Carp::croak($self->{startup_error}) if defined $self->{startup_error};
@@ -117,9 +118,9 @@ sub _call_app {
     $future->on_ready(sub {
         my ($future) = @_;
         $ended->(
-              $future->is_done      ? undef
+              $future->is_done ? undef
             : $future->is_cancelled ? 'its Future was cancelled'
-            :                         ($future->failure)[0]
+            : ($future->failure)[0]
         );
     });
     return $future->is_ready ? undef : $future;
@@ -141,7 +142,7 @@ sub _start_lifespan {
     my ($self) = @_;
     $self->{state} = {};
     weaken(my $weak = $self);
-    my $asked   = 0;
+    my $asked = 0;
     my $receive = sub {
         return Future->done({ type => 'lifespan.startup' }) if !$asked++;
         my $self = $weak or return Future->new;
@@ -151,7 +152,7 @@ sub _start_lifespan {
         my ($event) = @_;
         my $self = $weak or return Future->done;
         my $type = ref $event eq 'HASH' && defined $event->{type} ? $event->{type} : '';
-        if    ($type eq 'lifespan.startup.complete')  { $self->_open }
+        if    ($type eq 'lifespan.startup.complete') { $self->_open }
         elsif ($type eq 'lifespan.startup.failed') {
             return Future->fail("PAGI::SSE::Server: lifespan.startup.failed: the startup is over\n")
                 if $self->{is_open} || $self->{is_stopped};
@@ -235,6 +236,7 @@ sub _take {
     my ($self, $record) = @_;
     my ($type, $conn) = unpack 'C Q', $record;
     return $self->_request($conn, $record) if $type == REQUEST;
+    return PAGI::SSE::Hub->note_ready($conn) if $type == READY && PAGI::SSE::Hub->can('note_ready');
     if ($type == LOG) {
         $self->log(warning => unpack 'x9 L/a', $record);
         return;
@@ -248,9 +250,9 @@ sub _take {
         $self->_forget($conn);
         return;
     }
-    return                                       if !$exchange;
-    return $exchange->note_body                  if $type == BODY;
-    return $exchange->note_drained               if $type == DRAINED;
+    return if !$exchange;
+    return $exchange->note_body if $type == BODY;
+    return $exchange->note_drained if $type == DRAINED;
     $exchange->note_closed(unpack 'x9 L/a', $record) if $type == CLOSED;
     return;
 }
@@ -280,7 +282,7 @@ sub _forget {
 
 sub _log_access {
     my ($self, $conn, @result) = @_;
-    my $remembered = delete $self->{remembered}{$conn} or return;
+    my $remembered = delete $self->{remembered}{$conn}           or return;
     eval { $self->{access_log}->write($remembered, @result); 1 } or $self->log(error => "access_log died: $@");
     return;
 }
@@ -292,7 +294,7 @@ sub _request {
     # Apart, as a group dies of an empty rest.
     my @fields = length $fields ? unpack '(L/a)*', $fields : ();
     utf8::decode($path) if $flags & PATH_IS_TEXT;
-    my $type     = $sse ? 'sse' : 'http';
+    my $type = $sse ? 'sse' : 'http';
     my $exchange = PAGI::SSE::Server::Exchange->new(
         server   => $self,
         handle   => $conn,
@@ -311,13 +313,13 @@ sub _request {
         raw_path         => $raw_path,
         query_string     => $query,
         root_path        => '',
-        headers          => [ map { [ @fields[ 2 * $_, 2 * $_ + 1 ] ] } 0 .. @fields / 2 - 1 ],
-        server           => $flags & UNIX ? [ $host, undef ] : [ $host, $port ],
+        headers          => [map { [@fields[2 * $_, 2 * $_ + 1]] } 0 .. @fields / 2 - 1],
+        server           => $flags & UNIX ? [$host, undef] : [$host, $port],
         state            => { %{ $self->{state} } },
         extensions       => {},
         'pagi.transport' => $exchange,
-        length $client ? (client            => [ $client, $client_port ]) : (),
-        $sse           ? () : ('pagi.connection' => $exchange),
+        length $client ? (client => [$client, $client_port]) : (),
+        $sse ? () : ('pagi.connection' => $exchange),
     };
     $self->{remembered}{$conn} = $self->{access_log}->remember($scope) if $self->{access_log};
     weaken(my $weak = $self);
@@ -326,8 +328,8 @@ sub _request {
         $exchange->receive_coderef,
         $exchange->send_coderef,
         sub {
-            my ($error)  = @_;
-            my $self     = $weak                     or return;
+            my ($error) = @_;
+            my $self = $weak                         or return;
             my $exchange = $self->{exchanges}{$conn} or return;
             delete $exchange->{app};
             $exchange->app_ended($error);
@@ -337,7 +339,7 @@ sub _request {
         }
     );
     if   ($self->{exchanges}{$conn}) { $exchange->{app} = $app if $app }
-    else                             { $self->_cancel($app) }    # it stopped the server
+    else                             { $self->_cancel($app) }              # it stopped the server
     return;
 }
 
@@ -352,9 +354,9 @@ sub stop {
     }
     my $until = Time::HiRes::time() + $deadline;
     if (!$self->{stopped}) {
-        $self->{stopped}    = $self->new_future;
+        $self->{stopped} = $self->new_future;
         $self->{stop_until} = $until;
-        $self->{stopping}   = 'lifespan';
+        $self->{stopping} = 'lifespan';
         if (!$self->{handle}) {
             $self->_finish_stop;
             return $self->{stopped};
@@ -421,8 +423,10 @@ sub _take_last {
         my $record = shift @{ $self->{records} };
         last if !defined $record;
         my ($type, $conn) = unpack 'C Q', $record;
-        if   ($type == REQUEST) { PAGI::SSE::Server::Exchange->new(handle => $conn)->cut }
-        else                    { eval { $self->_take($record); 1 } or $self->_not_taken($record, $@) }
+        if ($type == REQUEST) { PAGI::SSE::Server::Exchange->new(handle => $conn)->cut }
+        else {
+            eval { $self->_take($record); 1 } or $self->_not_taken($record, $@);
+        }
     }
     return;
 }
@@ -472,7 +476,7 @@ sub stop_on {
     my ($self, @signals) = @_;
     $self->prepare_loop;
     my $count = 0;
-    my $stop  = sub { $self->stop($count++ ? 0 : undef); return };
+    my $stop = sub { $self->stop($count++ ? 0 : undef); return };
     for my $signal (@signals) {
         if ($self->{loop}) { $self->{loop}->watch_signal($signal => $stop) }
         else               { $SIG{$signal} = $stop }
@@ -485,7 +489,7 @@ sub run {
     $self->prepare_loop;
     local $self->{is_running} = 1;
     $self->start if !$self->{handle} && !$self->{is_stopped};
-    return       if $self->{is_stopped};
+    return if $self->{is_stopped};
     # A duplicate, as closing this handle must not close the server's.
     open my $fh, '<&', $self->{fileno} or die "PAGI::SSE::Server: cannot duplicate the wake-up descriptor: $!\n";
     if (my $loop = $self->{loop}) {
@@ -511,8 +515,8 @@ sub run {
 # implementation is what drives us.
 sub _choose_loop {
     my $have_future_io = eval { require Future::IO; 1 };
-    my $chosen         = $have_future_io && defined $Future::IO::IMPL ? "$Future::IO::IMPL" : '';
-    my $by_default     = $chosen eq '' || $chosen eq 'Future::IO::_DefaultImpl';
+    my $chosen = $have_future_io && defined $Future::IO::IMPL ? "$Future::IO::IMPL" : '';
+    my $by_default = $chosen eq '' || $chosen eq 'Future::IO::_DefaultImpl';
     return 0 if !$by_default && $chosen ne 'Future::IO::Impl::IOAsync';
     return 0 if !eval { require IO::Async::Loop; 1 };
     if ($have_future_io && $by_default) {

@@ -36,7 +36,7 @@ sub remember {
     my %header = map { @$_ } @{ $scope->{headers} };
     my $target = $scope->{raw_path} . (length $scope->{query_string} ? "?$scope->{query_string}" : '');
     return [
-        $scope->{client} ? $scope->{client}[0] : '-', Time::HiRes::time(),
+        $scope->{client} ? $scope->{client}[0] : '-',           Time::HiRes::time(),
         "$scope->{method} $target HTTP/$scope->{http_version}", @header{qw(referer user-agent)},
     ];
 }

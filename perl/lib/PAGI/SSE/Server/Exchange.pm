@@ -91,7 +91,7 @@ sub drained {
     my ($self) = @_;
     return _done() if defined $self->{closed};
     my $was_high = $self->{drained};
-    my $drained  = $self->_waiter($self->{drained} ||= []);
+    my $drained = $self->_waiter($self->{drained} ||= []);
     if (!$was_high) { $self->_guarded($_) for @{ $self->{on_high_water} || [] } }
     return $drained;
 }
@@ -123,7 +123,9 @@ sub response_started  { return $_[0]->state != PENDING }
 sub on_disconnect {
     my ($self, $callback) = @_;
     my $reason = $self->disconnect_reason;
-    if    (defined $reason)    { $self->_guarded(sub { $callback->($reason) }) }
+    if (defined $reason) {
+        $self->_guarded(sub { $callback->($reason) });
+    }
     elsif (!$self->{complete}) { push @{ $self->{on_disconnect} }, $callback }
     return $self;
 }
@@ -154,7 +156,9 @@ sub _tell_end {
     $self->note_body;
     my $callbacks = delete $self->{on_disconnect} || [];
     delete $self->{on_complete};
-    for my $callback (@$callbacks) { $self->_guarded(sub { $callback->($reason) }) }
+    for my $callback (@$callbacks) {
+        $self->_guarded(sub { $callback->($reason) });
+    }
     if (my $sse = $self->{sse}) {
         $self->_guarded(sub { $sse->_note_disconnected(undef, $reason) });
     }
@@ -177,7 +181,16 @@ sub note_ended {
 }
 
 # Nobody needs it any more: neither the application nor the transport.
-sub is_over { return $_[0]{app_over} && $_[0]{ended} }
+sub is_over { return $_[0]{app_over} && ($_[0]{ended} || $_[0]{handed_over} && !$_[0]{kept}) }
+
+# The stream is a hub's from now on, and the application may return. With
+# callbacks to run at the end, the wrapper stays.
+sub hand_over {
+    my ($self, $sse) = @_;
+    $self->{handed_over} = 1;
+    $self->{kept} = $sse if $sse;
+    return;
+}
 
 # The server ends now.
 sub cut {
@@ -213,8 +226,8 @@ sub _guarded {
 
 sub _log {
     my ($self, $level, $message) = @_;
-    if   ($self->{server}) { $self->{server}->log($level, $message) }
-    else                   { warn "PAGI::SSE::Server: $message\n" }
+    if ($self->{server}) { $self->{server}->log($level, $message) }
+    else                 { warn "PAGI::SSE::Server: $message\n" }
     return;
 }
 
@@ -262,9 +275,9 @@ my %SEND = (
         return $self->_settle(
             'sse.send',
             PAGI::SSE::FFI::conn_send_event(
-                $self->{handle}, $data, length $data,
-                $name, defined $name ? length $name : 0,
-                $id,   defined $id   ? length $id   : 0,
+                $self->{handle}, $data, length $data, $name, defined $name ? length $name : 0,
+                $id,
+                defined $id ? length $id : 0,
                 defined $retry ? $retry : -1
             )
         );
@@ -335,12 +348,12 @@ sub close {
 # dropped, as PAGI says; after the application's own end they fail.
 sub _settle {
     my ($self, $what, $code) = @_;
-    return _done()        if $code == 0;
+    return _done() if $code == 0;
     return $self->drained if $code == 1;
     if ($code == PAGI::SSE::FFI::CLOSED()) {
         if    ($self->{responded} && $what !~ /\.body\z/) { $code = PAGI::SSE::FFI::DECLINED() }
-        elsif ($self->{body_ended})                        { $code = PAGI::SSE::FFI::NO_RESPONSE() }
-        elsif (!$self->{app_closed})                       { return _done() }
+        elsif ($self->{body_ended})                       { $code = PAGI::SSE::FFI::NO_RESPONSE() }
+        elsif (!$self->{app_closed})                      { return _done() }
     }
     return $self->_fail("$what: " . PAGI::SSE::FFI::result_text($code));
 }
@@ -412,10 +425,12 @@ async sub _send_file {
 # The application returned, or died with $error.
 sub app_ended {
     my ($self, $error) = @_;
-    my $died  = defined $error;
+    my $died = defined $error;
     my $state = $self->state;
     $self->{app_over} = $died ? 'server_error' : 'app_closed';
     $self->_log(error => "the application died: $error") if $died;
+    return if $self->{handed_over} && !$died && $state == STARTED;
+    delete $self->{handed_over};
     if ($state == PENDING) {
         $self->_log(error => "the application returned without an answer ($self->{label})") if !$died;
         $self->_fixed_response(500, "Internal Server Error\n");
@@ -439,14 +454,16 @@ sub app_ended {
 
 sub _fixed_response {
     my ($self, $status, $text) = @_;
-    PAGI::SSE::FFI::conn_respond_list($self->{handle}, $status, [ [ 'content-type', 'text/plain' ] ]);
+    PAGI::SSE::FFI::conn_respond_list($self->{handle}, $status, [['content-type', 'text/plain']]);
     PAGI::SSE::FFI::conn_body($self->{handle}, $text, length $text, 0);
     return;
 }
 
 sub DESTROY {
     my ($self) = @_;
-    PAGI::SSE::FFI::conn_free($self->{handle}) if ${^GLOBAL_PHASE} ne 'DESTRUCT';
+    return if ${^GLOBAL_PHASE} eq 'DESTRUCT';
+    if   ($self->{handed_over}) { PAGI::SSE::FFI::conn_hand_over($self->{handle}) }
+    else                        { PAGI::SSE::FFI::conn_free($self->{handle}) }
     return;
 }
 

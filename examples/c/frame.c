@@ -1,0 +1,43 @@
+/* frame.c - server-sent events without any object: to standard output, from
+ * its arguments, as a CGI script or a pipe would send them.
+ *
+ *     cc -std=c11 -Wall -Wextra frame.c -o frame $(pkg-config --cflags --libs pagi-sse)
+ *     ./frame "first event" "second, of
+ *     two lines"
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <pagi_sse.h>
+
+/* Writes one frame; its size is known before. */
+static int put_event(const char *data, const char *id)
+{
+    size_t data_len = strlen(data), id_len = strlen(id);
+    int64_t size = pagi_sse_frame_event(data, data_len, NULL, 0, id, id_len, -1, NULL, 0);
+    char *frame = size < 0 ? NULL : malloc((size_t)size);
+    if (frame)
+        size = pagi_sse_frame_event(data, data_len, NULL, 0, id, id_len, -1, frame, (size_t)size);
+    if (frame && size >= 0)
+        fwrite(frame, 1, (size_t)size, stdout);
+    else
+        fprintf(stderr, "event %s: %s\n", id, size < 0 ? pagi_sse_result_text((int32_t)size) : "no memory");
+    free(frame);
+    return frame && size >= 0;
+}
+
+int main(int argc, char **argv)
+{
+    int good = 1;
+    char comment[64], id[16];
+    int64_t len = pagi_sse_frame_comment("made by frame.c", 15, comment, sizeof comment);
+    if (getenv("GATEWAY_INTERFACE")) /* as a CGI script */
+        printf("Content-Type: text/event-stream\r\nCache-Control: no-cache\r\n\r\n");
+    fwrite(comment, 1, (size_t)len, stdout);
+    for (int i = 1; i < argc; i++) {
+        snprintf(id, sizeof id, "%d", i);
+        good &= put_event(argv[i], id);
+    }
+    return !good;
+}

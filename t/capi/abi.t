@@ -1,0 +1,64 @@
+use strict;
+use warnings;
+
+# What compiled programs depend on is written down, and held against the code;
+# docs/abi.md says what may change.
+
+use FindBin;
+use lib "$FindBin::Bin/../lib";
+use T::Inc;
+use Test2::V0;
+use T::CAPI;
+
+plan skip_all => 'no C compiler' if !T::CAPI::compiler();
+
+my $root = T::CAPI::root();
+my $header = slurp("$root/include/pagi_sse.h");
+
+sub slurp {
+    my ($file) = @_;
+    open my $in, '<', $file or die "$file: $!";
+    local $/;
+    return scalar readline $in;
+}
+
+sub functions { return sort $header =~ /^[\w ]+?[ *]+(pagi_sse_\w+)\(/mg }
+
+sub exported {
+    my ($file) = @_;
+    my ($output, $status) = T::CAPI::run(['nm', '-D', '--defined-only', $file]);
+    is $status, 0, 'nm';
+    return sort map { (split)[2] } split /\n/, $output;
+}
+
+subtest 'the library exports the functions of the header, and nothing else' => sub {
+    return skip_all('no nm') if !T::CAPI::command('nm');
+    is [exported(T::CAPI::library())], [functions()];
+};
+
+subtest 'symbols and struct layouts are those of t/capi/abi.txt' => sub {
+    my ($now, $status) = T::CAPI::run([$^X, "$root/script/abi"]);
+    is $status, 0, 'script/abi';
+    return skip_all('another kind of machine') if length(pack 'J', 0) != 8;
+    my %is = map { $_ => 1 } split /\n/,  $now;
+    my %was = map { $_ => 1 } split /\n/, slurp("$root/t/capi/abi.txt");
+    is [grep { !$is{$_} } sort keys %was],    [], 'nothing went or changed: old programs depend on it (docs/abi.md)';
+    is [grep { !$was{$_} } sort keys %is],    [], 'nothing new; else: script/abi >t/capi/abi.txt';
+    is scalar(grep { /^function/ } keys %is), scalar(my @all = functions()), 'every function is in it';
+};
+
+subtest 'each function\'s comment has all its parts, in order' => sub {
+    my %seen;
+    while ($header =~ m{((?:^//[^\n]*\n)+)[\w ]+?[ *]+(pagi_sse_\w+)\(}mg) {
+        my ($comment, $name) = ($1, $2);
+        $comment =~ s{^// ?}{}mg;
+        my @parts = $comment =~ /^\*(\w+)\*/mg;
+        my @needed = qw(Returns Ownership Threads Fork Since);
+        unshift @needed, 'Parameters' if $header !~ /\b\Q$name\E\(void\)/;
+        is \@parts, \@needed, $name;
+        $seen{$name}++;
+    }
+    is [sort keys %seen], [functions()], 'every function has one';
+};
+
+done_testing;
