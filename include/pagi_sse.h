@@ -548,9 +548,12 @@ int32_t pagi_sse_conn_free(pagi_sse_conn conn);
 // Gives the number of a server's stream back without closing it: it lives on
 // for whoever publishes to it, to its client's end.
 //
-// *Returns* 0, or an error.
-// *Ownership*: the number is no longer the caller's.
-// *Threads*: any. *Fork*: see above.
+// *Parameters*: `conn`.
+//
+// *Returns* 0, or a handle error.
+// *Ownership*: the number ends, the connection does not.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
 // *Since*: 0.1.0.
 int32_t pagi_sse_conn_hand_over(pagi_sse_conn conn);
 
@@ -563,8 +566,9 @@ int32_t pagi_sse_conn_hand_over(pagi_sse_conn conn);
 // 0; at most 128) whose pointers are valid for their lengths.
 //
 // *Returns* 1 if this call began it, 0 if it had begun; or
-// PAGI_SSE_RESULT_CLOSED, _DECLINED, _STATUS, _HEADER_NAME, _HEADER_VALUE,
-// _NULL_POINTER, _BAD_ARGUMENT, or a handle error; then nothing has changed.
+// PAGI_SSE_RESULT_CLOSED, _DECLINED, _STATUS, _BODILESS_STATUS (204, 205,
+// 304), _HEADER_NAME, _HEADER_VALUE, _NULL_POINTER, _BAD_ARGUMENT, or a handle
+// error; then nothing has changed.
 // *Ownership*: the fields are copied.
 // *Threads*: any; of many calls at a time one begins it.
 // *Fork*: a handle error in a child.
@@ -831,7 +835,8 @@ int32_t pagi_sse_conn_set_marks(pagi_sse_conn conn, uint32_t low, uint32_t high,
 //
 // *Returns* 0, or PAGI_SSE_RESULT_ALREADY_STARTED (also for connections that
 // are always streams: those of a runtime), _DECLINED (a response was chosen
-// already), _CLOSED, _STATUS, _HEADER_NAME, _HEADER_VALUE, _NOT_HOSTED, _NULL_POINTER, _BAD_ARGUMENT, or a handle error; then
+// already), _CLOSED, _STATUS, _HEADER_NAME, _HEADER_VALUE, _CONTENT_LENGTH (no
+// number, or several), _NOT_HOSTED, _NULL_POINTER, _BAD_ARGUMENT, or a handle error; then
 // nothing has changed.
 // *Ownership*: the fields are copied.
 // *Threads*: any.
@@ -848,7 +853,8 @@ int32_t pagi_sse_conn_respond(pagi_sse_conn conn,
 // ends the body.
 //
 // *Returns* as pagi_sse_conn_send; or PAGI_SSE_RESULT_NO_RESPONSE before
-// pagi_sse_conn_respond and after the end.
+// pagi_sse_conn_respond and after the end, _CONTENT_LENGTH if the body is not
+// as long as the field of that name said.
 // *Ownership*: the bytes are copied.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
@@ -915,18 +921,19 @@ int64_t pagi_sse_frame_comment(const char *comment, size_t len, char *buf, size_
 
 // Opens a hub: topics with history, and a thread that delivers.
 //
-// `epoch` (1 to 40 visible ASCII characters, none that CORS minds) begins
-// each id, `epoch.number`; use another one at each start, as the time.
-// `defaults` are of topics that have no settings of their own; NULL: see
+// *Parameters*: `epoch` (1 to 40 visible ASCII characters, none that CORS minds) begins each
+// id, `epoch.number`; use another one at each start, as the time. `defaults`
+// are of topics that have no settings of their own; NULL: see
 // pagi_sse_topic_options. `total_bytes` bounds the history of all topics (0:
-// 64 MiB).
+// 64 MiB). The pointers are valid for their lengths; `out` points to a
+// writable handle.
 //
-// Returns 0, or an error: PAGI_SSE_RESULT_BAD_ARGUMENT, _NULL_POINTER, _OS.
-// *Ownership*: the caller's; pagi_sse_hub_free ends it.
-// *Threads*: any, at the same time. *Fork*: fork first, then open.
-// *Since*: ABI 1.
-//
-// *Parameters*: The pointers are valid for their lengths; `out` is writable.
+// *Returns* 0, or PAGI_SSE_RESULT_BAD_ARGUMENT, _NULL_POINTER, _NOT_UTF8, _OS,
+// _HANDLES_EXHAUSTED.
+// *Ownership*: the caller's; pagi_sse_hub_free ends it. All is copied.
+// *Threads*: any.
+// *Fork*: fork first, then open; a child opens its own.
+// *Since*: 0.1.0.
 int32_t pagi_sse_hub_open(const char *epoch,
                           size_t epoch_len,
                           const struct pagi_sse_topic_options *defaults,
@@ -936,15 +943,27 @@ int32_t pagi_sse_hub_open(const char *epoch,
 // Delivers what is pending, ends the thread and frees the hub. Connections
 // stay open.
 //
-// Returns 0, or an error. *Since*: ABI 1.
+// *Parameters*: `hub`.
+//
+// *Returns* 0, or a handle error.
+// *Ownership*: the number ends; connections stay.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int32_t pagi_sse_hub_free(pagi_sse_hub hub);
 
-// Gives a topic (1 to 100 letters, digits and `.-_:/`) settings of its own.
+// Gives a topic settings of its own.
 //
-// Returns 0, or an error: PAGI_SSE_RESULT_TOPIC_NAME, _TOO_MANY_TOPICS,
-// _BAD_ARGUMENT. *Since*: ABI 1.
+// *Parameters*: `hub`; `topic` is 1 to 100 letters, digits and `.-_:/`, valid for its length;
+// `options` is NULL, for the defaults, or points to a struct of the size that
+// it says.
 //
-// *Parameters*: The pointers are valid for their lengths.
+// *Returns* 0, or PAGI_SSE_RESULT_TOPIC_NAME, _TOO_MANY_TOPICS, _BAD_ARGUMENT,
+// _NULL_POINTER, _NOT_UTF8, or a handle error.
+// *Ownership*: all is copied.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int32_t pagi_sse_hub_topic(pagi_sse_hub hub,
                            const char *topic,
                            size_t topic_len,
@@ -953,15 +972,18 @@ int32_t pagi_sse_hub_topic(pagi_sse_hub hub,
 // Publishes an event to a topic: it is framed once, kept for replay, and
 // delivered to every subscriber. Never waits for a client.
 //
-// `data`, `event`, `key` are NULL if absent; so is `id`, and the event gets
-// `epoch.number` then. `key` names what the event is the newest state of.
-// `retry` in milliseconds, -1 if absent.
+// *Parameters*: `hub`; `topic` is valid for its length; `data`, `event` and `key` are each
+// NULL with length 0 if absent, or valid for their lengths; so is `id`, and
+// the event gets `epoch.number` if it is absent. `key` names what the event is
+// the newest state of. `retry` in milliseconds, -1 if absent.
 //
-// Returns the event's number, from 1; or an error: PAGI_SSE_RESULT_TOPIC_NAME,
+// *Returns* the event's number, from 1; or PAGI_SSE_RESULT_TOPIC_NAME,
 // _TOO_MANY_TOPICS, _EVENT_NEWLINE, _ID_NEWLINE, _ID_NUL, _NOT_UTF8,
-// _BAD_ARGUMENT (retry). *Since*: ABI 1.
-//
-// *Parameters*: Each pointer is NULL with length 0 or valid for its length.
+// _BAD_ARGUMENT (retry, a length), _NULL_POINTER, or a handle error.
+// *Ownership*: all is copied.
+// *Threads*: any; each thread's events keep their order.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int64_t pagi_sse_hub_publish(pagi_sse_hub hub,
                              const char *topic,
                              size_t topic_len,
@@ -975,23 +997,26 @@ int64_t pagi_sse_hub_publish(pagi_sse_hub hub,
                              size_t key_len,
                              int64_t retry);
 
-// Subscribes a connection to topics, one name a line: starts its stream,
-// replays what it missed, and joins the live events without a gap. It ends
-// with the connection.
+// Subscribes a connection to topics: starts its stream, replays what it
+// missed, and joins the live events without a gap. It ends with the
+// connection, which must have a transport of the library's: one of a
+// server's, or of pagi_sse_conn_open_queue and pagi_sse_conn_open_fd.
 //
-// The connection must have a transport of the library's: one of a server's,
-// or of pagi_sse_conn_open_queue and pagi_sse_conn_open_fd.
+// *Parameters*: `hub`; `conn`; the topics are one name a line; the pointers are valid for
+// their lengths; `options` is NULL, for the defaults, or points to a struct of
+// the size that it says; `out` points to a writable handle.
 //
-// Returns 0: a new client; 1: resumed after its id; 2: its id is too old, a
+// *Returns* 0: a new client; 1: resumed after its id; 2: its id is too old, a
 // topic of its own has forgotten an event since; 3: its id is unknown, or of
 // another epoch (2 and 3: it got the reset event, and then what is kept); or
-// an error: PAGI_SSE_RESULT_TOPIC_NAME, _TOPIC_COUNT, _CLOSED, _NOT_HOSTED,
-// _EVENT_NEWLINE (in `reset_event`), _BAD_ARGUMENT.
-// *Ownership*: the subscription's number is the caller's;
-// pagi_sse_subscription_free gives it back. *Since*: ABI 1.
-//
-// *Parameters*: The pointers are valid for their lengths; `options` may be NULL; `out` is
-// writable.
+// PAGI_SSE_RESULT_TOPIC_NAME, _TOPIC_COUNT, _TOO_MANY_TOPICS, _CLOSED,
+// _DECLINED, _NOT_HOSTED, _EVENT_NEWLINE (in `reset_event`), _BAD_ARGUMENT,
+// _NULL_POINTER, _NOT_UTF8, _HANDLES_EXHAUSTED, or a handle error.
+// *Ownership*: the subscription's handle is the caller's;
+// pagi_sse_subscription_free gives it back. All else is copied.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int32_t pagi_sse_hub_subscribe(pagi_sse_hub hub,
                                pagi_sse_conn conn,
                                const char *topics,
@@ -1001,55 +1026,98 @@ int32_t pagi_sse_hub_subscribe(pagi_sse_hub hub,
 
 // Ends a subscription; the connection stays open.
 //
-// Returns 0, also when it has ended already; or an error. *Since*: ABI 1.
+// *Parameters*: `subscription`.
+//
+// *Returns* 0, also when it has ended already; or a handle error.
+// *Ownership*: the number stays the caller's.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int32_t pagi_sse_subscription_cancel(pagi_sse_subscription subscription);
 
-// Gives the number back. The subscription goes on to its connection's end.
+// Gives the handle back. The subscription goes on to its connection's end.
 //
-// Returns 0, or an error. *Since*: ABI 1.
+// *Parameters*: `subscription`.
+//
+// *Returns* 0, or a handle error.
+// *Ownership*: the number ends, the subscription does not.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int32_t pagi_sse_subscription_free(pagi_sse_subscription subscription);
 
-// A subscription's figures as JSON: `delivered`, `dropped`, `queued_bytes`,
-// `active`.
+// A subscription's figures, as a JSON object: `delivered`, `dropped`,
+// `queued_bytes`, `active`.
 //
-// Returns its length; a buffer smaller than that gets nothing.
-// *Since*: ABI 1.
+// *Parameters*: `subscription`; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
+// writable bytes.
 //
-// *Parameters*: `buf` is NULL with capacity 0 or points to `cap` writable bytes.
+// *Returns* the length, bytes, without a NUL; one above `cap`, and nothing was
+// written (the next call may need a little more); or
+// PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT, or a handle error.
+// *Ownership*: a copy.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int64_t pagi_sse_subscription_stats(pagi_sse_subscription subscription, char *buf, size_t cap);
 
 // For producers that can wait: whether no subscriber's queue is above its
 // high mark and little is undelivered.
 //
-// Returns 1: ready; 0: not, and a READY record will come to every server and
-// runtime that has subscribers of this hub; or an error. *Since*: ABI 1.
+// *Parameters*: `hub`.
+//
+// *Returns* 1: ready; 0: not, and a READY record will come to every server and
+// runtime that has subscribers of this hub; or a handle error.
+// *Ownership*: nothing.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int32_t pagi_sse_hub_ready(pagi_sse_hub hub);
 
-// Delivers what is pending and closes the connections subscribed to a topic
-// (NULL: to any) with that reason, in order.
+// Delivers what is pending and closes the connections subscribed to a topic,
+// in order.
 //
-// Returns how many, or an error. *Since*: ABI 1.
+// *Parameters*: `hub`; `topic` is NULL with length 0, for any, or valid for its length;
+// `reason` is valid for its length; UTF-8.
 //
-// *Parameters*: The pointers are valid for their lengths.
+// *Returns* how many, or PAGI_SSE_RESULT_TOPIC_NAME, _NULL_POINTER, _NOT_UTF8,
+// _BAD_ARGUMENT, or a handle error.
+// *Ownership*: the reason is copied.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int64_t pagi_sse_hub_close(pagi_sse_hub hub,
                            const char *topic,
                            size_t topic_len,
                            const char *reason,
                            size_t reason_len);
 
-// How many subscriptions a topic has; or an error. *Since*: ABI 1.
+// Counts the subscriptions of a topic.
 //
-// *Parameters*: `topic` is valid for its length.
+// *Parameters*: `hub`; `topic` is valid for its length.
+//
+// *Returns* their number, or PAGI_SSE_RESULT_TOPIC_NAME, _NULL_POINTER,
+// _NOT_UTF8, _BAD_ARGUMENT, or a handle error.
+// *Ownership*: nothing.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int64_t pagi_sse_hub_subscribers(pagi_sse_hub hub, const char *topic, size_t topic_len);
 
-// A hub's figures as JSON: `epoch`, `published`, `connections`,
+// A hub's figures, as a JSON object: `epoch`, `published`, `connections`,
 // `pending_bytes`, `kept_bytes`, `evicted`, `overflows`, `high`, and `topics`
 // by name: `subscribers`, `published`, `kept_events`, `kept_bytes`, `keys`.
 //
-// Returns its length; a buffer smaller than that gets nothing.
-// *Since*: ABI 1.
+// *Parameters*: `hub`; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
+// writable bytes.
 //
-// *Parameters*: `buf` is NULL with capacity 0 or points to `cap` writable bytes.
+// *Returns* the length, bytes, without a NUL; one above `cap`, and nothing was
+// written (the next call may need a little more); or
+// PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT, or a handle error.
+// *Ownership*: a copy.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
 int64_t pagi_sse_hub_stats(pagi_sse_hub hub, char *buf, size_t cap);
 
 // Opens a parser for one stream.

@@ -255,9 +255,12 @@ pub extern "C" fn pagi_sse_conn_free(conn: pagi_sse_conn) -> i32 {
 /// Gives the number of a server's stream back without closing it: it lives on
 /// for whoever publishes to it, to its client's end.
 ///
-/// *Returns* 0, or an error.
-/// *Ownership*: the number is no longer the caller's.
-/// *Threads*: any. *Fork*: see above.
+/// *Parameters*: `conn`.
+///
+/// *Returns* 0, or a handle error.
+/// *Ownership*: the number ends, the connection does not.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
 /// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_conn_hand_over(conn: pagi_sse_conn) -> i32 {
@@ -277,8 +280,9 @@ pub extern "C" fn pagi_sse_conn_hand_over(conn: pagi_sse_conn) -> i32 {
 /// 0; at most 128) whose pointers are valid for their lengths.
 ///
 /// *Returns* 1 if this call began it, 0 if it had begun; or
-/// PAGI_SSE_RESULT_CLOSED, _DECLINED, _STATUS, _HEADER_NAME, _HEADER_VALUE,
-/// _NULL_POINTER, _BAD_ARGUMENT, or a handle error; then nothing has changed.
+/// PAGI_SSE_RESULT_CLOSED, _DECLINED, _STATUS, _BODILESS_STATUS (204, 205,
+/// 304), _HEADER_NAME, _HEADER_VALUE, _NULL_POINTER, _BAD_ARGUMENT, or a handle
+/// error; then nothing has changed.
 /// *Ownership*: the fields are copied.
 /// *Threads*: any; of many calls at a time one begins it.
 /// *Fork*: a handle error in a child.
@@ -779,7 +783,8 @@ pub extern "C" fn pagi_sse_conn_set_marks(
 ///
 /// *Returns* 0, or PAGI_SSE_RESULT_ALREADY_STARTED (also for connections that
 /// are always streams: those of a runtime), _DECLINED (a response was chosen
-/// already), _CLOSED, _STATUS, _HEADER_NAME, _HEADER_VALUE, _NOT_HOSTED, _NULL_POINTER, _BAD_ARGUMENT, or a handle error; then
+/// already), _CLOSED, _STATUS, _HEADER_NAME, _HEADER_VALUE, _CONTENT_LENGTH (no
+/// number, or several), _NOT_HOSTED, _NULL_POINTER, _BAD_ARGUMENT, or a handle error; then
 /// nothing has changed.
 /// *Ownership*: the fields are copied.
 /// *Threads*: any.
@@ -810,7 +815,8 @@ pub unsafe extern "C" fn pagi_sse_conn_respond(
 /// ends the body.
 ///
 /// *Returns* as pagi_sse_conn_send; or PAGI_SSE_RESULT_NO_RESPONSE before
-/// pagi_sse_conn_respond and after the end.
+/// pagi_sse_conn_respond and after the end, _CONTENT_LENGTH if the body is not
+/// as long as the field of that name said.
 /// *Ownership*: the bytes are copied.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.

@@ -114,19 +114,20 @@ unsafe fn settings(options: *const pagi_sse_topic_options) -> Result<TopicSettin
 
 /// Opens a hub: topics with history, and a thread that delivers.
 ///
-/// `epoch` (1 to 40 visible ASCII characters, none that CORS minds) begins
-/// each id, `epoch.number`; use another one at each start, as the time.
-/// `defaults` are of topics that have no settings of their own; NULL: see
-/// pagi_sse_topic_options. `total_bytes` bounds the history of all topics (0:
-/// 64 MiB).
-///
-/// Returns 0, or an error: PAGI_SSE_RESULT_BAD_ARGUMENT, _NULL_POINTER, _OS.
-/// *Ownership*: the caller's; pagi_sse_hub_free ends it.
-/// *Threads*: any, at the same time. *Fork*: fork first, then open.
-/// *Since*: ABI 1.
-///
 /// # Safety
-/// The pointers are valid for their lengths; `out` is writable.
+/// `epoch` (1 to 40 visible ASCII characters, none that CORS minds) begins each
+/// id, `epoch.number`; use another one at each start, as the time. `defaults`
+/// are of topics that have no settings of their own; NULL: see
+/// pagi_sse_topic_options. `total_bytes` bounds the history of all topics (0:
+/// 64 MiB). The pointers are valid for their lengths; `out` points to a
+/// writable handle.
+///
+/// *Returns* 0, or PAGI_SSE_RESULT_BAD_ARGUMENT, _NULL_POINTER, _NOT_UTF8, _OS,
+/// _HANDLES_EXHAUSTED.
+/// *Ownership*: the caller's; pagi_sse_hub_free ends it. All is copied.
+/// *Threads*: any.
+/// *Fork*: fork first, then open; a child opens its own.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_hub_open(
     epoch: *const c_char,
@@ -160,7 +161,13 @@ pub unsafe extern "C" fn pagi_sse_hub_open(
 /// Delivers what is pending, ends the thread and frees the hub. Connections
 /// stay open.
 ///
-/// Returns 0, or an error. *Since*: ABI 1.
+/// *Parameters*: `hub`.
+///
+/// *Returns* 0, or a handle error.
+/// *Ownership*: the number ends; connections stay.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_hub_free(hub: pagi_sse_hub) -> i32 {
     guard(|| {
@@ -169,13 +176,19 @@ pub extern "C" fn pagi_sse_hub_free(hub: pagi_sse_hub) -> i32 {
     })
 }
 
-/// Gives a topic (1 to 100 letters, digits and `.-_:/`) settings of its own.
-///
-/// Returns 0, or an error: PAGI_SSE_RESULT_TOPIC_NAME, _TOO_MANY_TOPICS,
-/// _BAD_ARGUMENT. *Since*: ABI 1.
+/// Gives a topic settings of its own.
 ///
 /// # Safety
-/// The pointers are valid for their lengths.
+/// `hub`; `topic` is 1 to 100 letters, digits and `.-_:/`, valid for its length;
+/// `options` is NULL, for the defaults, or points to a struct of the size that
+/// it says.
+///
+/// *Returns* 0, or PAGI_SSE_RESULT_TOPIC_NAME, _TOO_MANY_TOPICS, _BAD_ARGUMENT,
+/// _NULL_POINTER, _NOT_UTF8, or a handle error.
+/// *Ownership*: all is copied.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_hub_topic(
     hub: pagi_sse_hub,
@@ -195,16 +208,19 @@ pub unsafe extern "C" fn pagi_sse_hub_topic(
 /// Publishes an event to a topic: it is framed once, kept for replay, and
 /// delivered to every subscriber. Never waits for a client.
 ///
-/// `data`, `event`, `key` are NULL if absent; so is `id`, and the event gets
-/// `epoch.number` then. `key` names what the event is the newest state of.
-/// `retry` in milliseconds, -1 if absent.
-///
-/// Returns the event's number, from 1; or an error: PAGI_SSE_RESULT_TOPIC_NAME,
-/// _TOO_MANY_TOPICS, _EVENT_NEWLINE, _ID_NEWLINE, _ID_NUL, _NOT_UTF8,
-/// _BAD_ARGUMENT (retry). *Since*: ABI 1.
-///
 /// # Safety
-/// Each pointer is NULL with length 0 or valid for its length.
+/// `hub`; `topic` is valid for its length; `data`, `event` and `key` are each
+/// NULL with length 0 if absent, or valid for their lengths; so is `id`, and
+/// the event gets `epoch.number` if it is absent. `key` names what the event is
+/// the newest state of. `retry` in milliseconds, -1 if absent.
+///
+/// *Returns* the event's number, from 1; or PAGI_SSE_RESULT_TOPIC_NAME,
+/// _TOO_MANY_TOPICS, _EVENT_NEWLINE, _ID_NEWLINE, _ID_NUL, _NOT_UTF8,
+/// _BAD_ARGUMENT (retry, a length), _NULL_POINTER, or a handle error.
+/// *Ownership*: all is copied.
+/// *Threads*: any; each thread's events keep their order.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 #[allow(clippy::too_many_arguments)]
 pub unsafe extern "C" fn pagi_sse_hub_publish(
@@ -242,24 +258,27 @@ pub unsafe extern "C" fn pagi_sse_hub_publish(
     })
 }
 
-/// Subscribes a connection to topics, one name a line: starts its stream,
-/// replays what it missed, and joins the live events without a gap. It ends
-/// with the connection.
-///
-/// The connection must have a transport of the library's: one of a server's,
-/// or of pagi_sse_conn_open_queue and pagi_sse_conn_open_fd.
-///
-/// Returns 0: a new client; 1: resumed after its id; 2: its id is too old, a
-/// topic of its own has forgotten an event since; 3: its id is unknown, or of
-/// another epoch (2 and 3: it got the reset event, and then what is kept); or
-/// an error: PAGI_SSE_RESULT_TOPIC_NAME, _TOPIC_COUNT, _CLOSED, _NOT_HOSTED,
-/// _EVENT_NEWLINE (in `reset_event`), _BAD_ARGUMENT.
-/// *Ownership*: the subscription's number is the caller's;
-/// pagi_sse_subscription_free gives it back. *Since*: ABI 1.
+/// Subscribes a connection to topics: starts its stream, replays what it
+/// missed, and joins the live events without a gap. It ends with the
+/// connection, which must have a transport of the library's: one of a
+/// server's, or of pagi_sse_conn_open_queue and pagi_sse_conn_open_fd.
 ///
 /// # Safety
-/// The pointers are valid for their lengths; `options` may be NULL; `out` is
-/// writable.
+/// `hub`; `conn`; the topics are one name a line; the pointers are valid for
+/// their lengths; `options` is NULL, for the defaults, or points to a struct of
+/// the size that it says; `out` points to a writable handle.
+///
+/// *Returns* 0: a new client; 1: resumed after its id; 2: its id is too old, a
+/// topic of its own has forgotten an event since; 3: its id is unknown, or of
+/// another epoch (2 and 3: it got the reset event, and then what is kept); or
+/// PAGI_SSE_RESULT_TOPIC_NAME, _TOPIC_COUNT, _TOO_MANY_TOPICS, _CLOSED,
+/// _DECLINED, _NOT_HOSTED, _EVENT_NEWLINE (in `reset_event`), _BAD_ARGUMENT,
+/// _NULL_POINTER, _NOT_UTF8, _HANDLES_EXHAUSTED, or a handle error.
+/// *Ownership*: the subscription's handle is the caller's;
+/// pagi_sse_subscription_free gives it back. All else is copied.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_hub_subscribe(
     hub: pagi_sse_hub,
@@ -327,7 +346,13 @@ pub unsafe extern "C" fn pagi_sse_hub_subscribe(
 
 /// Ends a subscription; the connection stays open.
 ///
-/// Returns 0, also when it has ended already; or an error. *Since*: ABI 1.
+/// *Parameters*: `subscription`.
+///
+/// *Returns* 0, also when it has ended already; or a handle error.
+/// *Ownership*: the number stays the caller's.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_subscription_cancel(subscription: pagi_sse_subscription) -> i32 {
     guard(|| {
@@ -336,9 +361,15 @@ pub extern "C" fn pagi_sse_subscription_cancel(subscription: pagi_sse_subscripti
     })
 }
 
-/// Gives the number back. The subscription goes on to its connection's end.
+/// Gives the handle back. The subscription goes on to its connection's end.
 ///
-/// Returns 0, or an error. *Since*: ABI 1.
+/// *Parameters*: `subscription`.
+///
+/// *Returns* 0, or a handle error.
+/// *Ownership*: the number ends, the subscription does not.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_subscription_free(subscription: pagi_sse_subscription) -> i32 {
     guard(|| {
@@ -347,14 +378,20 @@ pub extern "C" fn pagi_sse_subscription_free(subscription: pagi_sse_subscription
     })
 }
 
-/// A subscription's figures as JSON: `delivered`, `dropped`, `queued_bytes`,
-/// `active`.
-///
-/// Returns its length; a buffer smaller than that gets nothing.
-/// *Since*: ABI 1.
+/// A subscription's figures, as a JSON object: `delivered`, `dropped`,
+/// `queued_bytes`, `active`.
 ///
 /// # Safety
-/// `buf` is NULL with capacity 0 or points to `cap` writable bytes.
+/// `subscription`; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
+/// writable bytes.
+///
+/// *Returns* the length, bytes, without a NUL; one above `cap`, and nothing was
+/// written (the next call may need a little more); or
+/// PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT, or a handle error.
+/// *Ownership*: a copy.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_subscription_stats(
     subscription: pagi_sse_subscription,
@@ -371,20 +408,32 @@ pub unsafe extern "C" fn pagi_sse_subscription_stats(
 /// For producers that can wait: whether no subscriber's queue is above its
 /// high mark and little is undelivered.
 ///
-/// Returns 1: ready; 0: not, and a READY record will come to every server and
-/// runtime that has subscribers of this hub; or an error. *Since*: ABI 1.
+/// *Parameters*: `hub`.
+///
+/// *Returns* 1: ready; 0: not, and a READY record will come to every server and
+/// runtime that has subscribers of this hub; or a handle error.
+/// *Ownership*: nothing.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_hub_ready(hub: pagi_sse_hub) -> i32 {
     guard(|| Ok(hubs().get(hub)?.hub().ready().into()))
 }
 
-/// Delivers what is pending and closes the connections subscribed to a topic
-/// (NULL: to any) with that reason, in order.
-///
-/// Returns how many, or an error. *Since*: ABI 1.
+/// Delivers what is pending and closes the connections subscribed to a topic,
+/// in order.
 ///
 /// # Safety
-/// The pointers are valid for their lengths.
+/// `hub`; `topic` is NULL with length 0, for any, or valid for its length;
+/// `reason` is valid for its length; UTF-8.
+///
+/// *Returns* how many, or PAGI_SSE_RESULT_TOPIC_NAME, _NULL_POINTER, _NOT_UTF8,
+/// _BAD_ARGUMENT, or a handle error.
+/// *Ownership*: the reason is copied.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_hub_close(
     hub: pagi_sse_hub,
@@ -406,10 +455,17 @@ pub unsafe extern "C" fn pagi_sse_hub_close(
     })
 }
 
-/// How many subscriptions a topic has; or an error. *Since*: ABI 1.
+/// Counts the subscriptions of a topic.
 ///
 /// # Safety
-/// `topic` is valid for its length.
+/// `hub`; `topic` is valid for its length.
+///
+/// *Returns* their number, or PAGI_SSE_RESULT_TOPIC_NAME, _NULL_POINTER,
+/// _NOT_UTF8, _BAD_ARGUMENT, or a handle error.
+/// *Ownership*: nothing.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_hub_subscribers(
     hub: pagi_sse_hub,
@@ -424,15 +480,21 @@ pub unsafe extern "C" fn pagi_sse_hub_subscribers(
     })
 }
 
-/// A hub's figures as JSON: `epoch`, `published`, `connections`,
+/// A hub's figures, as a JSON object: `epoch`, `published`, `connections`,
 /// `pending_bytes`, `kept_bytes`, `evicted`, `overflows`, `high`, and `topics`
 /// by name: `subscribers`, `published`, `kept_events`, `kept_bytes`, `keys`.
 ///
-/// Returns its length; a buffer smaller than that gets nothing.
-/// *Since*: ABI 1.
-///
 /// # Safety
-/// `buf` is NULL with capacity 0 or points to `cap` writable bytes.
+/// `hub`; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
+/// writable bytes.
+///
+/// *Returns* the length, bytes, without a NUL; one above `cap`, and nothing was
+/// written (the next call may need a little more); or
+/// PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT, or a handle error.
+/// *Ownership*: a copy.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_hub_stats(
     hub: pagi_sse_hub,

@@ -62,7 +62,7 @@ sub notice_end {
 # The hub's native connection is this one; and who makes Futures for it.
 sub hub_conn {
     my ($self, $hub) = @_;
-    $hub->attach_server($self->{exchange}{server});
+    $hub->_attach_server($self->{exchange}{server});
     return $self->{handle};
 }
 

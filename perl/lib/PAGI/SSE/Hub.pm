@@ -181,14 +181,14 @@ sub ready {
 }
 
 # The embedded server, whose Futures know how to wait.
-sub attach_server {
+sub _attach_server {
     my ($self, $server) = @_;
     weaken($self->{server} = $server);
     return;
 }
 
 # A READY record came.
-sub note_ready {
+sub _note_ready {
     my ($class, $handle) = @_;
     my $self  = $HUB{$handle}          or return;
     my $ready = delete $self->{ready} or return;

@@ -236,7 +236,7 @@ sub _take {
     my ($self, $record) = @_;
     my ($type, $conn) = unpack 'C Q', $record;
     return $self->_request($conn, $record) if $type == REQUEST;
-    return PAGI::SSE::Hub->note_ready($conn) if $type == READY && PAGI::SSE::Hub->can('note_ready');
+    return PAGI::SSE::Hub->_note_ready($conn) if $type == READY && PAGI::SSE::Hub->can('_note_ready');
     if ($type == LOG) {
         $self->log(warning => unpack 'x9 L/a', $record);
         return;
