@@ -18,7 +18,7 @@ sub now_ns { return sprintf '%.0f', 1e9 * clock_gettime(CLOCK_MONOTONIC) }
 
 async sub publish_all {
     my ($events, $bytes, $rate) = @_;
-    my $pad   = 'x' x ($bytes > 42 ? $bytes - 42 : 0);
+    my $pad = 'x' x ($bytes > 42 ? $bytes - 42 : 0);
     my $start = clock_gettime(CLOCK_MONOTONIC);
     for my $seq (1 .. $events) {
         if ($rate) {
@@ -48,7 +48,7 @@ async sub app {
     }
     my %q = map { split /=/, $_, 2 } split /&/, $scope->{query_string};
     await $send->({ type => 'http.response.start', status => 202 });
-    await $send->({ type => 'http.response.body', body => "ok\n" });
+    await $send->({ type => 'http.response.body',  body   => "ok\n" });
     $running = publish_all($q{events} || 1, $q{bytes} || 100, $q{rate} || 0);
     return;
 }

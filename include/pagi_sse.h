@@ -1105,8 +1105,9 @@ int64_t pagi_sse_hub_close(pagi_sse_hub hub,
 int64_t pagi_sse_hub_subscribers(pagi_sse_hub hub, const char *topic, size_t topic_len);
 
 // A hub's figures, as a JSON object: `epoch`, `published`, `connections`,
-// `pending_bytes`, `kept_bytes`, `evicted`, `overflows`, `high`, and `topics`
-// by name: `subscribers`, `published`, `kept_events`, `kept_bytes`, `keys`.
+// `pending_bytes`, `kept_bytes`, `evicted`, `dropped`, `overflows`, `high`, and
+// `topics` by name: `subscribers`, `published`, `kept_events`, `kept_bytes`,
+// `keys`.
 //
 // *Parameters*: `hub`; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
 // writable bytes.

@@ -105,8 +105,11 @@ pub enum Decision {
     Stream,
     /// An ordinary response.
     Response(StatusCode, HeaderMap),
-    /// The connection closed before anything was chosen.
-    Gone,
+    /// The connection closed before anything was sent.
+    Gone {
+        /// The application died.
+        died: bool,
+    },
 }
 
 /// Facts about a connection that shape its output.
@@ -156,6 +159,7 @@ struct Inner {
     head: Option<Box<(StatusCode, HeaderMap)>>,
     content_length: Option<u64>,
     body_given: u64,
+    body_began: bool,
     status: u16,
     bytes_sent: u64,
     counters: Counters,
@@ -738,7 +742,7 @@ impl Conn {
 
     /// Chooses an ordinary response. Its body follows by [`Conn::body`].
     pub fn respond<'a>(
-        self: &Arc<Self>,
+        &self,
         status: u16,
         fields: impl IntoIterator<Item = Field<'a>>,
     ) -> Result<()> {
@@ -747,7 +751,7 @@ impl Conn {
         // How the body is framed is not the application's.
         map.remove(header::TRANSFER_ENCODING);
         let content_length = content_length(&map)?;
-        let host = self.host.as_ref().ok_or(Error::NotHosted)?;
+        self.host.as_ref().ok_or(Error::NotHosted)?;
         {
             let mut inner = self.lock();
             if self.framing.fixed {
@@ -756,11 +760,12 @@ impl Conn {
             inner.state.respond()?;
             inner.status = status.as_u16();
             inner.content_length = content_length;
+            // It goes with the first of the body, which is framed by its
+            // length when it is the whole.
             inner.head = Some(Box::new((status, map)));
         }
-        // Not woken at once: a body that comes in the same turn is framed by
-        // its length.
-        host.output(self);
+        // The request body may be wanted in whole now.
+        self.wake_tasks();
         Ok(())
     }
 
@@ -785,6 +790,7 @@ impl Conn {
                 inner.outbox.push(bytes.len(), |b| b.put_slice(bytes))?;
                 inner.body_given = given;
             }
+            inner.body_began = true;
             inner.body_complete = !more;
             (inner.waker.take(), inner.outbox.is_high())
         };
@@ -943,11 +949,15 @@ impl Conn {
         let mut inner = self.lock();
         let received = inner.inbox.as_ref().is_none_or(|i| i.complete);
         match inner.state.phase() {
-            Phase::Responding | Phase::Closed if inner.head.is_some() => {
+            // The head waits for the first of the body.
+            Phase::Responding | Phase::Closed if inner.head.is_some() && inner.body_began => {
                 let (status, map) = *inner.head.take().unwrap_or_default();
                 return Poll::Ready(Decision::Response(status, map));
             }
-            Phase::Closed if inner.outbox.is_empty() => return Poll::Ready(Decision::Gone),
+            Phase::Closed if inner.outbox.is_empty() => {
+                let died = inner.state.reason() == Some("server_error");
+                return Poll::Ready(Decision::Gone { died });
+            }
             // Closed with output: a whole stream was queued before we looked.
             Phase::Started | Phase::Closed if received => return Poll::Ready(Decision::Stream),
             _ => {}

@@ -112,11 +112,14 @@ impl Subscription {
         self.closed();
     }
 
-    /// Events delivered to the connection's queue or socket, and left out.
+    /// Events delivered to the connection's queue or socket and not taken back,
+    /// and left out.
     pub fn stats(&self) -> serde_json::Value {
+        let dropped = self.dropped.load(Ordering::Relaxed);
+        let taken = self.delivered.load(Ordering::Relaxed);
         json!({
-            "delivered": self.delivered.load(Ordering::Relaxed),
-            "dropped": self.dropped.load(Ordering::Relaxed),
+            "delivered": taken.saturating_sub(dropped),
+            "dropped": dropped,
             "queued_bytes": self.conn.buffered(),
             "active": !self.over.load(Ordering::Acquire),
         })
@@ -199,6 +202,7 @@ pub struct Hub {
     high: AtomicUsize,
     asked: AtomicBool,
     evicted: AtomicU64,
+    dropped: AtomicU64,
     overflows: AtomicU64,
 }
 
@@ -230,6 +234,7 @@ impl Hub {
             high: AtomicUsize::new(0),
             asked: AtomicBool::new(false),
             evicted: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
             overflows: AtomicU64::new(0),
         }
     }
@@ -433,6 +438,7 @@ impl Hub {
                 sub.delivered.fetch_add(delivered, Ordering::Relaxed);
                 if dropped > 0 {
                     sub.dropped.fetch_add(dropped, Ordering::Relaxed);
+                    self.dropped.fetch_add(dropped, Ordering::Relaxed);
                 }
                 if high {
                     sub.set_high(true);
@@ -457,6 +463,9 @@ impl Hub {
         if self.is_ready() {
             return true;
         }
+        // Without a subscriber there is no host that could be told later; with
+        // what is pending delivered, only a subscriber is left to wait for.
+        self.deliver();
         self.asked.store(true, Ordering::Release);
         // What changed in between has told nobody.
         self.is_ready() && self.asked.swap(false, Ordering::AcqRel)
@@ -768,6 +777,7 @@ impl Hub {
             "pending_bytes": t.pending_bytes,
             "kept_bytes": t.bytes,
             "evicted": self.evicted.load(Ordering::Relaxed),
+            "dropped": self.dropped.load(Ordering::Relaxed),
             "overflows": self.overflows.load(Ordering::Relaxed),
             "high": self.high.load(Ordering::Relaxed),
             "topics": topics,

@@ -20,17 +20,17 @@ use File::Basename ();
 use File::Spec     ();
 use Future         ();
 use Future::AsyncAwait;
-use Future::IO     ();
-use JSON::MaybeXS  ();
-use List::Util     ();
-use PAGI::SSE      ();
-use POSIX          ();
-use Sys::Hostname  ();
-use Time::HiRes    ();
+use Future::IO    ();
+use JSON::MaybeXS ();
+use List::Util    ();
+use PAGI::SSE     ();
+use POSIX         ();
+use Sys::Hostname ();
+use Time::HiRes   ();
 
 my $INTERVAL = $ENV{DASHBOARD_INTERVAL} || 1;
-my $HISTORY  = $ENV{DASHBOARD_HISTORY}  || 300;
-my $PAGE     = File::Spec->catfile(File::Basename::dirname(File::Spec->rel2abs(__FILE__)), 'index.html');
+my $HISTORY = $ENV{DASHBOARD_HISTORY}   || 300;
+my $PAGE = File::Spec->catfile(File::Basename::dirname(File::Spec->rel2abs(__FILE__)), 'index.html');
 
 my $json = JSON::MaybeXS->new(utf8 => 1, canonical => 1);
 
@@ -41,7 +41,9 @@ sub lines_of ($file) {
     return readline $in;
 }
 
-sub load () { return map { $_ + 0 } (split ' ', (lines_of('/proc/loadavg'))[0])[0 .. 2] }
+sub load () {
+    return map { $_ + 0 } (split ' ', (lines_of('/proc/loadavg'))[0])[0 .. 2];
+}
 
 sub memory () {
     my %kib = map { /\A(\w+):\s+(\d+)/ ? ($1 => $2) : () } lines_of('/proc/meminfo');
@@ -59,7 +61,7 @@ sub cpu_ticks () {
     for (lines_of('/proc/stat')) {
         my ($core, @ticks) = /\Acpu\d+ / ? split : next;
         my $all = List::Util::sum0(@ticks[0 .. 7]);
-        push @cores, [ $all - $ticks[3] - $ticks[4], $all ];
+        push @cores, [$all - $ticks[3] - $ticks[4], $all];
     }
     return \@cores;
 }
@@ -75,7 +77,7 @@ sub network_octets () {
         $received += $counter[0];
         $sent     += $counter[8];
     }
-    return [ $received, $sent ];
+    return [$received, $sent];
 }
 
 sub now () { return Time::HiRes::clock_gettime(Time::HiRes::CLOCK_MONOTONIC()) }
@@ -94,7 +96,7 @@ sub percent ($busy, $all) {
 # The figures between two readings of the counters.
 sub figures ($before, $after) {
     my $seconds = $after->{at} - $before->{at};
-    my @cpu     = map {
+    my @cpu = map {
         my ($was, $is) = ($before->{cpu}[$_] || $after->{cpu}[$_], $after->{cpu}[$_]);
         percent($is->[0] - $was->[0], $is->[1] - $was->[1]);
     } 0 .. $#{ $after->{cpu} };
@@ -105,10 +107,10 @@ sub figures ($before, $after) {
     } 0, 1;
     return {
         t    => whole(1000 * Time::HiRes::time()),    # ms since 1970
-        load => [ load() ],
+        load => [load()],
         mem  => memory(),
-        cpu  => \@cpu,                                 # % of each core
-        net  => { rx => $rx, tx => $tx },              # octets a second
+        cpu  => \@cpu,                                # % of each core
+        net  => { rx => $rx, tx => $tx },             # octets a second
     };
 }
 
@@ -116,7 +118,7 @@ sub figures ($before, $after) {
 
 # An id is epoch-number. Another epoch is another life of this program, whose
 # numbers mean nothing here.
-my $EPOCH  = sprintf '%x', 1000 * Time::HiRes::time();
+my $EPOCH = sprintf '%x', 1000 * Time::HiRes::time();
 my $newest = 0;
 my @ring;       # { number, id, data }, the oldest first
 my $sampler;    # the Future of the loop below
@@ -124,7 +126,7 @@ my $next;       # the Future of the next sample, for those who wait for it
 
 async sub sample_for_ever () {
     my $before = counters();
-    my $due    = now();
+    my $due = now();
     while (1) {
         # Towards fixed points in time, or each round adds its own delay. One
         # that is long over (the machine slept) is not made up for.
@@ -167,7 +169,9 @@ sub next_sample () {
     return $next->without_cancel;
 }
 
-sub samples_after ($number) { return grep { $_->{number} > $number } @ring }
+sub samples_after ($number) {
+    return grep { $_->{number} > $number } @ring;
+}
 
 # The number that an id stands for, if what came after it is all still here.
 sub known_number ($id) {
@@ -181,7 +185,7 @@ sub known_number ($id) {
 
 my %MACHINE = (
     host     => Sys::Hostname::hostname(),
-    system   => join(' ', (POSIX::uname())[ 0, 2 ]),
+    system   => join(' ', (POSIX::uname())[0, 2]),
     interval => $INTERVAL + 0,
     history  => $HISTORY + 0,
 );
@@ -198,14 +202,14 @@ async sub stream ($scope, $receive, $send) {
     my $sse = PAGI::SSE->new($scope, $receive, $send);
     return await $sse->decline(
         status  => 404,
-        headers => [ [ 'content-type', 'text/plain; charset=utf-8' ] ],
+        headers => [['content-type', 'text/plain; charset=utf-8']],
         body    => "No such stream; there is /events\n",
     ) if $sse->path ne '/events';
 
     start_sampler();    # a server without lifespan has not done it
     await $sse->keepalive(15);
 
-    my $id   = last_id($sse);
+    my $id = last_id($sse);
     my $seen = defined $id ? known_number($id) : 0;
     if (!defined $seen) {
         # From another life of this program, or too old: begin anew.
@@ -220,13 +224,16 @@ async sub stream ($scope, $receive, $send) {
 
     # First what this client has missed, then each new sample. The pause is a
     # little short, so that the wait for the sample sets the pace.
-    await $sse->every(0.9 * $INTERVAL, async sub {
-        await next_sample() if $seen >= $newest;
-        for my $sample (samples_after($seen)) {
-            await $sse->send_event(event => 'sample', id => $sample->{id}, data => $sample->{data});
-            $seen = $sample->{number};
+    await $sse->every(
+        0.9 * $INTERVAL,
+        async sub {
+            await next_sample() if $seen >= $newest;
+            for my $sample (samples_after($seen)) {
+                await $sse->send_event(event => 'sample', id => $sample->{id}, data => $sample->{data});
+                $seen = $sample->{number};
+            }
         }
-    });
+    );
 }
 
 # --- the page ---
@@ -238,30 +245,40 @@ async sub respond ($scope, $send, $status, $headers, %body) {
 }
 
 async sub respond_text ($scope, $send, $status, $text, @headers) {
-    await respond($scope, $send, $status, [
-        [ 'content-type',   'text/plain; charset=utf-8' ],
-        [ 'content-length', length $text ],
-        @headers,
-    ], body => $text);
+    await respond(
+        $scope, $send, $status,
+        [['content-type', 'text/plain; charset=utf-8'], ['content-length', length $text], @headers,],
+        body => $text
+    );
 }
 
 async sub page ($scope, $send) {
     my ($method, $path) = @$scope{qw(method path)};
-    return await respond_text($scope, $send, 405, "Only GET and HEAD here\n", [ 'allow', 'GET, HEAD' ])
+    return await respond_text($scope, $send, 405, "Only GET and HEAD here\n", ['allow', 'GET, HEAD'])
         if $method ne 'GET' && $method ne 'HEAD';
     return await respond($scope, $send, 204, []) if $path eq '/favicon.ico';
     return await respond_text($scope, $send, 406, "A stream: ask with Accept: text/event-stream\n")
         if $path eq '/events';
     return await respond_text($scope, $send, 404, "Not found\n") if $path ne '/';
 
-    await respond($scope, $send, 200, [
-        [ 'content-type',            'text/html; charset=utf-8' ],
-        [ 'content-length',          -s $PAGE ],
-        [ 'cache-control',           'no-cache' ],
-        [ 'content-security-policy', join '; ',
-            q{default-src 'none'}, q{connect-src 'self'}, q{style-src 'unsafe-inline'},
-            q{script-src 'unsafe-inline'}, q{img-src data:} ],
-    ], file => $PAGE);
+    await respond(
+        $scope, $send, 200,
+        [
+            ['content-type',   'text/html; charset=utf-8'],
+            ['content-length', -s $PAGE],
+            ['cache-control',  'no-cache'],
+            [
+                'content-security-policy',
+                join '; ',
+                q{default-src 'none'},
+                q{connect-src 'self'},
+                q{style-src 'unsafe-inline'},
+                q{script-src 'unsafe-inline'},
+                q{img-src data:}
+            ],
+        ],
+        file => $PAGE
+    );
 }
 
 # --- the life of the process ---
@@ -285,8 +302,8 @@ async sub lifespan ($receive, $send) {
 async sub app ($scope, $receive, $send) {
     my $type = $scope->{type};
     return await stream($scope, $receive, $send) if $type eq 'sse';
-    return await page($scope, $send)             if $type eq 'http';
-    return await lifespan($receive, $send)       if $type eq 'lifespan';
+    return await page($scope, $send) if $type eq 'http';
+    return await lifespan($receive, $send) if $type eq 'lifespan';
     die "dashboard: unsupported scope type '$type'\n";
 }
 

@@ -22,17 +22,17 @@ use JSON::MaybeXS ();
 use PAGI::SSE     ();
 use Time::HiRes   ();
 
-my $HISTORY  = $ENV{NOTIFY_HISTORY} || 100;    # events kept for those who come back
-my $MAX_BODY = 65_536;                         # octets of one notification
+my $HISTORY = $ENV{NOTIFY_HISTORY} || 100;    # events kept for those who come back
+my $MAX_BODY = 65_536;                        # octets of one notification
 
 my $json = JSON::MaybeXS->new(utf8 => 1, canonical => 1, allow_nonref => 1);
 
 # --- events and subscribers ---
 
 # An id is epoch-number; the epoch tells a restarted server from this one.
-my $EPOCH  = sprintf '%x', 1000 * Time::HiRes::time();
+my $EPOCH = sprintf '%x', 1000 * Time::HiRes::time();
 my $newest = 0;
-my @history;       # { number, id, data }, the oldest first
+my @history;    # { number, id, data }, the oldest first
 my %subscribers;
 my $last_sub = 0;
 
@@ -99,10 +99,12 @@ async sub events ($scope, $receive, $send) {
 
     # Cleanup on disconnect. After the subscription: a client that has gone
     # already gets this called at once.
-    $sse->on_close(sub ($sse, $reason) {
-        remove_subscriber($sse->stash->{sub_id});
-        broadcast();
-    });
+    $sse->on_close(
+        sub ($sse, $reason) {
+            remove_subscriber($sse->stash->{sub_id});
+            broadcast();
+        }
+    );
     broadcast();
 
     # Wait for disconnect
@@ -116,7 +118,7 @@ async sub respond ($scope, $send, $status, $value, @headers) {
     await $send->({
         type    => 'http.response.start',
         status  => $status,
-        headers => [ [ 'content-type', 'application/json' ], [ 'content-length', length $body ], @headers ],
+        headers => [['content-type', 'application/json'], ['content-length', length $body], @headers],
     });
     $body = '' if $scope->{method} eq 'HEAD';
     await $send->({ type => 'http.response.body', body => $body });
@@ -138,7 +140,7 @@ async sub http ($scope, $receive, $send) {
     my ($method, $path) = @$scope{qw(method path)};
     return await respond($scope, $send, 404, { error => 'there is POST /notify, and the stream /events' })
         if $path ne '/notify';
-    return await respond($scope, $send, 405, { error => 'POST only' }, [ 'allow', 'POST' ])
+    return await respond($scope, $send, 405, { error => 'POST only' }, ['allow', 'POST'])
         if $method ne 'POST';
 
     my $body = await read_body($receive);
@@ -155,7 +157,7 @@ async sub http ($scope, $receive, $send) {
 async sub app ($scope, $receive, $send) {
     my $type = $scope->{type};
     return await events($scope, $receive, $send) if $type eq 'sse';
-    return await http($scope, $receive, $send)   if $type eq 'http';
+    return await http($scope, $receive, $send) if $type eq 'http';
     die "notify: unsupported scope type '$type'\n";
 }
 

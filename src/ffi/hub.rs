@@ -481,8 +481,9 @@ pub unsafe extern "C" fn pagi_sse_hub_subscribers(
 }
 
 /// A hub's figures, as a JSON object: `epoch`, `published`, `connections`,
-/// `pending_bytes`, `kept_bytes`, `evicted`, `overflows`, `high`, and `topics`
-/// by name: `subscribers`, `published`, `kept_events`, `kept_bytes`, `keys`.
+/// `pending_bytes`, `kept_bytes`, `evicted`, `dropped`, `overflows`, `high`, and
+/// `topics` by name: `subscribers`, `published`, `kept_events`, `kept_bytes`,
+/// `keys`.
 ///
 /// # Safety
 /// `hub`; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`

@@ -177,7 +177,12 @@ async fn answer(
             // The connection's task sees it and drops us.
             pending().await
         }
-        Decision::Gone => refuse(StatusCode::SERVICE_UNAVAILABLE, "the request was dropped"),
+        Decision::Gone { died: true } => {
+            refuse(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error\n")
+        }
+        Decision::Gone { died: false } => {
+            refuse(StatusCode::SERVICE_UNAVAILABLE, "the request was dropped\n")
+        }
     }
 }
 

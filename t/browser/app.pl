@@ -63,15 +63,15 @@ async sub dropped ($sse) {
         await $sse->send("a newline after\n");
         await $sse->send_comment('nothing for the page');
         await $sse->send('');
-        await $sse->send_json({ text => 'é', list => [ 1, undef ] });
-        await $sse->send_event(event => 'Greeting', data => 'names have a case');
-        await $sse->send_event(data => 'with an id', id => 'e-9');
+        await $sse->send_json({ text => 'é', list => [1, undef] });
+        await $sse->send_event(event => 'Greeting',   data => 'names have a case');
+        await $sse->send_event(data  => 'with an id', id   => 'e-9');
         await $sse->close;
         return;
     }
     await $sse->send("Last-Event-ID: $last_id");
-    await $sse->send_event(data => 'no id from here on', id => '');
-    await $sse->send_event(event => 'last', data => 'the rest');
+    await $sse->send_event(data  => 'no id from here on', id   => '');
+    await $sse->send_event(event => 'last',               data => 'the rest');
     await $sse->run;
 }
 
@@ -86,14 +86,14 @@ async sub respond ($send, $status, $type, $body) {
     await $send->({
         type    => 'http.response.start',
         status  => $status,
-        headers => [ [ 'content-type', $type ], [ 'content-length', length $body ] ],
+        headers => [['content-type', $type], ['content-length', length $body]],
     });
     await $send->({ type => 'http.response.body', body => $body });
 }
 
 async sub http ($scope, $receive, $send) {
     my ($method, $path) = @$scope{qw(method path)};
-    return await respond($send, 200, 'text/html', $PAGE) if $path eq '/';
+    return await respond($send, 200, 'text/html',  $PAGE) if $path eq '/';
     return await respond($send, 404, 'text/plain', 'Not found') if $path ne '/result' || $method ne 'POST';
 
     my ($body, $event) = ('');

@@ -5,10 +5,10 @@ use utf8;
 use FindBin;
 use lib "$FindBin::Bin/../lib";
 
-use File::Spec ();
-use File::Temp ();
+use File::Spec    ();
+use File::Temp    ();
 use JSON::MaybeXS ();
-use POSIX ();
+use POSIX         ();
 use T::Serve;
 use Test2::V0;
 use Time::HiRes ();
@@ -22,8 +22,8 @@ my ($chromium) = grep { -x } map {
 plan skip_all => 'no chromium in PATH' if !defined $chromium;
 
 my $scratch = File::Temp->newdir('pagi-sse-browser-XXXXXX', TMPDIR => 1);
-my $result  = "$scratch/result.json";
-my $server  = T::Serve->app('t/browser/app.pl', env => { BROWSER_RESULT => $result });
+my $result = "$scratch/result.json";
+my $server = T::Serve->app('t/browser/app.pl', env => { BROWSER_RESULT => $result });
 
 # --- a browser, in a process group of its own ---
 
@@ -31,8 +31,8 @@ my $browser = fork;
 die "cannot fork: $!" if !defined $browser;
 if (!$browser) {
     POSIX::setsid();
-    open STDIN,  '<', File::Spec->devnull;
-    open STDOUT, '>', "$scratch/browser.log";
+    open STDIN,  '<',  File::Spec->devnull;
+    open STDOUT, '>',  "$scratch/browser.log";
     open STDERR, '>&', \*STDOUT;
     exec {$chromium} $chromium, qw(
         --headless --no-sandbox --disable-gpu --disable-quic --no-first-run
@@ -99,22 +99,22 @@ sub received {
 }
 
 my @expected = (
-    [ 'the stream opens',                        { open => OPEN } ],
-    [ 'a named event with an id',                received(greeting => 'hello', 'e-1') ],
-    [ 'LF, CR and CRLF arrive as LF; the id stays', received(message => "LF\nCR\nCRLF\nend", 'e-1') ],
-    [ 'text beyond ASCII; U+2028 and others end no line', received(message => "é € 😀 \x{2028} \x{2029} \x{85}", 'e-3') ],
-    [ 'leading spaces are kept',                 received(message => '  two spaces before', 'e-3') ],
-    [ 'a leading tab is kept',                   received(message => "\ta tab before", 'e-3') ],
-    [ 'a final newline is kept',                 received(message => "a newline after\n", 'e-3') ],
-    [ 'an event with empty data is an event',    received(message => '', 'e-3') ],
-    [ 'JSON',                                    received(message => match qr/"text":"é"/, 'e-3') ],
+    ['the stream opens',                                 { open => OPEN }],
+    ['a named event with an id',                         received(greeting => 'hello',                          'e-1')],
+    ['LF, CR and CRLF arrive as LF; the id stays',       received(message  => "LF\nCR\nCRLF\nend",              'e-1')],
+    ['text beyond ASCII; U+2028 and others end no line', received(message  => "é € 😀 \x{2028} \x{2029} \x{85}", 'e-3')],
+    ['leading spaces are kept',                          received(message  => '  two spaces before',            'e-3')],
+    ['a leading tab is kept',                            received(message  => "\ta tab before",                 'e-3')],
+    ['a final newline is kept',                          received(message  => "a newline after\n",              'e-3')],
+    ['an event with empty data is an event',             received(message  => '',                               'e-3')],
+    ['JSON',                                             received(message  => match qr/"text":"é"/,             'e-3')],
     # 'Greeting' has no listener: the page saw nothing of it.
-    [ 'an event with another id',                received(message => 'with an id', 'e-9') ],
-    [ 'the server ends the stream',              { error => CONNECTING } ],
-    [ 'the browser comes back',                  { open => OPEN } ],
-    [ 'and says what it had last',               received(message => 'Last-Event-ID: e-9', 'e-9') ],
-    [ 'an empty id resets the id',               received(message => 'no id from here on', '') ],
-    [ 'the rest',                                received(last => 'the rest', '') ],
+    ['an event with another id',   received(message => 'with an id', 'e-9')],
+    ['the server ends the stream', { error => CONNECTING }],
+    ['the browser comes back',     { open  => OPEN }],
+    ['and says what it had last',  received(message => 'Last-Event-ID: e-9', 'e-9')],
+    ['an empty id resets the id',  received(message => 'no id from here on', '')],
+    ['the rest',                   received(last    => 'the rest',           '')],
 );
 for my $i (0 .. $#expected) {
     my ($claim, $what) = @{ $expected[$i] };
@@ -122,14 +122,11 @@ for my $i (0 .. $#expected) {
 }
 is scalar @{ $seen->{dropped} }, scalar @expected, 'and nothing else';
 
-is $seen->{refused}, [
-    { open => OPEN },
-    received(message => 'once', 'only'),
-    { error => CONNECTING },
-    { error => CLOSED },
-], 'a 204 to the reconnect ends it for good';
+is $seen->{refused},
+    [{ open => OPEN }, received(message => 'once', 'only'), { error => CONNECTING }, { error => CLOSED },],
+    'a 204 to the reconnect ends it for good';
 
-is $server->stop, 0, 'the server stops in order';
-is [ split /\n/, $server->log ], [ match qr/\Alistening on / ], 'nothing was logged';
+is $server->stop,              0,                           'the server stops in order';
+is [split /\n/, $server->log], [match qr/\Alistening on /], 'nothing was logged';
 
 done_testing;

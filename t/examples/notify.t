@@ -29,7 +29,10 @@ sub wait_for_subscribers {
 }
 
 # The next event that has an id.
-sub notification { my ($client) = @_; return $client->event_where(sub { defined $_->{id} }) }
+sub notification {
+    my ($client) = @_;
+    return $client->event_where(sub { defined $_->{id} });
+}
 
 my $epoch;
 
@@ -47,7 +50,7 @@ subtest 'what is posted reaches everybody, with the same id' => sub {
     ($epoch) = $answer->{id} =~ /\A([0-9a-f]+)-/;
     for my $client (@clients) {
         my $event = notification($client);
-        is [ @$event{qw(event id data)} ], [ 'message', "$epoch-1", '{"text":"Hello","to":["all"]}' ], 'received';
+        is [@$event{qw(event id data)}], ['message', "$epoch-1", '{"text":"Hello","to":["all"]}'], 'received';
     }
 };
 
@@ -57,14 +60,14 @@ subtest 'any JSON value is a notification' => sub {
     my %value = (2 => '"just text"', 3 => '42', 4 => '["caf\u00e9","\u2028"]', 5 => 'null');
     is notify($value{$_})->{id}, "$epoch-$_", "posted $value{$_}" for sort keys %value;
     my @events = map { notification($client) } 1 .. 4;
-    is [ map { $_->{data} } @events ], [ '"just text"', '42', qq(["caf\x{e9}","\x{2028}"]), 'null' ], 'as they were';
+    is [map { $_->{data} } @events], ['"just text"', '42', qq(["caf\x{e9}","\x{2028}"]), 'null'], 'as they were';
 };
 
 subtest 'who comes back gets exactly what was missed' => sub {
     my $client = listener("$epoch-3");
-    is [ map { $_->{id} } $client->events(2) ], [ "$epoch-4", "$epoch-5" ], 'the later ones, in order';
+    is [map { $_->{id} } $client->events(2)], ["$epoch-4", "$epoch-5"], 'the later ones, in order';
     ok !defined $client->event->{id}, 'then it listens';
-    is notify('"six"')->{id}, "$epoch-6", 'a new one';
+    is notify('"six"')->{id},       "$epoch-6", 'a new one';
     is notification($client)->{id}, "$epoch-6", 'arrives';
 
     my $up_to_date = listener("$epoch-6");
@@ -77,7 +80,7 @@ subtest 'the history is bounded, and an unknown id gets all of it' => sub {
     # Six so far, five are kept.
     my @all = map { "$epoch-$_" } 2 .. 6;
     for my $id ("$epoch-0", 'abc-3', 'nonsense', '-') {
-        is [ map { $_->{id} } listener($id)->events(5) ], \@all, "for '$id'";
+        is [map { $_->{id} } listener($id)->events(5)], \@all, "for '$id'";
     }
 };
 
@@ -94,11 +97,11 @@ subtest 'who has gone is no subscriber any more' => sub {
 };
 
 subtest 'what is no notification is refused' => sub {
-    is notify('{"text":'), { status => 400, error => 'the body is not JSON' }, 'no JSON';
-    is notify(''), { status => 400, error => 'the body is not JSON' }, 'nothing at all';
+    is notify('{"text":'),               { status => 400, error => 'the body is not JSON' }, 'no JSON';
+    is notify(''),                       { status => 400, error => 'the body is not JSON' }, 'nothing at all';
     is notify('"' . 'x' x 65_536 . '"'), { status => 413, error => 'at most 65536 octets' }, 'too long';
     my $get = T::Client->fetch($server->port, GET => '/notify');
-    is [ $get->status, $get->header('allow') ], [ 405, 'POST' ], 'GET';
+    is [$get->status, $get->header('allow')], [405, 'POST'], 'GET';
     is(T::Client->fetch($server->port, POST => '/', body => '1')->status, 404, 'another path');
     is(T::Client->stream(port => $server->port, path => '/nope')->status, 404, 'another stream');
 };
@@ -106,9 +109,9 @@ subtest 'what is no notification is refused' => sub {
 subtest 'SIGTERM ends it in order while a stream is open' => sub {
     my $client = listener();
     ok $client->event, 'a stream is open';
-    is $server->stop, 0, 'exit status 0';
-    is $client->end, 'last chunk', 'the client saw the proper end of the stream';
-    is [ split /\n/, $server->log ], [ match qr/\Alistening on / ], 'nothing was logged';
+    is $server->stop,              0,                           'exit status 0';
+    is $client->end,               'last chunk',                'the client saw the proper end of the stream';
+    is [split /\n/, $server->log], [match qr/\Alistening on /], 'nothing was logged';
 };
 
 done_testing;

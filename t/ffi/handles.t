@@ -103,12 +103,12 @@ subtest 'a handle of another kind says so' => sub {
 
 subtest 'after a fork the child has no handles of its parent and can make its own' => sub {
     my $handle = opened();
-    my $got    = in_child(sub {
+    my $got = in_child(sub {
         my $inherited = state_of($handle);
-        my $freed     = PAGI::SSE::FFI::conn_free($handle);
-        my $own       = opened();
-        my $state     = state_of($own);
-        my $closed    = PAGI::SSE::FFI::conn_close($own, 'bye', 3);
+        my $freed = PAGI::SSE::FFI::conn_free($handle);
+        my $own = opened();
+        my $state = state_of($own);
+        my $closed = PAGI::SSE::FFI::conn_close($own, 'bye', 3);
         return $inherited, $freed, $own == $handle ? 1 : 0, $state, $closed, PAGI::SSE::FFI::conn_free($own);
     });
     is $got, [($code{HANDLE_FORKED}) x 2, 0, PENDING, 1, 0], 'inherited, freed, own: another number, usable';
@@ -123,9 +123,9 @@ subtest 'a child of a process with a running server starts one of its own' => su
     my ($code, $server) = PAGI::SSE::FFI::server_start(listen => '127.0.0.1:0');
     is $code, 0;
     my $port = PAGI::SSE::FFI::server_port($server);
-    my $got  = in_child(sub {
+    my $got = in_child(sub {
         my $inherited = PAGI::SSE::FFI::server_port($server);
-        my $freed     = PAGI::SSE::FFI::server_free($server, 1000);
+        my $freed = PAGI::SSE::FFI::server_free($server, 1000);
         my ($started, $own) = PAGI::SSE::FFI::server_start(listen => '127.0.0.1:0');
         my $own_port = PAGI::SSE::FFI::server_port($own);
         return $inherited, $freed, $started, $own_port > 0 && $own_port != $port ? 1 : 0,
@@ -144,7 +144,7 @@ subtest 'eight children at once each have their own handles' => sub {
         die "fork: $!" if !defined $pid;
         if (!$pid) {
             alarm 20;
-            my @own = map  { opened() } 1 .. 100;
+            my @own = map { opened() } 1 .. 100;
             my $bad = grep { state_of($_) != PENDING } @own;
             $bad += grep { PAGI::SSE::FFI::conn_free($_) != 0 } @own;
             $bad++ if state_of($handle) != $code{HANDLE_FORKED};

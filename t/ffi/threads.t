@@ -40,7 +40,7 @@ subtest 'a handle is good in every thread' => sub {
 };
 
 subtest 'threads open and free at the same time' => sub {
-    my $before  = PAGI::SSE::FFI::handle_count();
+    my $before = PAGI::SSE::FFI::handle_count();
     my @threads = map {
         threads->create(sub {
             my $bad = 0;
@@ -59,7 +59,7 @@ subtest 'threads open and free at the same time' => sub {
 
 subtest 'the end of a thread does not free what the first thread owns' => sub {
     my $before = PAGI::SSE::FFI::handle_count();
-    my $owner  = PAGI::SSE::Handle->new;
+    my $owner = PAGI::SSE::Handle->new;
     is(PAGI::SSE::FFI::handle_count(), $before + 1, 'one handle');
     threads->create(sub { my $copy = $owner; return })->join for 1 .. 3;
     is(PAGI::SSE::FFI::handle_count(), $before + 1, 'still there');

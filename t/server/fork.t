@@ -34,7 +34,7 @@ sub in_child {
 }
 
 subtest 'a server that runs is its process alone; a child makes its own' => sub {
-    my $host   = T::Host->new($app);
+    my $host = T::Host->new($app);
     my $client = $host->stream;
     $host->until(sub { $client->body }, 'the stream');
     my $status = in_child(sub {
@@ -42,12 +42,12 @@ subtest 'a server that runs is its process alone; a child makes its own' => sub 
         $server->dispatch == 0 or die "dispatch\n";
         my ($sse) = map { $_->{sse} } values %{ $server->{exchanges} };
         $sse->try_send('from the child')->get == 0 or die "try_send\n";
-        PAGI::SSE::FFI::handle_count() == 0 or die "handles\n";
+        PAGI::SSE::FFI::handle_count() == 0        or die "handles\n";
         undef $server;
-        my $own    = T::Host->new($app);
+        my $own = T::Host->new($app);
         my $client = $own->stream;
         $own->until(sub { $client->body }, 'the stream') or die "no stream\n";
-        $client->body eq "data: pid $$\n\n" or die "wrong body\n";
+        $client->body eq "data: pid $$\n\n"              or die "wrong body\n";
         $own->server->stop(5)->get;
         1;
     });
@@ -59,7 +59,7 @@ subtest 'a server that runs is its process alone; a child makes its own' => sub 
 };
 
 subtest 'a living child does not withhold the end of a stream from the client' => sub {
-    my $host   = T::Host->new($app);
+    my $host = T::Host->new($app);
     my $client = $host->stream;
     $host->until(sub { $client->body }, 'the stream');
     pipe my $read, my $write or die $!;
@@ -75,12 +75,19 @@ subtest 'a living child does not withhold the end of a stream from the client' =
 };
 
 subtest 'preload, then fork: each child serves' => sub {
-    my @status = map { in_child(sub {
-        my $host    = T::Host->new($app);
-        my @clients = map { $host->stream } 1 .. 10;
-        $host->until(sub { !grep { !$_->body } @clients }, 'the streams');
-    }) } 1 .. 3;
-    is \@status, [ 0, 0, 0 ];
+    my @status = map {
+        in_child(sub {
+            my $host = T::Host->new($app);
+            my @clients = map { $host->stream } 1 .. 10;
+            $host->until(
+                sub {
+                    !grep { !$_->body } @clients;
+                },
+                'the streams'
+            );
+        })
+    } 1 .. 3;
+    is \@status, [0, 0, 0];
 };
 
 subtest 'exit with streams open, in any phase, is quick and quiet' => sub {

@@ -22,22 +22,29 @@ sub resident_kib {
 }
 
 my $ended = 0;
-my $host  = T::Host->new(async sub {
-    my ($scope, $receive, $send) = @_;
-    die if $scope->{type} eq 'lifespan';
-    my $sse = PAGI::SSE->new($scope, $receive, $send);
-    $sse->stash->{me} = $sse;                         # and a cycle of the application's own kind
-    $sse->on_close(sub { $sse->connection_state; delete $sse->stash->{me}; $ended++ });
-    $sse->on_error(sub { $sse });
-    await $sse->keepalive(30);
-    await $sse->send('x');
-    await $sse->run;
-});
+my $host = T::Host->new(
+    async sub {
+        my ($scope, $receive, $send) = @_;
+        die if $scope->{type} eq 'lifespan';
+        my $sse = PAGI::SSE->new($scope, $receive, $send);
+        $sse->stash->{me} = $sse;    # and a cycle of the application's own kind
+        $sse->on_close(sub { $sse->connection_state; delete $sse->stash->{me}; $ended++ });
+        $sse->on_error(sub { $sse });
+        await $sse->keepalive(30);
+        await $sse->send('x');
+        await $sse->run;
+    }
+);
 
 sub round {
     my @clients = map { $host->stream("/$_") } 1 .. AT_ONCE;
-    my $before  = $ended;
-    $host->until(sub { !grep { $_->raw !~ /data: x/ } @clients }, 'the streams');
+    my $before = $ended;
+    $host->until(
+        sub {
+            !grep { $_->raw !~ /data: x/ } @clients;
+        },
+        'the streams'
+    );
     for my $i (0 .. $#clients) { $i % 2 ? $clients[$i]->close : $clients[$i]->reset }
     @{ $host->{clients} } = ();
     $host->until(sub { $ended == $before + AT_ONCE }, 'the ends');

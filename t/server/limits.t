@@ -41,7 +41,7 @@ sub feed {
 }
 
 subtest 'a stream begins though its large request body is never read' => sub {
-    my $host   = host(async sub { await $_[2]->({ type => 'sse.start' }); await Future->new });
+    my $host = host(async sub { await $_[2]->({ type => 'sse.start' }); await Future->new });
     my $client = post($host, 500_000, 'Accept: text/event-stream');
     feed($host, $client, 500_000);
     $host->until(sub { length $client->head }, 'the start');
@@ -50,10 +50,12 @@ subtest 'a stream begins though its large request body is never read' => sub {
 };
 
 subtest 'a response whose request body is never read leaves nothing behind' => sub {
-    my $host = host(async sub {
-        await $_[2]->({ type => 'http.response.start' });
-        await $_[2]->({ type => 'http.response.body', body => 'no' });
-    });
+    my $host = host(
+        async sub {
+            await $_[2]->({ type => 'http.response.start' });
+            await $_[2]->({ type => 'http.response.body', body => 'no' });
+        }
+    );
     for (1 .. 20) {
         my $client = post($host, 900_000);
         $client->write('x' x 300_000);
@@ -70,7 +72,7 @@ subtest 'a response whose request body is never read leaves nothing behind' => s
 
 subtest 'max_connections bounds what waits for an application that is busy' => sub {
     my $calls = 0;
-    my $host  = host(async sub { $calls++; await $_[2]->({ type => 'sse.start' }) }, max_connections => 5);
+    my $host = host(async sub { $calls++; await $_[2]->({ type => 'sse.start' }) }, max_connections => 5);
     for (1 .. 50) {    # none of which is dispatched meanwhile
         my $client = $host->stream;
         select undef, undef, undef, 0.002;
@@ -85,26 +87,28 @@ subtest 'max_connections bounds what waits for an application that is busy' => s
 
 subtest 'content-length is one number, and that of the body' => sub {
     my @failures;
-    my $host = host(async sub {
-        my ($scope, $receive, $send) = @_;
-        my ($case) = $scope->{path} =~ m{(\w+)};
-        my $try = sub {
-            my $f = $send->($_[0]);
-            push @failures, $f->is_failed ? ($f->failure)[0] : undef;
-        };
-        my %lengths = (long => ['3'], short => ['100'], words => ['abc'], twice => [ '5', '5' ], right => ['5']);
-        $try->({
-            type    => 'http.response.start',
-            headers => [ [ 'transfer-encoding', 'chunked' ], map { [ 'content-length', $_ ] } @{ $lengths{$case} } ],
-        });
-        $try->({ type => 'http.response.body', body => 'hello' });
-    });
+    my $host = host(
+        async sub {
+            my ($scope, $receive, $send) = @_;
+            my ($case) = $scope->{path} =~ m{(\w+)};
+            my $try = sub {
+                my $f = $send->($_[0]);
+                push @failures, $f->is_failed ? ($f->failure)[0] : undef;
+            };
+            my %lengths = (long => ['3'], short => ['100'], words => ['abc'], twice => ['5', '5'], right => ['5']);
+            $try->({
+                type    => 'http.response.start',
+                headers => [['transfer-encoding', 'chunked'], map { ['content-length', $_] } @{ $lengths{$case} }],
+            });
+            $try->({ type => 'http.response.body', body => 'hello' });
+        }
+    );
     my %want = (
-        long  => [ undef, match qr/content-length must be one whole number, and that of the body's bytes/ ],
-        short => [ undef, match qr/content-length must be one whole number/ ],
-        words => [ match qr/content-length must be one whole number/, match qr/no response is in progress/ ],
-        twice => [ match qr/content-length must be one whole number/, match qr/no response is in progress/ ],
-        right => [ undef, undef ],
+        long  => [undef, match qr/content-length must be one whole number, and that of the body's bytes/],
+        short => [undef, match qr/content-length must be one whole number/],
+        words => [match qr/content-length must be one whole number/, match qr/no response is in progress/],
+        twice => [match qr/content-length must be one whole number/, match qr/no response is in progress/],
+        right => [undef,                                             undef],
     );
     for my $case (sort keys %want) {
         @failures = ();
@@ -113,7 +117,7 @@ subtest 'content-length is one number, and that of the body' => sub {
         is \@failures, $want{$case}, $case;
         if ($case eq 'right') {
             is $client->head =~ s/^date: .*\r\n//mr, "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n";
-            is scalar $client->body, 'hello';
+            is scalar $client->body,                 'hello';
         }
         else {
             unlike $client->raw, qr/hello/, 'not a byte of it';
@@ -142,46 +146,59 @@ subtest 'a request body that stalls is given up' => sub {
 };
 
 subtest 'requests that come while the server stops are turned away, streams so that they come back' => sub {
-    my $calls  = 0;
-    my $hold   = Future->new;
-    my $host   = host(async sub {
-        $calls++;
-        await $hold;
-        await $_[2]->({ type => 'http.response.start' });
-        await $_[2]->({ type => 'http.response.body', body => '' });
-    });
-    my $first  = $host->get('/');
+    my $calls = 0;
+    my $hold = Future->new;
+    my $host = host(
+        async sub {
+            $calls++;
+            await $hold;
+            await $_[2]->({ type => 'http.response.start' });
+            await $_[2]->({ type => 'http.response.body', body => '' });
+        }
+    );
+    my $first = $host->get('/');
     my @halves = map { $host->connect("GET / HTTP/1.1\r\nHost: x\r\n$_") } "Accept: text/event-stream\r\n", '';
     $host->until(sub { $calls }, 'the first request');
     my $stopped = $host->server->stop(10);
     $host->until(sub { 1 });
     $_->write("\r\n") for @halves;
-    $host->until(sub { !grep { !$_->eof } @halves }, 'the answers');
-    is [ map { $_->status } @halves ], [ 200, 503 ];
+    $host->until(
+        sub {
+            !grep { !$_->eof } @halves;
+        },
+        'the answers'
+    );
+    is [map { $_->status } @halves],       [200, 503];
     is $halves[0]->header('content-type'), 'text/event-stream';
-    is $calls, 1, 'the application was not called';
+    is $calls,                             1, 'the application was not called';
     $hold->done;
     $host->until(sub { $stopped->is_ready }, 'the stop');
 };
 
 subtest 'a status that forbids a body cannot begin a stream' => sub {
     my @failures;
-    my $host = host(async sub {
-        for my $status (204, 205, 304) { push @failures, ($_[2]->({ type => 'sse.start', status => $status })->failure)[0] }
-        await $_[2]->({ type => 'sse.http.response.start', status => 204 });
-        await $_[2]->({ type => 'sse.http.response.body', body => '' });
-    });
+    my $host = host(
+        async sub {
+            for my $status (204, 205, 304) {
+                push @failures, ($_[2]->({ type => 'sse.start', status => $status })->failure)[0];
+            }
+            await $_[2]->({ type => 'sse.http.response.start', status => 204 });
+            await $_[2]->({ type => 'sse.http.response.body',  body   => '' });
+        }
+    );
     my $client = $host->stream;
     $host->until(sub { $client->head }, 'the answer');
     is $client->status, 204;
-    is \@failures, [ (match qr/a stream cannot have status 204, 205 or 304: decline it/) x 3 ];
+    is \@failures,      [(match qr/a stream cannot have status 204, 205 or 304: decline it/) x 3];
 };
 
 subtest 'one event larger than the queue goes, also when it begins the stream' => sub {
-    my $host = host(async sub {
-        my $sse = PAGI::SSE->new(@_);
-        await $sse->send('x' x 3_000_000);
-    });
+    my $host = host(
+        async sub {
+            my $sse = PAGI::SSE->new(@_);
+            await $sse->send('x' x 3_000_000);
+        }
+    );
     my $client = $host->stream;
     $host->until(sub { $client->eof }, 'the end');
     is length scalar $client->body, 3_000_000 + length "data: \n\n";
@@ -189,11 +206,13 @@ subtest 'one event larger than the queue goes, also when it begins the stream' =
 
 subtest 'a client that floods a stream is dropped' => sub {
     my @closed;
-    my $host = host(async sub {
-        my $sse = PAGI::SSE->new(@_);
-        $sse->on_close(sub { push @closed, $_[1] });
-        await $sse->run;
-    });
+    my $host = host(
+        async sub {
+            my $sse = PAGI::SSE->new(@_);
+            $sse->on_close(sub { push @closed, $_[1] });
+            await $sse->run;
+        }
+    );
     my $client = $host->stream;
     $host->until(sub { length $client->head }, 'the start');
     local $SIG{PIPE} = 'IGNORE';

@@ -44,7 +44,7 @@ sub one_client {
     my ($pid, $out) = @_;
     local $SIG{ALRM} = sub { kill KILL => $pid; die "timed out\n" };
     alarm 30;
-    my ($port) = <$out> =~ /\Aport (\d+)/ or die 'no port';
+    my ($port) = <$out> =~ /\Aport (\d+)/                             or die 'no port';
     my $socket = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port") or die $!;
     print {$socket} "GET / HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n";
     my @data = map { /^data: (\d+)/ ? $1 : () } <$socket>;
@@ -52,13 +52,13 @@ sub one_client {
     my @lines = <$out>;
     close $out;
     alarm 0;
-    return (\@data, [ map { s/\n//r } @lines ], $?);
+    return (\@data, [map { s/\n//r } @lines], $?);
 }
 
 my @CASES = (
-    [ 'IO::Async with its Select loop', { IO_ASYNC_LOOP => 'Select' }, 'Future::IO::Impl::IOAsync' ],
-    [ 'IO::Async with its Poll loop',   { IO_ASYNC_LOOP => 'Poll' },   'Future::IO::Impl::IOAsync' ],
-    [ 'IO::Async with its Epoll loop',  { IO_ASYNC_LOOP => 'Epoll' },  'Future::IO::Impl::IOAsync' ],
+    ['IO::Async with its Select loop', { IO_ASYNC_LOOP => 'Select' }, 'Future::IO::Impl::IOAsync'],
+    ['IO::Async with its Poll loop',   { IO_ASYNC_LOOP => 'Poll' },   'Future::IO::Impl::IOAsync'],
+    ['IO::Async with its Epoll loop',  { IO_ASYNC_LOOP => 'Epoll' },  'Future::IO::Impl::IOAsync'],
     [
         'plain Future::IO, where there is no IO::Async',
         { prelude => 'BEGIN { unshift @INC, sub { die "not here\n" if $_[1] =~ m{^IO/Async} } } ' },
@@ -78,8 +78,8 @@ for my $case (@CASES) {
     my ($what, $env, $impl) = @$case;
     subtest "every and stop under $what" => sub {
         my ($data, $lines, $status) = one_client(serve(%$env));
-        is $data, [ 1 .. 5 ];
-        is $lines, [ 'closed server_shutdown', 'returned', "impl $impl", 'done' ];
+        is $data,   [1 .. 5];
+        is $lines,  ['closed server_shutdown', 'returned', "impl $impl", 'done'];
         is $status, 0;
     };
 }
@@ -92,7 +92,7 @@ for my $env ({ IO_ASYNC_LOOP => 'Epoll' }, { IO_ASYNC_LOOP => 'Select' }, $CASES
         for (1 .. 200) { kill WINCH => $pid; select undef, undef, undef, 0.001 if !($_ % 20) }
         my @lines = <$out>;
         close $out;
-        is [ $?, $lines[-1] ], [ 0, "done\n" ];
+        is [$?, $lines[-1]], [0, "done\n"];
     };
 }
 

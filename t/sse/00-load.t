@@ -9,7 +9,8 @@ use Test2::V0 -no_srand => 1;
 
 # PAGI-Tools on CPAN has a module of the same name: say which one was tested.
 
-my $expected = (grep { !ref && m{(?:^|/)blib(?:/|$)} } @INC) ? qr{blib/lib/PAGI/SSE\.pm\z} : root() . '/perl/lib/PAGI/SSE.pm';
+my $expected =
+    (grep { !ref && m{(?:^|/)blib(?:/|$)} } @INC) ? qr{blib/lib/PAGI/SSE\.pm\z} : root() . '/perl/lib/PAGI/SSE.pm';
 
 is $PAGI::SSE::VERSION, '0.1.0', 'the version';
 like $INC{'PAGI/SSE.pm'}, ref $expected ? $expected : qr/\A\Q$expected\E\z/, 'our own PAGI::SSE was loaded';

@@ -10,27 +10,31 @@ use Test2::V0 -no_srand => 1;
 my $code = sub { Future->new };
 
 subtest 'new checks its arguments in order' => sub {
-    like dies { PAGI::SSE->new },                              qr/\APAGI::SSE requires scope/,   'no scope';
-    like dies { PAGI::SSE->new([], $code, $code) },            qr/requires scope/,               'no hash';
-    like dies { PAGI::SSE->new({}) },                          qr/\APAGI::SSE requires receive/, 'no receive';
-    like dies { PAGI::SSE->new({}, 'x', $code) },              qr/requires receive/,             'receive is a string';
-    like dies { PAGI::SSE->new({}, $code) },                   qr/\APAGI::SSE requires send/,    'no send';
-    like dies { PAGI::SSE->new({}, $code, {}) },               qr/requires send/,                'send is a hash';
+    like dies { PAGI::SSE->new },                   qr/\APAGI::SSE requires scope/,   'no scope';
+    like dies { PAGI::SSE->new([], $code, $code) }, qr/requires scope/,               'no hash';
+    like dies { PAGI::SSE->new({}) },               qr/\APAGI::SSE requires receive/, 'no receive';
+    like dies { PAGI::SSE->new({}, 'x', $code) },   qr/requires receive/,             'receive is a string';
+    like dies { PAGI::SSE->new({}, $code) },        qr/\APAGI::SSE requires send/,    'no send';
+    like dies { PAGI::SSE->new({}, $code, {}) },    qr/requires send/,                'send is a hash';
     like dies { PAGI::SSE->new({ type => 'http' }, $code, $code) },
         qr/\APAGI::SSE requires scope type 'sse', got 'http' at \Q$0\E line/, 'wrong type, and where';
     like dies { PAGI::SSE->new({}, $code, $code) }, qr/requires scope type 'sse'/, 'no type';
 };
 
 subtest 'objects that act as code are code' => sub {
-    package Callable { use overload '&{}' => sub { my $code = $_[0]{code}; $code }; }
+    package Callable {
+        use overload '&{}' => sub { my $code = $_[0]{code}; $code };
+    }
     my $callable = bless { code => sub { Future->done } }, 'Callable';
-    ok lives { PAGI::SSE->new(scope(), $callable, bless sub { Future->done }, 'Blessed') }, 'both kinds';
+    ok lives {
+        PAGI::SSE->new(scope(), $callable, bless sub { Future->done }, 'Blessed')
+    }, 'both kinds';
 };
 
 subtest 'options are checked' => sub {
-    like dies { peer()->sse(txt => 1) }, qr/unknown option 'txt'/, 'unknown';
-    like dies { peer()->sse(text => 'utf8') }, qr/text must be 'octets' or 'characters', got 'utf8'/, 'text';
-    like dies { peer()->sse(max_body => -1) }, qr/max_body must be a whole number, got '-1'/, 'limits';
+    like dies { peer()->sse(txt      => 1) },      qr/unknown option 'txt'/,                              'unknown';
+    like dies { peer()->sse(text     => 'utf8') }, qr/text must be 'octets' or 'characters', got 'utf8'/, 'text';
+    like dies { peer()->sse(max_body => -1) },     qr/max_body must be a whole number, got '-1'/,         'limits';
 };
 
 subtest 'a new connection is pending' => sub {
@@ -45,17 +49,21 @@ subtest 'a new connection is pending' => sub {
 
 subtest 'nothing is sent or received by new and accessors' => sub {
     my $peer = peer();
-    my $sse  = $peer->sse;
+    my $sse = $peer->sse;
     $sse->$_ for qw(path headers stash state is_closed buffered_amount);
-    is $peer->events, [], 'nothing sent';
-    is $peer->{receives}, 0, 'nothing received';
+    is $peer->events,     [], 'nothing sent';
+    is $peer->{receives}, 0,  'nothing received';
 };
 
 subtest 'options are pairs, and undef means the default' => sub {
-    is [ warnings_of {
-        like dies { PAGI::SSE->new(scope(), $code, $code, 'text') }, qr/new takes name => value pairs as options at \Q$0\E/, 'pairs';
-        ok lives { peer()->sse(text => undef, max_body => undef) }, 'undef';
-    } ], [], 'no warning';
+    is [
+        warnings_of {
+            like dies { PAGI::SSE->new(scope(), $code, $code, 'text') },
+                qr/new takes name => value pairs as options at \Q$0\E/, 'pairs';
+            ok lives { peer()->sse(text => undef, max_body => undef) }, 'undef';
+        }
+        ],
+        [], 'no warning';
 };
 
 done_testing;

@@ -11,51 +11,60 @@ use Test2::V0 -no_srand => 1;
 # and calls on_error.
 
 my @cases = (
-    [ send => [undef], qr/send requires data/ ],
-    [ send => [], qr/send requires data/ ],
-    [ send => [ {} ], qr/send: data must be text, got a reference \(HASH\); send_json and send_event encode references/ ],
-    [ send_json => [ sub { } ], qr/send_json: / ],
-    [ send_event => [], qr/send_event requires 'data'/ ],
-    [ send_event => [ event => 'x' ], qr/send_event requires 'data'/ ],
-    [ send_event => [ data => undef ], qr/send_event requires 'data'/ ],
-    [ send_event => ['data'], qr/send_event takes name => value pairs/ ],
-    [ send_event => [ data => 1, event => "a\nb" ], qr/send_event: an event type must not contain CR or LF, got 'a\\x\{A\}b'/ ],
-    [ send_event => [ data => 1, event => "a\rb" ], qr/an event type must not contain CR or LF/ ],
-    [ send_event => [ data => 1, id => "a\nb" ], qr/an id must not contain CR or LF, got 'a\\x\{A\}b'/ ],
-    [ send_event => [ data => 1, id => "a\r" ], qr/an id must not contain CR or LF/ ],
-    [ send_event => [ data => 1, id => "a\0" ], qr/an id must not contain NUL/ ],
-    [ send_event => [ data => 1, id => [] ], qr/event and id must be text, got a reference \(ARRAY\)/ ],
-    [ send_event => [ data => \*STDOUT ], qr/send_event: data: / ],
-    (map { [ send_event => [ data => 1, retry => $_ ], qr/retry must be a whole number of milliseconds, got '\Q$_\E'/ ] }
-        -1, '1.5', 'soon', '', ' 1', '1e3', '9' x 20),
-    [ send_comment => [], qr/send_comment requires a comment/ ],
-    [ send_comment => [ {} ], qr/a comment must be text, got a reference \(HASH\)/ ],
+    [send => [undef], qr/send requires data/],
+    [send => [],      qr/send requires data/],
+    [send => [{}], qr/send: data must be text, got a reference \(HASH\); send_json and send_event encode references/],
+    [send_json  => [sub { }],       qr/send_json: /],
+    [send_event => [],              qr/send_event requires 'data'/],
+    [send_event => [event => 'x'],  qr/send_event requires 'data'/],
+    [send_event => [data => undef], qr/send_event requires 'data'/],
+    [send_event => ['data'],        qr/send_event takes name => value pairs/],
+    [
+        send_event => [data => 1, event => "a\nb"],
+        qr/send_event: an event type must not contain CR or LF, got 'a\\x\{A\}b'/
+    ],
+    [send_event => [data => 1, event => "a\rb"], qr/an event type must not contain CR or LF/],
+    [send_event => [data => 1, id    => "a\nb"], qr/an id must not contain CR or LF, got 'a\\x\{A\}b'/],
+    [send_event => [data => 1, id    => "a\r"],  qr/an id must not contain CR or LF/],
+    [send_event => [data => 1, id    => "a\0"],  qr/an id must not contain NUL/],
+    [send_event => [data => 1, id    => []],     qr/event and id must be text, got a reference \(ARRAY\)/],
+    [send_event => [data => \*STDOUT], qr/send_event: data: /],
+    (
+        map { [send_event => [data => 1, retry => $_], qr/retry must be a whole number of milliseconds, got '\Q$_\E'/] }
+            -1,
+        '1.5', 'soon', '', ' 1', '1e3',
+        '9' x 20
+    ),
+    [send_comment => [],   qr/send_comment requires a comment/],
+    [send_comment => [{}], qr/a comment must be text, got a reference \(HASH\)/],
 );
 
 for my $started (0, 1) {
     subtest $started ? 'after the start' : 'before the start' => sub {
         my $peer = peer();
-        my $sse  = $peer->sse;
+        my $sse = $peer->sse;
         my @errors;
         $sse->on_error(sub { push @errors, [@_] });
         $sse->start->get if $started;
-        my $state  = $sse->connection_state;
+        my $state = $sse->connection_state;
         my @before = @{ $peer->events };
         for my $case (@cases) {
             my ($method, $args, $message) = @$case;
             my $failure = failure_of($sse->$method(@$args));
-            like $failure, qr/\APAGI::SSE: .*$message/, "$method: the message";
+            like $failure, qr/\APAGI::SSE: .*$message/,   "$method: the message";
             like $failure, qr/ at \Q$0\E line \d+\.\n\z/, "$method: at the caller's line";
             @errors = ();
             my $try = "try_$method";
             is result_of($sse->$try(@$args)), 0, "$try gives 0";
-            is scalar @errors, 1, "$try calls on_error once";
+            is scalar @errors,                1, "$try calls on_error once";
             ref_is $errors[0][0], $sse, 'with the object';
-            like $errors[0][1], $message =~ s/\Q^: \E//r =~ /send(?:_json)?: |requires (?:data|a comment)/ ? qr/./ : $message, 'and the error';
+            like $errors[0][1],
+                $message =~ s/\Q^: \E//r =~ /send(?:_json)?: |requires (?:data|a comment)/ ? qr/./ : $message,
+                'and the error';
         }
-        is $peer->events, \@before, 'nothing was sent';
-        is $sse->connection_state, $state, 'the state is what it was';
-        is $sse->disconnect_reason, undef, 'no reason';
+        is $peer->events,           \@before, 'nothing was sent';
+        is $sse->connection_state,  $state,   'the state is what it was';
+        is $sse->disconnect_reason, undef,    'no reason';
     };
 }
 
@@ -68,9 +77,10 @@ subtest 'without on_error, try_* warns' => sub {
 
 subtest 'keepalive checks its interval' => sub {
     my $peer = peer();
-    my $sse  = $peer->sse;
+    my $sse = $peer->sse;
     for my $bad (undef, '', -1, 'often', 86_401, 'inf', 'nan', '1s', []) {
-        like failure_of($sse->keepalive($bad)), qr/\APAGI::SSE: keepalive: the interval must be a number of seconds from 0 to 86400, got .* at \Q$0\E/,
+        like failure_of($sse->keepalive($bad)),
+            qr/\APAGI::SSE: keepalive: the interval must be a number of seconds from 0 to 86400, got .* at \Q$0\E/,
             defined $bad ? $bad : 'undef';
     }
     like failure_of($sse->keepalive(1, [])), qr/the comment must be text/, 'the comment';
@@ -79,21 +89,25 @@ subtest 'keepalive checks its interval' => sub {
 
 subtest 'on* die at the caller' => sub {
     my $sse = peer()->sse;
-    like dies { $sse->on_close },          qr/on_close requires a code reference at \Q$0\E/, 'on_close';
-    like dies { $sse->on_error('x') },     qr/on_error requires a code reference at \Q$0\E/, 'on_error';
-    like dies { $sse->on(open => sub { }) }, qr/Unknown event type 'open'.* at \Q$0\E/, 'on';
-    like dies { $sse->on },                qr/Unknown event type ''/, 'on without arguments';
+    like dies { $sse->on_close },      qr/on_close requires a code reference at \Q$0\E/, 'on_close';
+    like dies { $sse->on_error('x') }, qr/on_error requires a code reference at \Q$0\E/, 'on_error';
+    like dies {
+        $sse->on(open => sub { })
+    }, qr/Unknown event type 'open'.* at \Q$0\E/, 'on';
+    like dies { $sse->on }, qr/Unknown event type ''/, 'on without arguments';
 };
 
 subtest 'each and every fail, and leave the connection alone' => sub {
     my $peer = peer();
-    my $sse  = $peer->sse;
-    like failure_of($sse->each('x', sub { })), qr/each requires an array reference or a code reference, got 'x' at \Q$0\E/, 'each: items';
+    my $sse = $peer->sse;
+    like failure_of($sse->each('x', sub { })),
+        qr/each requires an array reference or a code reference, got 'x' at \Q$0\E/, 'each: items';
     like failure_of($sse->each([])), qr/each requires a callback/, 'each: callback';
-    like failure_of($sse->every($_, sub { })), qr/every requires an interval in seconds > 0, got '\Q$_\E' at \Q$0\E/, "every: $_"
+    like failure_of($sse->every($_, sub { })), qr/every requires an interval in seconds > 0, got '\Q$_\E' at \Q$0\E/,
+        "every: $_"
         for 0, -1, 'x', 'inf', 'nan';
     like failure_of($sse->every(undef, sub { })), qr/interval in seconds > 0, got undef/, 'every: undef';
-    like failure_of($sse->every(1)), qr/every requires a callback/, 'every: callback';
+    like failure_of($sse->every(1)),              qr/every requires a callback/,          'every: callback';
     is $peer->events, [], 'nothing was sent';
 };
 
@@ -107,7 +121,7 @@ sub helper { return My::Package::of_an_application(@_) }
 {
     package My::Package;
     sub of_an_application { return $_[0]->send_event(id => 1) }
-    sub line { return __LINE__ - 1 }
+    sub line              { return __LINE__ - 1 }
 }
 
 subtest 'the line is where the method was called' => sub {

@@ -14,53 +14,56 @@ use Time::HiRes qw(time);
 
 subtest 'the first call is at once, the interval counts from the end of a call' => sub {
     my $peer = peer();
-    my $sse  = $peer->sse;
+    my $sse = $peer->sse;
     my (@began, @ended);
-    my $every = $sse->every(0.1, async sub {
-        push @began, time;
-        await Future::IO->sleep(0.15);
-        push @ended, time;
-        $sse->close if @began == 3;
-    });
+    my $every = $sse->every(
+        0.1,
+        async sub {
+            push @began, time;
+            await Future::IO->sleep(0.15);
+            push @ended, time;
+            $sse->close if @began == 3;
+        }
+    );
     is scalar @began, 1, 'at once';
     Future::IO->sleep(0.05)->get until $every->is_ready;
     ref_is result_of($every), $sse, 'the result';
     is scalar @began, 3, 'three calls';
-    ok $began[$_] - $ended[ $_ - 1 ] >= 0.095, "pause $_" for 1, 2;
+    ok $began[$_] - $ended[$_ - 1] >= 0.095, "pause $_" for 1, 2;
 };
 
 subtest 'stops at the disconnect, without waiting for the interval' => sub {
-    my $peer  = peer();
-    my $sse   = $peer->sse;
+    my $peer = peer();
+    my $sse = $peer->sse;
     my $calls = 0;
     my $every = $sse->every(3600, sub { $calls++ });
     ok !$every->is_ready, 'sleeping';
     $peer->disconnect('client_closed');
     ok $every->is_done, 'at once';
-    is $calls, 1, 'one call';
+    is $calls,                  1,               'one call';
     is $sse->disconnect_reason, 'client_closed', 'reason';
 };
 
 subtest 'stops at the disconnect while the callback is busy' => sub {
-    my $peer  = peer();
-    my $sse   = $peer->sse;
-    my $work  = Future->new;
+    my $peer = peer();
+    my $sse = $peer->sse;
+    my $work = Future->new;
     my $every = $sse->every(1, sub { $work });
     $peer->disconnect;
-    ok $every->is_done, 'at once';
+    ok $every->is_done,  'at once';
     ok !$work->is_ready, 'the work is not cancelled';
-    is [ warnings_of { $work->fail("too late\n") } ], [], 'nor does its end matter';
+    is [warnings_of { $work->fail("too late\n") }], [], 'nor does its end matter';
 };
 
 for my $how ('dies', 'fails') {
     subtest "a callback that $how" => sub {
         my $peer = peer();
-        my $sse  = $peer->sse;
+        my $sse = $peer->sse;
         my @log;
         $sse->on_close(sub { push @log, $_[1] });
         my $every = $sse->every(1, sub { $how eq 'dies' ? die "broken\n" : Future->fail("broken\n", 'cat') });
-        is [ $every->failure ], $how eq 'dies' ? ["broken\n"] : [ "broken\n", 'cat' ], 'the error';
-        is \@log, ['server_error'], 'on_close ran';
+        is [$every->failure], $how eq 'dies' ? ["broken\n"] : ["broken\n", 'cat'], 'the error';
+        is \@log,             ['server_error'],                                    'on_close ran';
         ok $sse->is_closed, 'closed';
         is $peer->events->[-1], { type => 'sse.close', reason => 'server_error' }, 'the stream, too';
     };
@@ -78,7 +81,7 @@ subtest 'a start that fails' => sub {
     my $peer = peer(send => 'fail');
     my $calls = 0;
     is failure_of($peer->sse->every(1, sub { $calls++ })), "the wire broke\n", "the server's error";
-    is $calls, 0, 'no call';
+    is $calls,                                             0,                  'no call';
 };
 
 subtest 'without Future::IO it croaks, naming it' => sub {
@@ -90,12 +93,13 @@ subtest 'without Future::IO it croaks, naming it' => sub {
         print $sse->connection_state;
     EOS
     like do { local $/; scalar <$out> },
-        qr/\APAGI::SSE: every requires Future::IO, which is not installed \(cpanm Future::IO\) at -e line 3\.\npending\z/, 'the message';
+        qr/\APAGI::SSE: every requires Future::IO, which is not installed \(cpanm Future::IO\) at -e line 3\.\npending\z/,
+        'the message';
 };
 
 subtest 'the sleep is cancelled with the end' => sub {
     my $peer = peer();
-    my $sse  = $peer->sse;
+    my $sse = $peer->sse;
     my $sleep;
     {
         no warnings 'redefine';

@@ -9,14 +9,14 @@ use Test2::V0 -no_srand => 1;
 
 subtest 'the whole body, in pieces or at once' => sub {
     my $peer = peer();
-    my $sse  = $peer->sse;
+    my $sse = $peer->sse;
     my $body = $sse->body;
     $peer->incoming({ type => 'sse.request', body => 'ab', more => 1 });
     ok !$body->is_ready, 'more to come';
     $peer->incoming({ type => 'sse.request', body => "\xFFc", more => 0 });
-    is result_of($body), "ab\xFFc", 'octets';
+    is result_of($body),      "ab\xFFc", 'octets';
     is result_of($sse->body), "ab\xFFc", 'again';
-    is $peer->{receives}, 2, 'no $receive beyond the end of the body';
+    is $peer->{receives},     2,         'no $receive beyond the end of the body';
 };
 
 subtest 'no body' => sub {
@@ -27,8 +27,8 @@ subtest 'no body' => sub {
 
 subtest 'run and every do not lose it' => sub {
     my $peer = peer();
-    my $sse  = $peer->sse;
-    my $run  = $sse->run;
+    my $sse = $peer->sse;
+    my $run = $sse->run;
     $peer->incoming({ type => 'sse.request', body => '{"a"', more => 1 })
         ->incoming({ type => 'sse.request', body => ':1}', more => 0 });
     is result_of($sse->body), '{"a":1}', 'body';
@@ -40,34 +40,35 @@ subtest 'run and every do not lose it' => sub {
 
 subtest 'body, then run: the disconnect is not lost' => sub {
     my $peer = peer();
-    my $sse  = $peer->sse;
+    my $sse = $peer->sse;
     $peer->incoming({ type => 'sse.request', body => 'x' })->disconnect('client_closed');
     is result_of($sse->body), 'x', 'body';
-    ok !$sse->is_closed, 'not yet';
+    ok !$sse->is_closed,   'not yet';
     ok $sse->run->is_done, 'run';
     is $sse->disconnect_reason, 'client_closed', 'reason';
-    is result_of($sse->body), 'x', 'the body is still there';
+    is result_of($sse->body),   'x',             'the body is still there';
 };
 
 subtest 'the client goes in the middle' => sub {
     my $peer = peer();
-    my $sse  = $peer->sse;
+    my $sse = $peer->sse;
     my ($body, $json) = ($sse->body, $sse->json);
     $peer->incoming({ type => 'sse.request', body => 'x', more => 1 })->disconnect('client_closed');
-    like failure_of($_), qr/\APAGI::SSE: body: the connection ended before the end of the request body/, 'fails' for $body, $json;
+    like failure_of($_), qr/\APAGI::SSE: body: the connection ended before the end of the request body/, 'fails'
+        for $body, $json;
     is $sse->disconnect_reason, 'client_closed', 'reason';
 };
 
 subtest 'the size limit' => sub {
-    my $peer = peer(options => [ max_body => 10 ]);
-    my $sse  = $peer->sse;
-    my $run  = $sse->run;
+    my $peer = peer(options => [max_body => 10]);
+    my $sse = $peer->sse;
+    my $run = $sse->run;
     my $body = $sse->body;
     $peer->incoming({ type => 'sse.request', body => 'x' x 10, more => 1 });
     ok !$body->is_ready, '10 octets fit';
     $peer->incoming({ type => 'sse.request', body => 'y', more => 0 });
     like failure_of($body), qr/body_too_large: the request body exceeds 10 octets \(max_body\)/, 'one more does not';
-    like failure_of($sse->json), qr/body_too_large/, 'json says so, too';
+    like failure_of($sse->json), qr/body_too_large/,                                             'json says so, too';
     ok !$sse->is_closed, 'the connection goes on';
     is length $sse->{inbox}{body}, 0, 'nothing is kept';
 };
@@ -87,7 +88,7 @@ subtest 'what is not JSON' => sub {
 
 subtest 'body does not start the stream' => sub {
     my $peer = peer();
-    my $sse  = $peer->sse;
+    my $sse = $peer->sse;
     $sse->body;
     is $peer->events, [], 'nothing sent';
 };
@@ -100,7 +101,7 @@ subtest 'after close' => sub {
 
 subtest 'the message names the line that asked' => sub {
     my $peer = peer();
-    my $sse  = $peer->sse;
+    my $sse = $peer->sse;
     my ($body, $json, $line) = ($sse->body, $sse->json, __LINE__);
     $peer->disconnect;
     like failure_of($_), qr/ at \Q$0\E line $line\.\n\z/, 'later' for $body, $json;
@@ -117,7 +118,7 @@ subtest 'the object goes with its body' => sub {
         PAGI::SSE->new(scope(), sub { $receive }, sub { })->body->on_done(sub { $got = $_[0] });
         $receive->done({ type => 'sse.request', body => 'x' });
     };
-    is [ $got, @warnings ], ['x'], 'the body, and no warning';
+    is [$got, @warnings], ['x'], 'the body, and no warning';
 };
 
 done_testing;

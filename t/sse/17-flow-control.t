@@ -8,19 +8,19 @@ use T::PAGI;
 use Test2::V0 -no_srand => 1;
 
 package Transport {
-    sub new { bless { amount => 0, @_[ 1 .. $#_ ] }, $_[0] }
+    sub new             { bless { amount => 0, @_[1 .. $#_] }, $_[0] }
     sub buffered_amount { $_[0]{amount} }
     sub high_water_mark { $_[0]{high} }
     sub low_water_mark  { $_[0]{low} }
-    sub on_high_water { push @{ $_[0]{callbacks} }, [ high => $_[1] ] }
-    sub on_drain      { push @{ $_[0]{callbacks} }, [ drain => $_[1] ] }
+    sub on_high_water   { push @{ $_[0]{callbacks} }, [high  => $_[1]] }
+    sub on_drain        { push @{ $_[0]{callbacks} }, [drain => $_[1]] }
 }
 
 subtest 'without a pagi.transport: 0, undef, no-op, true' => sub {
     my $sse = peer()->sse;
-    is $sse->buffered_amount, 0, 'buffered_amount';
-    is [ $sse->high_water_mark, $sse->low_water_mark ], [ undef, undef ], 'marks';
-    ref_is $sse->on_drain(sub { die }), $sse, 'on_drain';
+    is $sse->buffered_amount,                         0,              'buffered_amount';
+    is [$sse->high_water_mark, $sse->low_water_mark], [undef, undef], 'marks';
+    ref_is $sse->on_drain(sub { die }),      $sse, 'on_drain';
     ref_is $sse->on_high_water(sub { die }), $sse, 'on_high_water';
     ok $sse->is_writable, 'is_writable';
     $sse->close;
@@ -30,14 +30,14 @@ subtest 'without a pagi.transport: 0, undef, no-op, true' => sub {
 subtest 'with one' => sub {
     my $transport = Transport->new(high => 100, low => 10, amount => 99);
     my $sse = peer(scope => { 'pagi.transport' => $transport })->sse;
-    is [ map { $sse->$_ } qw(buffered_amount high_water_mark low_water_mark) ], [ 99, 100, 10 ], 'amounts';
+    is [map { $sse->$_ } qw(buffered_amount high_water_mark low_water_mark)], [99, 100, 10], 'amounts';
     ok $sse->is_writable, 'writable below the high mark';
     $transport->{amount} = 100;
     ok !$sse->is_writable, 'not at it';
     my ($high, $drain) = (sub { 1 }, sub { 2 });
     $sse->on_high_water($high);
     $sse->on_drain($drain);
-    is $transport->{callbacks}, [ [ high => exact_ref($high) ], [ drain => exact_ref($drain) ] ], 'callbacks are handed on';
+    is $transport->{callbacks}, [[high => exact_ref($high)], [drain => exact_ref($drain)]], 'callbacks are handed on';
     $transport->{high} = undef;
     ok $sse->is_writable, 'no mark, no limit';
 };

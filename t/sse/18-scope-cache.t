@@ -10,17 +10,19 @@ use Test2::V0 -no_srand => 1;
 # Object to scope strong, scope to object weak; parked in the scope when the
 # last reference goes.
 
-use Scalar::Util qw(isweak refaddr weaken);
+use Scalar::Util   qw(isweak refaddr weaken);
 use PAGI::SSE::FFI ();
 
-sub code { sub { Future->done } }
+sub code {
+    sub { Future->done }
+}
 sub handles { PAGI::SSE::FFI::handle_count() }
 
 my $base = handles();
 
 subtest 'new on one scope returns one object; the first $receive and $send win' => sub {
-    my $peer  = peer();
-    my $sse   = $peer->sse;
+    my $peer = peer();
+    my $sse = $peer->sse;
     my $other = PAGI::SSE->new($peer->scope, sub { die }, sub { die });
     ref_is $other, $sse, 'the same object';
     $other->send('x')->get;
@@ -43,9 +45,9 @@ subtest 'the object survives without a reference, with its state' => sub {
     }
     is handles(), $base + 1, 'the handle lives';
     my $again = $peer->sse;
-    is refaddr($again), $address, 'the same object';
-    is $again->{of_subclass}, 'kept', 'its fields';
-    ok $again->is_started, 'its state';
+    is refaddr($again),       $address, 'the same object';
+    is $again->{of_subclass}, 'kept',   'its fields';
+    ok $again->is_started,                 'its state';
     ok isweak($peer->scope->{'pagi.sse'}), 'un-parked: weak again';
     $again->close(reason => 'x-z');
     is \@told, ['x-z'], 'its callbacks';
@@ -59,7 +61,7 @@ is handles(), $base, 'gone with the scope';
 subtest 'a copy of the scope leads to the same object' => sub {
     for my $parked (0, 1) {
         my $peer = peer();
-        my $sse  = $peer->sse;
+        my $sse = $peer->sse;
         my $address = refaddr $sse;
         undef $sse if $parked;
         my %copy = (%{ $peer->scope }, extra => 1);
@@ -96,14 +98,14 @@ subtest 'the object keeps its scope' => sub {
 subtest 'a $send and a $receive that hold the scope do not make a cycle' => sub {
     for my $started (0, 1) {
         my $scope = scope();
-        my $send    = sub { $scope->{sent}++;     Future->done };
+        my $send = sub { $scope->{sent}++; Future->done };
         my $receive = sub { $scope->{received}++; Future->new };
         my $sse = PAGI::SSE->new($scope, $receive, $send);
         $sse->start if $started;
         undef $sse;
         weaken(my $weak = $scope);
         undef $_ for $send, $receive, $scope;
-        is $weak, undef, 'the scope has gone, and the parked object with it';
+        is $weak,     undef, 'the scope has gone, and the parked object with it';
         is handles(), $base, 'and its handle';
     }
 };
@@ -114,7 +116,7 @@ subtest 'when they are gone, the next ones are taken; while they live, the first
     my $first = sub { push @sent, 'first'; Future->done };
     PAGI::SSE->new($peer->scope, code(), $first);
     PAGI::SSE->new($peer->scope, code(), sub { push @sent, 'second'; Future->done })->send(1);
-    is \@sent, [ 'first', 'first' ], 'the first';
+    is \@sent, ['first', 'first'], 'the first';
     undef $first;
     PAGI::SSE->new($peer->scope, code(), sub { push @sent, 'third'; Future->done })->send(1);
     is $sent[-1], 'third', 'the next';
@@ -122,12 +124,12 @@ subtest 'when they are gone, the next ones are taken; while they live, the first
 
 subtest 'an entry that was removed stays removed' => sub {
     my $peer = peer();
-    my $sse  = $peer->sse;
+    my $sse = $peer->sse;
     $sse->start;
     delete $peer->scope->{'pagi.sse'};
     undef $sse;
     ok !exists $peer->scope->{'pagi.sse'}, 'not parked';
-    ok !$peer->sse->is_started, 'a new object';
+    ok !$peer->sse->is_started,            'a new object';
 };
 
 subtest 'something else under the key is replaced' => sub {
@@ -148,7 +150,10 @@ subtest 'a parked object taken from the scope by hand' => sub {
 };
 
 subtest 'a subclass is cached as such' => sub {
-    package My::SSE { our @ISA = 'PAGI::SSE'; sub hello { 'hello ' . $_[0]->path } }
+    package My::SSE {
+        our @ISA = 'PAGI::SSE';
+        sub hello { 'hello ' . $_[0]->path }
+    }
     my $peer = peer(scope => { path => '/s' });
     My::SSE->new($peer->scope, $peer->receive, $peer->send);
     my $sse = $peer->sse;
@@ -157,8 +162,8 @@ subtest 'a subclass is cached as such' => sub {
 };
 
 subtest 'an entry that is somebody else by now is left alone' => sub {
-    my $peer  = peer();
-    my $sse   = $peer->sse;
+    my $peer = peer();
+    my $sse = $peer->sse;
     my $other = peer()->sse;
     $peer->scope->{'pagi.sse'} = $other;
     undef $sse;
@@ -195,12 +200,12 @@ subtest '200,000 scopes, no leak' => sub {
     my $wrong = 0;
     for my $n (1 .. 200_000) {
         my $scope = { type => 'sse' };
-        if    ($n % 3 == 0) { PAGI::SSE->new($scope, $receive, $send) }
+        if ($n % 3 == 0) { PAGI::SSE->new($scope, $receive, $send) }
         elsif ($n % 3 == 1) { my $sse = PAGI::SSE->new($scope, $receive, $send); $sse->try_send(1) }
         else {
             PAGI::SSE->new($scope, $receive, $send);
             my %copy = %$scope;
-            my $sse  = PAGI::SSE->new(\%copy, $receive, $send);
+            my $sse = PAGI::SSE->new(\%copy, $receive, $send);
         }
         $before = kilobytes() if $n == 20_000;
     }
@@ -211,7 +216,7 @@ subtest '200,000 scopes, no leak' => sub {
 
 subtest 'fork: the child cannot use the connection, and does not harm it' => sub {
     my $peer = peer();
-    my $sse  = $peer->sse;
+    my $sse = $peer->sse;
     $sse->on_close(sub { });
     pipe my $read, my $write or die $!;
     defined(my $pid = fork) or die $!;

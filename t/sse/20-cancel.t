@@ -16,12 +16,12 @@ sub untouched { is \@T::PAGI::Future::CANCELLED, [], "no Future of the server's 
 
 subtest 'send and try_send' => sub {
     my $peer = peer(send => 'pending');
-    my $sse  = $peer->sse;
+    my $sse = $peer->sse;
     my @sent = ($sse->send(1), $sse->try_send(2), $sse->send(3));
-    $_->cancel for @sent[ 0, 1 ];
+    $_->cancel for @sent[0, 1];
     untouched();
     $peer->accept;
-    is $peer->data, [ 1 .. 3 ], 'what was accepted is delivered';
+    is $peer->data, [1 .. 3], 'what was accepted is delivered';
     ok $sent[2]->is_done, 'the other Future is done';
     $peer->mode('done');
     ref_is result_of($sse->send(4)), $sse, 'usable';
@@ -29,7 +29,7 @@ subtest 'send and try_send' => sub {
 
 subtest 'start, shared by several' => sub {
     my $peer = peer(send => 'pending');
-    my $sse  = $peer->sse;
+    my $sse = $peer->sse;
     my ($one, $two) = ($sse->start, $sse->start);
     $one->cancel;
     ok !$two->is_ready, 'the other is not cancelled with it';
@@ -40,7 +40,7 @@ subtest 'start, shared by several' => sub {
 
 subtest 'run, every, each, body, close' => sub {
     my $peer = peer(send => 'pending');
-    my $sse  = $peer->sse;
+    my $sse = $peer->sse;
     my %wait = (
         run   => $sse->run,
         every => $sse->every(60, sub { $sse->send(1) }),
@@ -63,7 +63,7 @@ subtest 'run, every, each, body, close' => sub {
 
 subtest 'every that sleeps, and one that calls' => sub {
     my $peer = peer();
-    my $sse  = $peer->sse;
+    my $sse = $peer->sse;
     my $calls = 0;
     my $every = $sse->every(0.05, sub { $calls++ });
     $every->cancel;
@@ -78,7 +78,7 @@ subtest 'every that sleeps, and one that calls' => sub {
 
 subtest 'racing with wait_any' => sub {
     my $peer = peer();
-    my $sse  = $peer->sse;
+    my $sse = $peer->sse;
     my $timeout = Future->new;
     my $race = Future->wait_any($sse->run, $timeout);
     $timeout->done;

@@ -11,7 +11,7 @@ use Test2::V0 -no_srand => 1;
 
 subtest '_note_disconnected ends the connection' => sub {
     my $peer = peer();
-    my $sse  = $peer->sse;
+    my $sse = $peer->sse;
     my @told;
     $sse->on_close(sub { push @told, $_[1] });
     my $run = $sse->run;
@@ -27,7 +27,7 @@ subtest '_note_disconnected ends the connection' => sub {
 
 subtest '_set_state' => sub {
     my $peer = peer();
-    my $sse  = $peer->sse;
+    my $sse = $peer->sse;
     $sse->_set_state('started');
     ok $sse->is_started, 'started';
     $sse->send(1)->get;
@@ -43,14 +43,14 @@ subtest '_set_state' => sub {
 
 subtest '_set_closed marks; the callbacks stay for who runs them' => sub {
     my $peer = peer();
-    my $sse  = $peer->sse;
-    my $ran  = 0;
+    my $sse = $peer->sse;
+    my $ran = 0;
     $sse->on_close(sub { $ran++ });
     my $run = $sse->run;
     $sse->_set_closed;
     ok $sse->is_closed, 'closed';
-    ok $run->is_done, 'run is woken';
-    is $ran, 0, 'no callback';
+    ok $run->is_done,   'run is woken';
+    is $ran,                          0, 'no callback';
     is scalar @{ $sse->{_on_close} }, 1, 'it is still in the list';
     $sse->close;
     is $ran, 1, 'close runs it';
@@ -60,15 +60,20 @@ subtest 'the lists hold the callbacks' => sub {
     my $sse = peer()->sse;
     my ($close, $error) = (sub { 1 }, sub { 2 });
     $sse->on_close($close)->on_error($error);
-    is $sse->{_on_close}, [ exact_ref($close) ], '_on_close';
-    is $sse->{_on_error}, [ exact_ref($error) ], '_on_error';
+    is $sse->{_on_close}, [exact_ref($close)], '_on_close';
+    is $sse->{_on_error}, [exact_ref($error)], '_on_error';
 };
 
 subtest 'wrapping by delegation' => sub {
     package Wrapper {
         sub new { my ($class, @args) = @_; bless { sse => PAGI::SSE->new(@args) }, $class }
         our $AUTOLOAD;
-        sub AUTOLOAD { my $self = shift; my $name = $AUTOLOAD =~ s/.*:://r; return if $name eq 'DESTROY'; $self->{sse}->$name(@_) }
+        sub AUTOLOAD {
+            my $self = shift;
+            my $name = $AUTOLOAD =~ s/.*:://r;
+            return if $name eq 'DESTROY';
+            $self->{sse}->$name(@_);
+        }
     }
     my $peer = peer();
     my $wrapper = Wrapper->new($peer->scope, $peer->receive, $peer->send);
@@ -79,7 +84,7 @@ subtest 'wrapping by delegation' => sub {
 
 subtest '_set_closed tells waiting sends' => sub {
     my $peer = peer(send => 'pending');
-    my $sse  = $peer->sse;
+    my $sse = $peer->sse;
     my ($send, $try) = ($sse->send(1), $sse->try_send(2));
     $sse->_set_closed;
     like failure_of($send), qr/Cannot send on closed SSE connection/, 'send';

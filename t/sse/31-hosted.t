@@ -16,22 +16,32 @@ use T::Host;
 # A server with one stream; $app gets the object. Returns host and client.
 sub serve {
     my ($app, $request, %option) = @_;
-    my $host = T::Host->new(sub {
-        my ($scope, $receive, $send) = @_;
-        return Future->fail('no lifespan') if $scope->{type} ne 'sse';
-        return $app->($scope, $receive, $send);
-    }, %option);
+    my $host = T::Host->new(
+        sub {
+            my ($scope, $receive, $send) = @_;
+            return Future->fail('no lifespan') if $scope->{type} ne 'sse';
+            return $app->($scope, $receive, $send);
+        },
+        %option
+    );
     return ($host, $request ? $host->connect($request) : $host->stream('/'));
 }
 
 sub post {
     my ($body) = @_;
-    return join "\r\n", 'POST / HTTP/1.1', 'Host: x', 'Accept: text/event-stream', 'Content-Length: ' . length $body, '', $body;
+    return join "\r\n", 'POST / HTTP/1.1', 'Host: x', 'Accept: text/event-stream', 'Content-Length: ' . length $body,
+        '', $body;
 }
 
 subtest "the server's own \$send: straight to the library" => sub {
     my $sse;
-    my ($host, $client) = serve(async sub { $sse = PAGI::SSE->new(@_); await $sse->send_event(data => "a\nb", event => 'e', id => 1, retry => 5); await $sse->run });
+    my ($host, $client) = serve(
+        async sub {
+            $sse = PAGI::SSE->new(@_);
+            await $sse->send_event(data => "a\nb", event => 'e', id => 1, retry => 5);
+            await $sse->run;
+        }
+    );
     $host->until(sub { $client->body =~ /\n\n/ });
     isa_ok $sse->{wire}, 'PAGI::SSE::Hosted';
     is scalar $client->body, "event: e\nid: 1\nretry: 5\ndata: a\ndata: b\n\n", 'on the wire';
@@ -42,15 +52,20 @@ subtest "the server's own \$send: straight to the library" => sub {
 
 subtest 'a wrapped $send: the wrapped one' => sub {
     my $sse;
-    my ($host, $client) = serve(async sub {
-        my ($scope, $receive, $send) = @_;
-        $sse = PAGI::SSE->new($scope, $receive, sub {
-            my ($event) = @_;
-            return $send->({ %$event, $event->{data} ? (data => uc $event->{data}) : () });
-        });
-        await $sse->send("abc\xE9");
-        await $sse->run;
-    });
+    my ($host, $client) = serve(
+        async sub {
+            my ($scope, $receive, $send) = @_;
+            $sse = PAGI::SSE->new(
+                $scope, $receive,
+                sub {
+                    my ($event) = @_;
+                    return $send->({ %$event, $event->{data} ? (data => uc $event->{data}) : () });
+                }
+            );
+            await $sse->send("abc\xE9");
+            await $sse->run;
+        }
+    );
     $host->until(sub { $client->body =~ /\n\n/ });
     isa_ok $sse->{wire}, 'PAGI::SSE::Foreign';
     is scalar $client->body, "data: ABC\xC3\xA9\n\n", 'on the wire';
@@ -60,12 +75,14 @@ subtest 'a wrapped $send: the wrapped one' => sub {
 };
 
 subtest 'a wrapped $receive with our own $send' => sub {
-    my ($sse, $asked);
-    my ($host, $client) = serve(async sub {
-        my ($scope, $receive, $send) = @_;
-        $sse = PAGI::SSE->new($scope, sub { $asked++; $receive->() }, $send);
-        await $sse->run;
-    });
+    my ($sse,  $asked);
+    my ($host, $client) = serve(
+        async sub {
+            my ($scope, $receive, $send) = @_;
+            $sse = PAGI::SSE->new($scope, sub { $asked++; $receive->() }, $send);
+            await $sse->run;
+        }
+    );
     $host->until(sub { $asked });
     isa_ok $sse->{wire}, 'PAGI::SSE::Hosted';
     $client->close;
@@ -74,7 +91,7 @@ subtest 'a wrapped $receive with our own $send' => sub {
 };
 
 subtest 'above the high mark a send waits until the client has read' => sub {
-    my ($sse, $waiting);
+    my ($sse,  $waiting);
     my ($host, $client) = serve(async sub { $sse = PAGI::SSE->new(@_); await $sse->start; await $sse->run });
     $host->until(sub { length $client->head });
     $client->{paused} = 1;
@@ -83,17 +100,21 @@ subtest 'above the high mark a send waits until the client has read' => sub {
         my $future = $sse->send('x' x 1_000);
         $sent++;
         $waiting = $future if !$future->is_ready;
-        if ($sent % 20 == 0) { my $once = 0; $host->until(sub { $once++ }) }
+        if ($sent % 20 == 0) {
+            my $once = 0;
+            $host->until(sub { $once++ });
+        }
     }
-    ok $waiting, "pending after $sent";
+    ok $waiting,                                       "pending after $sent";
     ok $sse->buffered_amount >= $sse->high_water_mark, 'buffered_amount';
-    ok !$sse->is_writable, 'is_writable';
+    ok !$sse->is_writable,                             'is_writable';
     my $cancelled = $sse->send('y');
     $cancelled->cancel;
     $client->{paused} = 0;
     ok $host->until(sub { $waiting->is_ready }), 'done when it has';
     ref_is $waiting->result, $sse, 'the result';
-    ok $host->until(sub { ($client->body =~ tr/x//) == 1_000 * $sent && $client->body =~ /data: y\n/ }), 'all of it arrives';
+    ok $host->until(sub { ($client->body =~ tr/x//) == 1_000 * $sent && $client->body =~ /data: y\n/ }),
+        'all of it arrives';
     $client->close;
     $host->until(sub { $sse->{ended} });
 };
@@ -107,14 +128,25 @@ subtest 'a waiting send fails when the client goes, a waiting try_send gives 0' 
     for (1 .. 20_000) { $waiting = $sse->send('x' x 1_000); last if !$waiting->is_ready }
     my $try = $sse->try_send('x');
     $client->reset;
-    is [ warnings_of { ok $host->until(sub { $waiting->is_ready && $try->is_ready }), 'woken' } ], [], 'without a warning';
+    is [
+        warnings_of {
+            ok $host->until(sub { $waiting->is_ready && $try->is_ready }), 'woken'
+        }
+        ],
+        [], 'without a warning';
     like scalar $waiting->failure, qr/Cannot send on closed SSE connection/, 'send';
     is $try->result, 0, 'try_send';
 };
 
 subtest 'try_send is false, and on_close runs, as soon as the client has gone' => sub {
-    my ($sse, @told);
-    my ($host, $client) = serve(async sub { $sse = PAGI::SSE->new(@_); $sse->on_close(sub { push @told, $_[1] }); await $sse->run });
+    my ($sse,  @told);
+    my ($host, $client) = serve(
+        async sub {
+            $sse = PAGI::SSE->new(@_);
+            $sse->on_close(sub { push @told, $_[1] });
+            await $sse->run;
+        }
+    );
     $host->until(sub { length $client->head });
     $client->close;
     # The server is not run: the library knows by itself.
@@ -125,23 +157,32 @@ subtest 'try_send is false, and on_close runs, as soon as the client has gone' =
 };
 
 subtest 'the application returns, or dies: one reason' => sub {
-    for my $case ([ app_closed => async sub { await $_[0]->send('x') } ], [ server_error => async sub { await $_[0]->send('x'); die "broken\n" } ]) {
+    for my $case ([app_closed => async sub { await $_[0]->send('x') }],
+        [server_error => async sub { await $_[0]->send('x'); die "broken\n" }])
+    {
         my ($reason, $code) = @$case;
         my @told;
-        my ($host, $client) = serve(sub { my $sse = PAGI::SSE->new(@_); $sse->on_close(sub { push @told, $_[1] }); return $code->($sse) });
+        my ($host, $client) = serve(sub {
+            my $sse = PAGI::SSE->new(@_);
+            $sse->on_close(sub { push @told, $_[1] });
+            return $code->($sse);
+        });
         ok $host->until(sub { $client->ended }), 'the stream ends';
         is \@told, [$reason], $reason;
     }
 };
 
 subtest 'the body of a POST, then the disconnect' => sub {
-    my ($sse, $value);
-    my ($host, $client) = serve(async sub {
-        $sse = PAGI::SSE->new(@_);
-        $value = await $sse->json;
-        await $sse->send('thanks');
-        await $sse->run;
-    }, post('{"a":[1]}'));
+    my ($sse,  $value);
+    my ($host, $client) = serve(
+        async sub {
+            $sse = PAGI::SSE->new(@_);
+            $value = await $sse->json;
+            await $sse->send('thanks');
+            await $sse->run;
+        },
+        post('{"a":[1]}')
+    );
     $host->until(sub { $client->body =~ /thanks/ });
     is $value, { a => [1] }, 'json';
     $client->close;
@@ -150,21 +191,31 @@ subtest 'the body of a POST, then the disconnect' => sub {
 };
 
 subtest 'decline' => sub {
-    my ($sse, @told);
-    my ($host, $client) = serve(async sub {
-        $sse = PAGI::SSE->new(@_);
-        $sse->on_close(sub { push @told, $_[1] });
-        await $sse->decline(status => 403, headers => [ [ 'content-type', 'text/plain' ] ], body => "no\n");
-    });
+    my ($sse,  @told);
+    my ($host, $client) = serve(
+        async sub {
+            $sse = PAGI::SSE->new(@_);
+            $sse->on_close(sub { push @told, $_[1] });
+            await $sse->decline(status => 403, headers => [['content-type', 'text/plain']], body => "no\n");
+        }
+    );
     ok $host->until(sub { my (undef, $ended) = $client->body; $client->status && $ended }), 'answered';
-    is [ $client->status, $client->header('content-type'), scalar $client->body ], [ 403, 'text/plain', "no\n" ], 'the response';
-    is \@told, ['app_closed'], 'on_close';
-    is [ $host->log ], [], 'nothing to log';
+    is [$client->status, $client->header('content-type'), scalar $client->body], [403, 'text/plain', "no\n"],
+        'the response';
+    is \@told,       ['app_closed'], 'on_close';
+    is [$host->log], [],             'nothing to log';
 };
 
 subtest 'keepalive comes from the library' => sub {
     my $sse;
-    my ($host, $client) = serve(async sub { $sse = PAGI::SSE->new(@_); await $sse->keepalive(0.05, "ping \x{263A}"); await $sse->send_comment("caf\xE9 \x{263A}"); await $sse->run });
+    my ($host, $client) = serve(
+        async sub {
+            $sse = PAGI::SSE->new(@_);
+            await $sse->keepalive(0.05, "ping \x{263A}");
+            await $sse->send_comment("caf\xE9 \x{263A}");
+            await $sse->run;
+        }
+    );
     ok $host->until(sub { $client->body =~ /:ping \xE2\x98\xBA\n/ }), 'comments arrive, in UTF-8';
     like $client->body, qr/:caf\xC3\xA9 \xE2\x98\xBA\n/, 'one by hand, too';
     $client->close;
@@ -174,20 +225,24 @@ subtest 'keepalive comes from the library' => sub {
 subtest 'connections leave nothing behind' => sub {
     my $running = 0;
     my $base = PAGI::SSE::FFI::handle_count();
-    my $host = T::Host->new(async sub {
-        my ($scope, $receive, $send) = @_;
-        die "no lifespan\n" if $scope->{type} ne 'sse';
-        my $sse = PAGI::SSE->new($scope, $receive, $send);
-        $sse->on_close(sub { $sse->stash->{gone} = 1; $running-- });
-        $sse->on_error(sub { $sse });
-        $running++;
-        await $sse->send('x');
-        await $sse->run if $running % 2;
-    });
+    my $host = T::Host->new(
+        async sub {
+            my ($scope, $receive, $send) = @_;
+            die "no lifespan\n" if $scope->{type} ne 'sse';
+            my $sse = PAGI::SSE->new($scope, $receive, $send);
+            $sse->on_close(sub { $sse->stash->{gone} = 1; $running-- });
+            $sse->on_error(sub { $sse });
+            $running++;
+            await $sse->send('x');
+            await $sse->run if $running % 2;
+        }
+    );
     my $server = PAGI::SSE::FFI::handle_count();
     for (1 .. 20) {
         my @clients = map { $host->stream('/') } 1 .. 10;
-        $host->until(sub { 10 == grep { $_->body =~ /x/ } @clients });
+        $host->until(sub {
+            10 == grep { $_->body =~ /x/ } @clients;
+        });
         $_->close for @clients;
         $host->until(sub { !$running });
         @{ $host->{clients} } = ();
@@ -199,16 +254,23 @@ subtest 'a $send that ends the connection by itself' => sub {
     my ($sse, @told);
     my $peer = peer();
     my $send = $peer->send;
-    $sse = PAGI::SSE->new($peer->scope, $peer->receive, sub { $sse->close if $_[0]{type} =~ /send|close/; $send->(@_) });
+    $sse =
+        PAGI::SSE->new($peer->scope, $peer->receive, sub { $sse->close if $_[0]{type} =~ /send|close/; $send->(@_) });
     $sse->on_close(sub { push @told, $_[1] });
     ref_is $sse->send('x')->result, $sse, 'the send';
     is $peer->types, [qw(sse.start sse.send sse.close)], 'one sse.close, after it';
-    is \@told, ['app_closed'], 'one end';
+    is \@told,       ['app_closed'],                     'one end';
 };
 
 subtest 'the server stops' => sub {
-    my ($sse, @told);
-    my ($host, $client) = serve(async sub { $sse = PAGI::SSE->new(@_); $sse->on_close(sub { push @told, $_[1] }); await $sse->run });
+    my ($sse,  @told);
+    my ($host, $client) = serve(
+        async sub {
+            $sse = PAGI::SSE->new(@_);
+            $sse->on_close(sub { push @told, $_[1] });
+            await $sse->run;
+        }
+    );
     $host->until(sub { length $client->head });
     $host->server->stop(2);
     ok $host->until(sub { @told }), 'on_close';
@@ -216,12 +278,14 @@ subtest 'the server stops' => sub {
 };
 
 subtest 'a wrapped $receive that ends the connection' => sub {
-    my ($sse, @waiting);
-    my ($host, $client) = serve(async sub {
-        my ($scope, undef, $send) = @_;
-        $sse = PAGI::SSE->new($scope, sub { push @waiting, my $future = Future->new; $future }, $send);
-        await $sse->run;
-    });
+    my ($sse,  @waiting);
+    my ($host, $client) = serve(
+        async sub {
+            my ($scope, undef, $send) = @_;
+            $sse = PAGI::SSE->new($scope, sub { push @waiting, my $future = Future->new; $future }, $send);
+            await $sse->run;
+        }
+    );
     $host->until(sub { @waiting });
     $_->done({ type => 'sse.disconnect', reason => 'x-middleware' }) for @waiting;
     is $sse->disconnect_reason, 'x-middleware', 'is heard';
@@ -229,13 +293,19 @@ subtest 'a wrapped $receive that ends the connection' => sub {
 
 subtest 'close and run after the client has gone: the reason is its own' => sub {
     for my $method (qw(close run)) {
-        my ($sse, @told);
-        my ($host, $client) = serve(async sub { $sse = PAGI::SSE->new(@_); $sse->on_close(sub { push @told, $_[1] }); await $sse->run });
+        my ($sse,  @told);
+        my ($host, $client) = serve(
+            async sub {
+                $sse = PAGI::SSE->new(@_);
+                $sse->on_close(sub { push @told, $_[1] });
+                await $sse->run;
+            }
+        );
         $host->until(sub { length $client->head });
         $client->close;
         ok wait_until(sub { $sse->connection_state eq 'closed' }), 'the library knows, the server was not run';
-        ok $sse->$method->is_done, $method;
-        is [ @told, $sse->disconnect_reason ], [ ('client_closed') x 2 ], "$method: reason";
+        ok $sse->$method->is_done,                                 $method;
+        is [@told, $sse->disconnect_reason], [('client_closed') x 2], "$method: reason";
     }
 };
 

@@ -33,7 +33,7 @@ my %life = (
         my ($scope, $receive, $send) = @_;
         my $sse = PAGI::SSE->new($scope, $receive, $send);
         $sse->on_close(async sub { $sse->stash->{gone}++ });
-        await $sse->each([ 1, 2 ], async sub { return { data => $_[0] } });
+        await $sse->each([1, 2], async sub { return { data => $_[0] } });
         await $sse->close;
     },
     'just return' => async sub {
@@ -55,10 +55,10 @@ for my $name (sort keys %life) {
         my $before;
         my $n = 25_000;
         for my $i (1 .. $n) {
-            my $scope   = { type => 'sse', headers => [] };
+            my $scope = { type => 'sse', headers => [] };
             my @waiting;
             my $receive = sub { push @waiting, my $future = Future->new; return $future };
-            my $app     = $life{$name}->($scope, $receive, sub { $scope->{sent}++; Future->done });
+            my $app = $life{$name}->($scope, $receive, sub { $scope->{sent}++; Future->done });
             $_->done({ type => 'sse.disconnect', reason => 'client_closed' }) for splice @waiting;
             $app->get;
             $before = kilobytes() if $i == $n / 5;

@@ -23,7 +23,7 @@ use PAGI::SSE::Shared   ();
 
 # Errors point at the application's line, not at ours.
 $Carp::Internal{$_}++
-    for __PACKAGE__, map { __PACKAGE__ . "::$_" } qw(Delivery FFI Foreign Hosted Inbox Outbox Request);
+    for __PACKAGE__, map { __PACKAGE__ . "::$_" } qw(Delivery FFI Foreign Hosted Inbox Outbox Request Hub::Bridge);
 
 my $CLOSED = 'Cannot send on closed SSE connection';
 # As the native library numbers them; the last one is the embedded server
@@ -132,6 +132,19 @@ sub CLONE_SKIP { 1 }
 sub _hub_conn {
     my ($self, $hub) = @_;
     return $self->{wire}->hub_conn($hub);
+}
+
+# For PAGI::SSE::Hub: start the stream and send what has come, where the
+# library does not do so itself.
+sub _hub_subscribed {
+    my ($self) = @_;
+    my $bridge = $self->{wire}{bridge} or return;
+    if (my $start = $self->{wire}->ensure_started('subscribe')) {
+        # As in run.
+        $start->on_settled(sub { $self->_report($_[0]) if $_[0]{error} && !$_[0]{closed} });
+    }
+    $bridge->pump;
+    return;
 }
 
 # For PAGI::SSE::Hub: the stream may outlive the application, where the server

@@ -12,11 +12,11 @@ package T::Client;
 use strict;
 use warnings;
 
-use Carp ();
-use Encode ();
+use Carp             ();
+use Encode           ();
 use IO::Socket::INET ();
-use Socket qw(SOL_SOCKET SO_LINGER);
-use Time::HiRes ();
+use Socket           qw(SOL_SOCKET SO_LINGER);
+use Time::HiRes      ();
 
 our $TIMEOUT = 10;    # seconds for each thing waited for
 
@@ -38,8 +38,8 @@ sub new {
 sub stream {
     my ($class, %option) = @_;
     my $last_id = delete $option{last_event_id};
-    my $path    = delete $option{path};
-    my $self    = $class->new(%option);
+    my $path = delete $option{path};
+    my $self = $class->new(%option);
     $self->request(
         GET     => defined $path ? $path : '/events',
         headers => [
@@ -63,7 +63,7 @@ sub fetch {
 sub request {
     my ($self, $method, $path, %option) = @_;
     my @headers = (Host => 'localhost', @{ $option{headers} || [] });
-    my $body    = $option{body};
+    my $body = $option{body};
     push @headers, 'Content-Length' => length $body if defined $body;
     my $head = "$method $path HTTP/1.1\r\n";
     while (my ($name, $value) = splice @headers, 0, 2) { $head .= "$name: $value\r\n" }
@@ -195,11 +195,11 @@ sub _expect_response {
     my ($self) = @_;
     @$self{qw(status headers ended is_head)} = ();
     @$self{qw(body text)} = ('', '');
-    $self->{lines}    = [];
-    $self->{events}   = [];
+    $self->{lines} = [];
+    $self->{events} = [];
     $self->{comments} = [];
-    $self->{block}    = {};
-    $self->{last_id}  = '';
+    $self->{block} = {};
+    $self->{last_id} = '';
     return;
 }
 
@@ -220,9 +220,8 @@ sub _complain {
     my $seen = join '', map { defined $_ ? $_ : '' } $self->{body}, $self->{wire};
     $seen = '...' . substr $seen, -500 if length $seen > 500;
     local $Carp::CarpLevel = 2;
-    Carp::croak("$problem; status "
-            . (defined $self->{status} ? $self->{status} : 'not seen')
-            . ", received last: <<$seen>>");
+    Carp::croak(
+        "$problem; status " . (defined $self->{status} ? $self->{status} : 'not seen') . ", received last: <<$seen>>");
 }
 
 sub _read_some {
@@ -251,7 +250,8 @@ sub _read_head {
     $self->{wire} =~ s/\A(.*?)\r\n\r\n//s;
     my ($line, @lines) = split /\r\n/, $1;
     my ($status) = $line =~ m{\AHTTP/1\.[01] ([0-9]{3})} or $self->_complain("no status line: '$line'");
-    $self->{headers} = [ map { /\A([^:]+):[ \t]*(.*?)[ \t]*\z/ ? [ lc $1, $2 ] : $self->_complain("no header: '$_'") } @lines ];
+    $self->{headers} =
+        [map { /\A([^:]+):[ \t]*(.*?)[ \t]*\z/ ? [lc $1, $2] : $self->_complain("no header: '$_'") } @lines];
     if ($status == 100) {    # the answer proper is still to come
         return $self->_read_head;
     }
@@ -260,10 +260,10 @@ sub _read_head {
     my %header = map { @$_ } @{ $self->{headers} };
     my $coding = $header{'transfer-encoding'};
     my $length = $header{'content-length'};
-    if ($self->{is_head} || $status == 204 || $status == 304) { $self->{ended} = 'nothing' }
-    elsif (defined $coding && $coding eq 'chunked') { @$self{qw(framing left)} = ('chunked', undef) }
-    elsif (defined $length) { @$self{qw(framing left)} = ('length', $length) }
-    else                    { @$self{qw(framing left)} = ('eof', undef) }
+    if    ($self->{is_head} || $status == 204 || $status == 304) { $self->{ended} = 'nothing' }
+    elsif (defined $coding && $coding eq 'chunked')              { @$self{qw(framing left)} = ('chunked', undef) }
+    elsif (defined $length)                                      { @$self{qw(framing left)} = ('length', $length) }
+    else                                                         { @$self{qw(framing left)} = ('eof', undef) }
     $self->_take_body;
     return;
 }
@@ -321,12 +321,14 @@ sub _line {
     my $block = $self->{block};
     if ($line eq '') {
         $self->{last_id} = $block->{id} if defined $block->{id};
-        push @{ $self->{events} }, {
+        push @{ $self->{events} },
+            {
             event => defined $block->{event} && length $block->{event} ? $block->{event} : 'message',
             data  => join("\n", @{ $block->{data} }),
             (map { defined $block->{$_} ? ($_ => $block->{$_}) : () } qw(id retry)),
             last_id => $self->{last_id},
-        } if $block->{data};
+            }
+            if $block->{data};
         $self->{block} = {};
         return;
     }
@@ -339,7 +341,7 @@ sub _line {
     $value = '' if !defined $value;
     if    ($name eq 'data')  { push @{ $block->{data} }, $value }
     elsif ($name eq 'event') { $block->{event} = $value }
-    elsif ($name eq 'id')    { $block->{id}    = $value if $value !~ /\0/ }
+    elsif ($name eq 'id')    { $block->{id} = $value if $value !~ /\0/ }
     elsif ($name eq 'retry') { $block->{retry} = $value + 0 if $value =~ /\A[0-9]+\z/ }
     return;
 }

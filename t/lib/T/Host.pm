@@ -43,7 +43,9 @@ sub connect {
 sub stream {
     my ($self, $path, @headers) = @_;
     return $self->connect(
-        join "\r\n", 'GET ' . ($path || '/') . ' HTTP/1.1', 'Host: x', 'Accept: text/event-stream', @headers, '', ''
+        join "\r\n", 'GET ' . ($path || '/') . ' HTTP/1.1',
+        'Host: x',   'Accept: text/event-stream',
+        @headers,    '', ''
     );
 }
 
@@ -82,7 +84,7 @@ sub write {
     my $end = time + T::Host::DEADLINE();
     while (length $bytes) {
         my $n = syswrite $self->{socket}, $bytes;
-        if (defined $n) { substr $bytes, 0, $n, '' }
+        if    (defined $n)  { substr $bytes, 0, $n, '' }
         elsif (!$!{EAGAIN}) { return 0 }
         else                { select undef, undef, undef, 0.01 }
         die "the server does not read\n" if time > $end;

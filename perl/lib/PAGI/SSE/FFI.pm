@@ -146,6 +146,13 @@ $ffi->attach(subscription_free   => ['uint64'] => 'sint32');
 $ffi->attach([ subscription_stats => '_subscription_stats' ] => [qw(uint64 opaque size_t)] => 'sint64');
 $ffi->attach(conn_hand_over => ['uint64'] => 'sint32');
 
+$ffi->attach([ runtime_open => '_runtime_open' ] => [qw(opaque uint64*)] => 'sint32');
+$ffi->attach(runtime_fd => ['uint64'] => 'sint32');
+$ffi->attach([ runtime_next => '_runtime_next' ] => [qw(uint64 opaque size_t)] => 'sint64');
+$ffi->attach(runtime_free    => [qw(uint64 uint64)]         => 'sint32');
+$ffi->attach(conn_open_queue => [qw(uint64 sint32 uint64*)] => 'sint32');
+$ffi->attach([ conn_read => '_conn_read' ] => [qw(uint64 opaque size_t)] => 'sint64');
+
 # One buffer for all that comes back: its address is fixed, and every caller
 # copies out of it at once.
 use constant BUFFER_BYTES => 256 * 1024;
@@ -167,14 +174,25 @@ sub conn_read_body {
     return ($n > 0 ? _taken($n) : '', $more);
 }
 
-# Records as list of byte strings; a code alone in $_[1] on error.
-sub server_next {
-    my ($server) = @_;
-    my $n = _server_next($server, $buffer, BUFFER_BYTES);
+# Up to $cap bytes of output, none when nothing waits now; undef after the end.
+sub conn_read {
+    my ($conn, $cap) = @_;
+    $cap = BUFFER_BYTES if $cap > BUFFER_BYTES;
+    my $n = _conn_read($conn, $buffer, $cap);
+    return $n > 0 ? _taken($n) : $n == 0 ? '' : undef;
+}
+
+# Records as list of byte strings, none on error.
+sub server_next  { return _records(\&_server_next,  @_) }
+sub runtime_next { return _records(\&_runtime_next, @_) }
+
+sub _records {
+    my ($next, $handle) = @_;
+    my $n = $next->($handle, $buffer, BUFFER_BYTES);
     return if $n <= 0;
     return unpack '(L/a)*', _taken($n) if $n <= BUFFER_BYTES;
     my $large = FFI::Platypus::Memory::malloc($n);
-    my $used  = _server_next($server, $large, $n);
+    my $used  = $next->($handle, $large, $n);
     my @records = $used > 0 ? unpack '(L/a)*', unpack "P$used", pack 'J', $large : ();
     FFI::Platypus::Memory::free($large);
     return @records;
@@ -218,6 +236,14 @@ sub sized {
 }
 
 sub _address { return unpack 'J', pack 'P', $_[0] }
+
+# ($code, $handle)
+sub runtime_start {
+    my ($workers) = @_;
+    my $options   = sized('J Q L L', 0, $workers, 0);
+    my $code      = _runtime_open(_address($options), \my $handle);
+    return ($code, $handle);
+}
 
 # ($code, $handle)
 sub hub_open {

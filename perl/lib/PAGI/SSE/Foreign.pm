@@ -127,6 +127,24 @@ sub keepalive {
     return put($self, \%event);
 }
 
+# The native connection that a hub publishes to; what comes out of it comes
+# back to us by publish.
+sub hub_conn {
+    my ($self, $hub) = @_;
+    $hub->_attach_bridge;
+    $self->{bridge} ||= PAGI::SSE::Hub::Bridge->new($self);
+    return $self->{bridge}->conn;
+}
+
+# A hub's event: checked already, and one at a time.
+sub publish {
+    my ($self, $event) = @_;
+    my $text = $self->{text};
+    $_ = $text->($_) for @$event{ grep { defined $event->{$_} } qw(data event id) };
+    $event->{type} = 'sse.send';
+    return put($self, $event, beyond_limits => 1);
+}
+
 # Close the native side. What is queued still goes out, then sse.close; but
 # nobody waits for it any more, except for the last.
 sub close {
@@ -153,6 +171,8 @@ sub release {
 sub mark_closed {
     my ($self, $reason) = @_;
     $self->{open} = 0;
+    my $bridge = delete $self->{bridge};
+    $bridge->end if $bridge;
     $reason = octets($reason) if defined $reason;
     PAGI::SSE::FFI::conn_close($self->{handle}, $reason, length($reason // ''));
     return;

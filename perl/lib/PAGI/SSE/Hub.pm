@@ -9,6 +9,7 @@ use Future                  ();
 use JSON::MaybeXS           ();
 use PAGI::SSE               ();
 use PAGI::SSE::FFI          ();
+use PAGI::SSE::Hub::Bridge  ();
 use PAGI::SSE::Subscription ();
 use PAGI::SSE::Text qw(octets);
 use Scalar::Util qw(blessed looks_like_number weaken);
@@ -149,6 +150,7 @@ sub _subscribe {
     $id = octets($id)                        if defined $id;
     my $reset = octets(defined $set->{reset_event} ? $set->{reset_event} : 'reset');
 
+    _check($method, PAGI::SSE::FFI::CLOSED()) if $sse->is_closed;
     my $conn = $sse->_hub_conn($self);
     my $list = join "\n", map { octets($_) } @topics;
     # Pointers into $id and $reset, which live until the call is done.
@@ -160,6 +162,7 @@ sub _subscribe {
     my ($begin, $handle) = PAGI::SSE::FFI::hub_subscribe($self->{handle}, $conn, $list, $wish);
     _check($method, $begin, join ' ', @topics) if $begin < 0;
     my $subscription = PAGI::SSE::Subscription->new(hub => $self, sse => $sse, handle => $handle, begin => $begin);
+    $sse->_hub_subscribed;
     $set->{on_reset}->($sse, $subscription->reset_reason) if $set->{on_reset} && $begin >= 2;
     return $subscription;
 }
@@ -176,7 +179,7 @@ sub ready {
     my ($self) = @_;
     return $self->{ready}->without_cancel if $self->{ready};
     return Future->done                   if _check('ready', PAGI::SSE::FFI::hub_ready($self->{handle}));
-    $self->{ready} = $self->{server} ? $self->{server}->new_future : Future->new;
+    $self->{ready} = $self->{server} ? $self->{server}->new_future : PAGI::SSE::Hub::Bridge->new_future;
     return $self->{ready}->without_cancel;
 }
 
@@ -186,6 +189,23 @@ sub _attach_server {
     weaken($self->{server} = $server);
     return;
 }
+
+# Its READY records come to the bridges' runtime, too.
+sub _attach_bridge { $_[0]{is_bridged} = 1; return }
+
+# Whether somebody waits for a record that the bridges' runtime will have.
+sub _is_awaited {
+    return !!grep { $_ && $_->{ready} && $_->{is_bridged} } values %HUB;
+}
+
+# The descriptor that says when dispatch is due, for applications whose loop
+# Future::IO does not know.
+sub fileno {
+    my ($self) = @_;
+    return PAGI::SSE::Hub::Bridge->pin($self->{handle});
+}
+
+sub dispatch { return PAGI::SSE::Hub::Bridge->dispatch }
 
 # A READY record came.
 sub _note_ready {
@@ -224,7 +244,10 @@ sub topics {
 sub DESTROY {
     my ($self) = @_;
     delete $HUB{ $self->{handle} };
-    PAGI::SSE::FFI::hub_free($self->{handle}) if ${^GLOBAL_PHASE} ne 'DESTRUCT';
+    return if ${^GLOBAL_PHASE} eq 'DESTRUCT';
+    local ($@, $!, $?);
+    PAGI::SSE::Hub::Bridge->unpin($self->{handle});
+    PAGI::SSE::FFI::hub_free($self->{handle});
     return;
 }
 

@@ -13,8 +13,15 @@ use PAGI::SSE::FFI              ();
 use PAGI::SSE::Server::Exchange ();
 use PAGI::SSE::Server::Future   ();
 
-use constant { REQUEST => 1, BODY => 2, DRAINED => 3, CLOSED => 4, ENDED => 5, LOG => 6,
-    READY => 8 };    # src/server/record.rs
+use constant {
+    REQUEST => 1,
+    BODY    => 2,
+    DRAINED => 3,
+    CLOSED  => 4,
+    ENDED   => 5,
+    LOG     => 6,
+    READY   => 8
+};    # src/server/record.rs
 use constant { HAS_BODY => 1, PATH_IS_TEXT => 2, UNIX => 4 };
 use constant FREE_MS => 1000;    # for threads to end
 

@@ -23,7 +23,7 @@ sub unsubscribe {
 sub stats { return JSON::MaybeXS::decode_json(PAGI::SSE::FFI::subscription_stats($_[0]{handle})) }
 
 sub is_resumed   { return $_[0]{begin} == 1 }
-sub reset_reason { return $RESET_REASON[ $_[0]{begin} ] }
+sub reset_reason { return $RESET_REASON[$_[0]{begin}] }
 
 # The subscription itself ends with its connection, not with this object.
 sub DESTROY {

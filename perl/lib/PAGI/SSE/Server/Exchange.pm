@@ -436,7 +436,7 @@ sub app_ended {
         $self->_fixed_response(500, "Internal Server Error\n");
     }
     elsif ($state == RESPONDING) {
-        if (PAGI::SSE::FFI::conn_body($self->{handle}, '', 0, 1) >= 0) {
+        if (!$self->{body_ended}) {
             $self->_log(error => "the application returned before the end of its response ($self->{label})") if !$died;
             $self->close('server_error');
         }

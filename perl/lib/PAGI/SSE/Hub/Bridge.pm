@@ -1,0 +1,282 @@
+package PAGI::SSE::Hub::Bridge;
+use strict;
+use warnings;
+
+our $VERSION = '0.1.0';
+
+use Future           ();
+use Scalar::Util     qw(weaken);
+use PAGI::SSE::FFI   ();
+use PAGI::SSE::Shared ();
+
+# From a hub to a connection of somebody else's server. A native connection
+# without a socket takes what is published, so that replay, order and policies
+# are the library's; its bytes are taken out when the runtime's descriptor says
+# so, and go to the server's $send as events, one at a time.
+
+use constant { CLOSED => 4, OUTPUT => 7, READY => 8 };    # src/rt/record.rs
+use constant WIRE_EVENTS => 2;                            # enum pagi_sse_wire
+use constant FREE_MS     => 1000;                         # for the thread to end
+# What is taken out is beyond the policies: little at a time.
+use constant READ_BYTES => 4096;
+# The loop of Future::IO alone knows one descriptor only, and the application
+# may need that: look so often instead, seconds.
+use constant LOOK_EVERY => 0.01;
+
+my %BRIDGE;     # by native connection, weak
+my %PINNED;     # hubs whose application watches the descriptor itself
+my $RUNTIME;    # { handle, pid, watch }: of this process
+
+sub new {
+    my ($class, $wire) = @_;
+    my $runtime = _runtime();
+    my $code    = PAGI::SSE::FFI::conn_open_queue($runtime->{handle}, WIRE_EVENTS, \my $conn);
+    if ($code < 0) {
+        _stop_if_idle();
+        die 'PAGI::SSE::Hub: no native connection: ' . PAGI::SSE::FFI::result_text($code) . "\n";
+    }
+    my $self = bless { conn => $conn, rest => '' }, $class;
+    weaken($self->{wire} = $wire);
+    weaken($BRIDGE{$conn} = $self);
+    _watch($runtime) if !$runtime->{watch} && !%PINNED;
+    return $self;
+}
+
+sub conn { return $_[0]{conn} }
+
+# The wire has ended; who is in pump will notice.
+sub end {
+    my ($self) = @_;
+    my $conn = delete $self->{conn} or return;
+    delete $BRIDGE{$conn};
+    PAGI::SSE::FFI::conn_free($conn);    # in a child of a fork: stale, and fine
+    _stop_if_idle();
+    return;
+}
+
+# Sends what there is until the server asks us to wait. The next event is taken
+# only when the server has accepted the one before.
+sub pump {
+    my ($self) = @_;
+    return if $self->{busy};
+    $self->{busy} = 1;
+    while (defined(my $block = $self->_next_block)) {
+        my $wire     = $self->{wire}                    or return;
+        my $delivery = $wire->publish(_event($block)) or next;
+        if ($delivery->{settled}) {
+            return if $delivery->{error};    # the wire has ended
+            next;
+        }
+        weaken(my $weak = $self);
+        $delivery->on_settled(sub {
+            my ($delivery) = @_;
+            my $self = $weak or return;
+            $self->{busy} = 0;
+            $self->pump if !$delivery->{error};
+        });
+        return;
+    }
+    $self->{busy} = 0;
+    return;
+}
+
+# The native side has ended. What it still has comes first, but an overflow is
+# a client that takes nothing: do not wait for it.
+sub note_closed {
+    my ($self, $reason) = @_;
+    return $reason eq 'queue_overflow' ? $self->_close : $self->pump;
+}
+
+sub _close {
+    my ($self) = @_;
+    my $wire  = $self->{wire}  or return;
+    my $owner = $wire->{owner} or return;
+    $owner->close(reason => PAGI::SSE::FFI::conn_reason($self->{conn}));
+    return;
+}
+
+# The text of one event, or undef when nothing waits.
+sub _next_block {
+    my ($self) = @_;
+    my $at;
+    while (($at = index $self->{rest}, "\n\n") < 0) {
+        return if !$self->{conn};
+        # More at a time while an event is longer than that.
+        my $cap = length $self->{rest};
+        $cap = READ_BYTES if $cap < READ_BYTES;
+        my $bytes = PAGI::SSE::FFI::conn_read($self->{conn}, $cap);
+        if (!defined $bytes) {
+            $self->_close;
+            return;
+        }
+        return if $bytes eq '';
+        $self->{rest} .= $bytes;
+    }
+    return if !$self->{conn};    # it has ended: what is left is for nobody
+    my $block = substr $self->{rest}, 0, $at;
+    substr $self->{rest}, 0, $at + 2, '';
+    return $block;
+}
+
+# The library wrote this, in one form only: "name: value", each line ended by
+# LF, no comment. The parser would not tell which event had the id and retry.
+sub _event {
+    my ($block) = @_;
+    my (%event, @data);
+    for (split /\n/, $block) {
+        my ($name, $value) = /\A(\w+): (.*)\z/s or next;
+        if   ($name eq 'data') { push @data, $value }
+        else                   { $event{$name} = $value }
+    }
+    $event{retry} += 0 if exists $event{retry};
+    # sse.send must have data: an id alone is an event that nobody listens to.
+    $event{event} = 'id' if !@data;
+    $event{data}  = join "\n", @data;
+    return \%event;
+}
+
+sub DESTROY {
+    my ($self) = @_;
+    return if ${^GLOBAL_PHASE} eq 'DESTRUCT';
+    local ($@, $!, $?);
+    $self->end;
+    return;
+}
+
+sub CLONE_SKIP { return 1 }
+
+# ---- the runtime of all of them
+
+sub _runtime {
+    _forget_parent();
+    return $RUNTIME if $RUNTIME;
+    my ($code, $handle) = PAGI::SSE::FFI::runtime_start(1);
+    die 'PAGI::SSE::Hub: no native runtime: ' . PAGI::SSE::FFI::result_text($code) . "\n" if $code < 0;
+    return $RUNTIME = { handle => $handle, pid => $$, fileno => PAGI::SSE::FFI::runtime_fd($handle) };
+}
+
+# After a fork all of it is the parent's.
+sub _forget_parent {
+    return if !$RUNTIME || $RUNTIME->{pid} == $$;
+    undef $RUNTIME;
+    %BRIDGE = ();
+    return;
+}
+
+# Thread and descriptor go with the last subscriber, and with them what keeps
+# the loop busy.
+sub _stop_if_idle {
+    return if !$RUNTIME || $RUNTIME->{pid} != $$ || %BRIDGE || %PINNED;
+    # Somebody may wait for what the last one has just made so.
+    my @records = PAGI::SSE::FFI::runtime_next($RUNTIME->{handle});
+    _take($_) for grep { READY == unpack 'C', $_ } @records;
+    return if !$RUNTIME || %BRIDGE || %PINNED || PAGI::SSE::Hub->_is_awaited;
+    my $runtime = $RUNTIME;
+    undef $RUNTIME;
+    PAGI::SSE::FFI::runtime_free($runtime->{handle}, FREE_MS);
+    # A read ends by itself now: no implementation of Future::IO is sure to
+    # bear that it is cancelled.
+    my $watch = delete $runtime->{watch} or return;
+    $runtime->{is_look} ? $watch->cancel : $watch->retain;
+    return;
+}
+
+# A pending Future that knows how to wait for the loop that drives us.
+sub new_future {
+    my $watch = $RUNTIME && $RUNTIME->{watch};
+    return $watch ? PAGI::SSE::Shared::alike($watch) : Future->new;
+}
+
+# For a loop of the application's: it watches from now on.
+sub pin {
+    my ($class, $hub) = @_;
+    $PINNED{$hub} = 1;
+    return _runtime()->{fileno};
+}
+
+sub unpin {
+    my ($class, $hub) = @_;
+    _stop_if_idle() if delete $PINNED{$hub};
+    return;
+}
+
+# Deals with all that the runtime has to say. Returns the number of records.
+sub dispatch {
+    _forget_parent();
+    my $runtime = $RUNTIME or return 0;
+    my @records = PAGI::SSE::FFI::runtime_next($runtime->{handle});
+    for my $record (@records) {
+        eval { _take($record); 1 } or warn "PAGI::SSE::Hub: internal error: $@";
+    }
+    _stop_if_idle();
+    return scalar @records;
+}
+
+sub _take {
+    my ($record) = @_;
+    my ($type, $id) = unpack 'C Q', $record;
+    return PAGI::SSE::Hub->_note_ready($id) if $type == READY;
+    my $self = $BRIDGE{$id} or return;
+    if    ($type == OUTPUT) { $self->pump }
+    elsif ($type == CLOSED) { $self->note_closed(unpack 'x9 L/a', $record) }
+    return;
+}
+
+# Where nothing of the kind is installed, it is the application that calls
+# dispatch.
+sub _watch {
+    my ($runtime) = @_;
+    eval { require Future::IO; 1 } or return;
+    # IO::Async is the loop, but nobody has told Future::IO.
+    eval { require Future::IO::Impl::IOAsync } if !defined $Future::IO::IMPL && $INC{'IO/Async/Loop.pm'};
+    $runtime->{is_look} = !(Future::IO->can('HAVE_MULTIPLE_FILEHANDLES') && Future::IO->HAVE_MULTIPLE_FILEHANDLES);
+    return _look($runtime) if $runtime->{is_look};
+    # A duplicate, as closing this handle must not close the runtime's.
+    open my $fh, '<&', $runtime->{fileno}
+        or die "PAGI::SSE::Hub: cannot duplicate the wake-up descriptor: $!\n";
+    return _read($runtime, $fh);
+}
+
+sub _is_current { return $RUNTIME && $RUNTIME == $_[0] && $RUNTIME->{pid} == $$ }
+
+sub _look {
+    my ($runtime) = @_;
+    my $look = $runtime->{watch} = Future::IO->sleep(LOOK_EVERY);
+    $look->on_done(sub {
+        dispatch()      if _is_current($runtime);
+        _look($runtime) if _is_current($runtime);
+    });
+    return;
+}
+
+sub _read {
+    my ($runtime, $fh) = @_;
+    my $read = $runtime->{watch} = Future::IO->sysread($fh, 64);
+    $read->on_ready(sub {
+        my ($read) = @_;
+        # Nothing read: the runtime has gone.
+        return if !_is_current($runtime) || !$read->is_done || !defined +($read->result)[0];
+        dispatch();
+        _read($runtime, $fh) if _is_current($runtime);
+    });
+    return;
+}
+
+1;
+
+__END__
+
+=encoding UTF-8
+
+=head1 NAME
+
+PAGI::SSE::Hub::Bridge - from a hub to a connection of any server (internal)
+
+=head1 DESCRIPTION
+
+Takes what a hub publishes out of the native library and hands it to a
+C<$send> that is not ours, as events, one at a time. One thread and one
+descriptor serve all of them, for as long as there is one. Internal; used by
+L<PAGI::SSE::Hub>.
+
+=cut
