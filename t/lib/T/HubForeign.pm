@@ -8,6 +8,8 @@ use Test2::V0;
 use Future;
 use Future::AsyncAwait;
 use PAGI::SSE::Hub;
+use POSIX ();
+use T::Host;
 use Time::HiRes qw(time);
 
 my $turn;
@@ -337,6 +339,51 @@ sub run {
             $hub->dispatch if select $readable, undef, undef, 1;
         }
         is $peer->events, [ $START, cursor(0), sent(1, 1) ];
+    };
+
+    clean 'a wrapped $send of the embedded server' => sub {
+        my $hub  = hub();
+        my $host = T::Host->new(async sub {
+            my ($scope, $receive, $send) = @_;
+            die if $scope->{type} eq 'lifespan';
+            my $wrapped = sub {
+                my ($event) = @_;
+                return $send->({ %$event, exists $event->{data} ? (data => "<$event->{data}>") : () });
+            };
+            await $hub->serve(PAGI::SSE->new($scope, $receive, $wrapped), 't');
+        });
+        my $client = $host->stream;
+        $host->until(sub { $turn->(); $hub->subscribers('t') }, 'the subscription');
+        $hub->publish('t', data => 'x');
+        my $want = "event: id\nid: e.0\ndata: <>\n\nid: e.1\ndata: <x>\n\n";
+        $host->until(sub { $turn->(); $client->body eq $want }, 'the event');
+        is scalar $client->body, $want, 'went through the middleware';
+        $client->close;
+        $host->until(sub { $turn->(); !$hub->subscribers('t') }, 'the end');
+        is $hub->subscribers('t'), 0, 'its end is noticed';
+    };
+
+    clean 'a child of a fork has its own; the parent notices nothing' => sub {
+        my $hub  = hub();
+        my $peer = peer();
+        my $sse  = $peer->sse;
+        $hub->subscribe($sse, 't');
+        my $child = fork // die "fork: $!";
+        if (!$child) {
+            my $fine = eval {
+                my $own   = hub();
+                my $other = peer();
+                my $mine  = $other->sse;
+                $own->subscribe($mine, 't');
+                $own->publish('t', data => 1);
+                wait_until { $own->dispatch; @{ $other->events } == 3 };
+            };
+            POSIX::_exit($fine ? 0 : 1);
+        }
+        waitpid $child, 0;
+        is $?, 0, 'the child';
+        $hub->publish('t', data => 1);
+        events_are $peer, [ $START, cursor(0), sent(1, 1) ], 'the parent';
     };
 
     done_testing;

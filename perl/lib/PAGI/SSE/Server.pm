@@ -462,6 +462,9 @@ sub DESTROY {
     my ($self) = @_;
     local ($@, $!, $?);
     $self->_free if $self->{handle};
+    # Nobody is left to say so later.
+    my $stopped = $self->{stopped};
+    eval { $stopped->done } if $stopped && !$stopped->is_ready;
     return;
 }
 
