@@ -550,7 +550,7 @@ impl Conn {
         let Some(host) = &self.host else {
             return Published::Closed;
         };
-        let (outcome, tell) = {
+        let (outcome, high, tell) = {
             let mut inner = self.lock();
             if inner.state.phase() != Phase::Started {
                 return Published::Closed;
@@ -564,14 +564,13 @@ impl Conn {
             inner.counters.events += batch.entries.len() as u64;
             let outcome = self.publish_locked(&mut inner, batch, policy);
             let news = self.framing.pull && !std::mem::replace(&mut inner.told_output, true);
-            (outcome, news)
+            (outcome, inner.outbox.is_high(), news)
         };
         match outcome {
             Ok(dropped) => {
                 if tell {
                     host.output(self);
                 }
-                let high = self.lock().outbox.is_high();
                 Published::Taken { high, dropped }
             }
             Err(reason) => {

@@ -69,7 +69,10 @@ impl Socket {
 
     /// Writes what fits.
     pub fn try_write(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        each!(self, s => s.try_write_vectored(slices))
+        match slices {
+            [one] => each!(self, s => s.try_write(one)),
+            _ => each!(self, s => s.try_write_vectored(slices)),
+        }
     }
 
     /// Ends our side of the connection, or both.
