@@ -440,6 +440,10 @@ impl Hub {
                     sub.dropped.fetch_add(dropped, Ordering::Relaxed);
                     self.dropped.fetch_add(dropped, Ordering::Relaxed);
                 }
+                if !high && sub.high.load(Ordering::Acquire) {
+                    // What it dropped brought it down.
+                    sub.set_high(false);
+                }
                 if high {
                     sub.set_high(true);
                     // It may have drained in between, and told nobody.

@@ -194,6 +194,7 @@ impl Outbox {
         };
         self.len -= piece.bytes().len();
         self.forget(&piece);
+        self.drained();
         1
     }
 

@@ -2,6 +2,7 @@
 //! the application starts a stream, the socket is taken back from hyper.
 
 use super::listen::Peers;
+use super::timed::Timed;
 use super::{Shared, Stage, record};
 use crate::conn::{Conn, Decision, Framing};
 use crate::limits;
@@ -75,12 +76,13 @@ async fn serve_http(
             async move { Ok::<_, Infallible>(answer(request, peers, place, shared, taken).await) },
         )
     });
+    let timed = Timed::new(socket, shared.options.write_timeout);
     let mut http = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(limits::HEAD_SECONDS))
         .max_buf_size(limits::HEAD_BYTES)
         .max_headers(limits::HEADERS)
-        .serve_connection(TokioIo::new(socket), service);
+        .serve_connection(TokioIo::new(timed), service);
     let mut stage = shared.stage.subscribe();
     let mut draining = false;
     loop {
@@ -101,7 +103,7 @@ async fn serve_http(
                 continue;
             }
         };
-        return conn.map(|conn| (http.into_parts().io.into_inner(), conn));
+        return conn.map(|conn| (http.into_parts().io.into_inner().into_inner(), conn));
     }
 }
 

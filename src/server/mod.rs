@@ -4,6 +4,7 @@
 mod http1;
 mod listen;
 mod record;
+mod timed;
 
 use crate::error::{Error, Result};
 use crate::limits;

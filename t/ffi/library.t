@@ -16,7 +16,7 @@ use File::Spec ();
 use File::Temp ();
 use PAGI::SSE::FFI;
 
-my $real   = Cwd::abs_path(PAGI::SSE::FFI::library());
+my $real = Cwd::abs_path(PAGI::SSE::FFI::library());
 my $source = Cwd::abs_path($INC{'PAGI/SSE/FFI.pm'});
 my ($name) = $real =~ m{([^/]+)\z};
 diag "PAGI::SSE::FFI loaded $real";
@@ -63,14 +63,14 @@ sub put_library {
 # Two names of one file.
 sub same_file {
     my ($got, $expected, $why) = @_;
-    my @got      = stat $got;
+    my @got = stat $got;
     my @expected = stat $expected;
     ok @got && $got[1] == $expected[1], $why or diag "loaded: $got";
     return;
 }
 
 subtest 'an installed module loads the library beside it' => sub {
-    my $dir  = tree('lib');
+    my $dir = tree('lib');
     my $file = put_library("$dir/lib/auto/PAGI/SSE");
     my ($out, $status) = perl("$dir/lib", $LIBRARY);
     is $status,             0;
@@ -122,7 +122,7 @@ subtest 'PAGI_SSE_LIB wins over all' => sub {
 };
 
 subtest 'the working directory does not matter' => sub {
-    my $lib    = File::Spec->abs2rel($source =~ s{/PAGI/SSE/FFI\.pm\z}{}r);
+    my $lib = File::Spec->abs2rel($source =~ s{/PAGI/SSE/FFI\.pm\z}{}r);
     my $before = Cwd::getcwd();
     my ($there, $status) = perl($lib, "chdir '/'; $LIBRARY; PAGI::SSE::FFI::version()");
     is $status, 0, 'a relative -I, then chdir';
@@ -133,7 +133,7 @@ subtest 'the working directory does not matter' => sub {
 };
 
 subtest 'another PAGI::SSE in @INC is not looked into' => sub {
-    my $dir   = tree('lib');
+    my $dir = tree('lib');
     my $other = tree('lib');
     put_library("$other/lib/auto/PAGI/SSE");
     my ($out, $status) = perl("$dir/lib", $LIBRARY, PERL5LIB => "$other/lib");

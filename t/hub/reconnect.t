@@ -16,19 +16,21 @@ use Time::HiRes qw(time);
 
 use constant CLIENTS => 200;
 my $seconds = $ENV{HUB_SECONDS} || 3;
-my $seed    = $ENV{SEED}        || time ^ $$;
+my $seed = $ENV{SEED}           || time ^ $$;
 srand $seed;
 note "SEED=$seed";
 
-my $hub  = PAGI::SSE::Hub->new(epoch => 'e', replay => { events => 1_000_000, bytes => 1 << 30 });
-my $host = T::Host->new(async sub {
-    my ($scope, $receive, $send) = @_;
-    die if $scope->{type} eq 'lifespan';
-    my $sse = PAGI::SSE->new($scope, $receive, $send);
-    return await $hub->serve($sse, 't') if $sse->path eq '/served';
-    $hub->subscribe($sse, 't');
-    await $sse->run;
-});
+my $hub = PAGI::SSE::Hub->new(epoch => 'e', replay => { events => 1_000_000, bytes => 1 << 30 });
+my $host = T::Host->new(
+    async sub {
+        my ($scope, $receive, $send) = @_;
+        die if $scope->{type} eq 'lifespan';
+        my $sse = PAGI::SSE->new($scope, $receive, $send);
+        return await $hub->serve($sse, 't') if $sse->path eq '/served';
+        $hub->subscribe($sse, 't');
+        await $sse->run;
+    }
+);
 
 my ($connects, $faults) = (0, 0);
 
@@ -73,7 +75,7 @@ while (time < $end) {
     $host->until(sub { 1 });
     take($_) for @clients;
     for (1 .. 3) {
-        my $client = $clients[ rand @clients ];
+        my $client = $clients[rand @clients];
         # What was on its way is lost with the connection, as in life.
         rand() < 0.5 ? $client->{conn}->close : $client->{conn}->reset;
         @{ $host->{clients} } = grep { $_ != $client->{conn} } @{ $host->{clients} };

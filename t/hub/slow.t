@@ -24,9 +24,9 @@ sub events_of {
     my @events;
     while ($body =~ /\G(.*?)\n\n/gs) {
         my $block = $1;
-        my ($id)   = $block =~ /^id: (?:e\.)?(.*)$/m;
+        my ($id) = $block =~ /^id: (?:e\.)?(.*)$/m;
         my ($data) = $block =~ /^data: (.*)$/m;
-        push @events, [ $id, $data ] if defined $data;
+        push @events, [$id, $data] if defined $data;
     }
     return @events;
 }
@@ -41,7 +41,9 @@ sub numbers {
 sub stop_up {
     my ($host, $hub, @subs) = @_;
     my $published = 0;
-    my $is_full   = sub { !grep { $_->stats->{active} && $_->stats->{queued_bytes} < 5 * BULK } @subs };
+    my $is_full = sub {
+        !grep { $_->stats->{active} && $_->stats->{queued_bytes} < 5 * BULK } @subs;
+    };
     $host->until(
         sub {
             return 1 if $is_full->();
@@ -55,7 +57,8 @@ sub stop_up {
 }
 
 subtest 'one slow client of each policy costs ' . CLIENTS . ' others nothing' => sub {
-    my $hub = PAGI::SSE::Hub->new(epoch => 'e', replay => { events => 100_000, bytes => 1 << 28 }, total_bytes => 1 << 29);
+    my $hub =
+        PAGI::SSE::Hub->new(epoch => 'e', replay => { events => 100_000, bytes => 1 << 28 }, total_bytes => 1 << 29);
     my %set = (
         disconnect  => { max_events => 50 },
         drop_oldest => { max_events => 10 },
@@ -63,20 +66,22 @@ subtest 'one slow client of each policy costs ' . CLIENTS . ' others nothing' =>
         latest      => { max_events => 50 },
     );
     my (%sub, @closed);
-    my $host = T::Host->new(async sub {
-        my ($scope, $receive, $send) = @_;
-        die if $scope->{type} eq 'lifespan';
-        my $sse = PAGI::SSE->new($scope, $receive, $send);
-        my $policy = substr $sse->path, 1;
-        if ($policy) {
-            $sse->on_close(sub { push @closed, [ $policy, $_[1] ] });
-            $sub{$policy} = $hub->subscribe($sse, [qw(t bulk)], { policy => $policy, %{ $set{$policy} } });
+    my $host = T::Host->new(
+        async sub {
+            my ($scope, $receive, $send) = @_;
+            die if $scope->{type} eq 'lifespan';
+            my $sse = PAGI::SSE->new($scope, $receive, $send);
+            my $policy = substr $sse->path, 1;
+            if ($policy) {
+                $sse->on_close(sub { push @closed, [$policy, $_[1]] });
+                $sub{$policy} = $hub->subscribe($sse, [qw(t bulk)], { policy => $policy, %{ $set{$policy} } });
+            }
+            else { $hub->subscribe($sse, 't') }
+            await $sse->run;
         }
-        else { $hub->subscribe($sse, 't') }
-        await $sse->run;
-    });
+    );
     my @clients = map { $host->stream } 1 .. CLIENTS;
-    my %slow    = map { $_ => $host->stream("/$_") } sort keys %set;
+    my %slow = map { $_ => $host->stream("/$_") } sort keys %set;
     $host->until(sub { $hub->subscribers('t') == CLIENTS + keys %set }, 'the subscriptions');
     $_->{paused} = 1 for values %slow;
 
@@ -86,34 +91,59 @@ subtest 'one slow client of each policy costs ' . CLIENTS . ' others nothing' =>
         $host->until(sub { 1 }) if !($n % 20);
     }
     my $last = 'data: ' . EVENTS . "\n\n";
-    $host->until(sub { !grep { index($_->{in}, $last) < 0 } @clients }, 'the others');
+    $host->until(
+        sub {
+            !grep { index($_->{in}, $last) < 0 } @clients;
+        },
+        'the others'
+    );
     my @want = (1 .. EVENTS);
     is scalar(grep { "@want" ne join ' ', numbers($_) } @clients), 0, 'the others got each event, in order';
 
     $host->until(sub { @closed }, 'the overflow');
-    is \@closed, [ [ disconnect => 'queue_overflow' ] ], 'policy disconnect: the reason';
-    is $hub->stats->{overflows}, 1, 'counted';
-    is $hub->subscribers('t'), CLIENTS + 3, 'the others of them stay';
+    is \@closed, [[disconnect => 'queue_overflow']], 'policy disconnect: the reason';
+    # The record comes while the hub is still at it.
+    $host->until(sub { $hub->stats->{overflows} && $hub->subscribers('t') == CLIENTS + 3 }, 'the count');
+    is $hub->stats->{overflows}, 1,           'counted';
+    is $hub->subscribers('t'),   CLIENTS + 3, 'the others of them stay';
 
     my $total = $bulk + EVENTS;
     my $dropped = 0;
+    my $counted = sub { my $stats = $_[0]->stats; $stats->{delivered} + $stats->{dropped} };
+    $host->until(
+        sub {
+            !grep { $counted->($sub{$_}) < $total } qw(drop_oldest drop_newest latest);
+        },
+        'all delivered'
+    );
     for my $policy (qw(drop_oldest drop_newest latest)) {
         my $stats = $sub{$policy}->stats;
         $dropped += $stats->{dropped};
         is $stats->{delivered} + $stats->{dropped}, $total, "$policy: each event is counted";
         cmp_ok $stats->{dropped}, '>=', EVENTS - 50, 'most were dropped';
     }
+    $host->until(sub { $hub->stats->{dropped} == $dropped }, 'the sum');
     is $hub->stats->{dropped}, $dropped, 'in sum, too';
 
     $_->{paused} = 0 for values %slow;
-    $host->until(sub { !grep { $_->stats->{queued_bytes} } @sub{qw(drop_oldest drop_newest latest)} }, 'drained');
+    $host->until(
+        sub {
+            !grep { $_->stats->{queued_bytes} } @sub{qw(drop_oldest drop_newest latest)};
+        },
+        'drained'
+    );
     $hub->publish('t', data => 'end');
-    $host->until(sub { !grep { $slow{$_}{in} !~ /data: end\n\n/ } qw(drop_oldest drop_newest latest) }, 'the end');
-    my %got = map { $_ => [ numbers($slow{$_}) ] } keys %slow;
-    is $got{drop_oldest}, [ EVENTS - 9 .. EVENTS ], 'drop_oldest: the newest';
-    is $got{drop_newest}, [ 1 .. @{ $got{drop_newest} } ], 'drop_newest: the oldest';
+    $host->until(
+        sub {
+            !grep { $slow{$_}{in} !~ /data: end\n\n/ } qw(drop_oldest drop_newest latest);
+        },
+        'the end'
+    );
+    my %got = map { $_ => [numbers($slow{$_})] } keys %slow;
+    is $got{drop_oldest}, [EVENTS - 9 .. EVENTS],        'drop_oldest: the newest';
+    is $got{drop_newest}, [1 .. @{ $got{drop_newest} }], 'drop_newest: the oldest';
     cmp_ok scalar @{ $got{drop_newest} }, '<', 10;
-    is $got{latest}, [ EVENTS - 4 .. EVENTS ], 'latest: the newest of each key';
+    is $got{latest}, [EVENTS - 4 .. EVENTS], 'latest: the newest of each key';
     for my $policy (qw(drop_oldest drop_newest latest)) {
         my $delivered = grep { $_->[1] ne 'end' } events_of($slow{$policy});
         is $delivered, $sub{$policy}->stats->{delivered} - 1, "$policy: got what was counted as delivered";
@@ -121,24 +151,26 @@ subtest 'one slow client of each policy costs ' . CLIENTS . ' others nothing' =>
 
     $host->until(sub { $slow{disconnect}->eof }, 'the cut');
     my @seen = map { $_->[0] } events_of($slow{disconnect});
-    is \@seen, [ 1 .. @seen ], 'disconnect: no gap before';
+    is \@seen, [1 .. @seen], 'disconnect: no gap before';
     my $again = $host->stream('/disconnect', 'Last-Event-ID: e.' . ($seen[-1] || 0));
     $host->until(sub { $again->{in} =~ /data: end\n\n/ }, 'it comes back');
     my @rest = map { $_->[0] } events_of($again);
-    is \@rest, [ @seen + 1 .. $total + 1 ], 'and has all that it missed, once';
+    is \@rest, [@seen + 1 .. $total + 1], 'and has all that it missed, once';
     ok $sub{disconnect}->is_resumed;
 };
 
 subtest 'ready pends while a client is above its high mark' => sub {
     my $hub = PAGI::SSE::Hub->new(epoch => 'e');
     my $sub;
-    my $host = T::Host->new(async sub {
-        my ($scope, $receive, $send) = @_;
-        die if $scope->{type} eq 'lifespan';
-        my $sse = PAGI::SSE->new($scope, $receive, $send);
-        $sub = $hub->subscribe($sse, 'bulk');
-        await $sse->run;
-    });
+    my $host = T::Host->new(
+        async sub {
+            my ($scope, $receive, $send) = @_;
+            die if $scope->{type} eq 'lifespan';
+            my $sse = PAGI::SSE->new($scope, $receive, $send);
+            $sub = $hub->subscribe($sse, 'bulk');
+            await $sse->run;
+        }
+    );
     ok $hub->ready->is_done, 'nobody there';
     for my $how (qw(drains leaves)) {
         undef $sub;
@@ -151,8 +183,8 @@ subtest 'ready pends while a client is above its high mark' => sub {
         my $turns = 0;
         $host->until(sub { $turns++ > 5 });
         ok !$ready->is_ready, 'pending';
-        if ($how eq 'drains') { $client->{paused} = 0 }
-        else                  { $client->reset }
+        if   ($how eq 'drains') { $client->{paused} = 0 }
+        else                    { $client->reset }
         $host->until(sub { $ready->is_ready }, 'ready');
         ok $ready->is_done, "done once it $how";
         is $hub->stats->{high}, 0;
@@ -169,40 +201,46 @@ subtest 'publishing before the first client: never stuck, and limited' => sub {
         ok($ready->is_done, "ready, $n"), last if !$ready->is_done || $n == 1000;
     }
     is $hub->stats->{topics}{t}{kept_events}, 10;
-    my $host = T::Host->new(async sub {
-        my ($scope, $receive, $send) = @_;
-        die if $scope->{type} eq 'lifespan';
-        await $hub->serve(PAGI::SSE->new($scope, $receive, $send), 't');
-    });
+    my $host = T::Host->new(
+        async sub {
+            my ($scope, $receive, $send) = @_;
+            die if $scope->{type} eq 'lifespan';
+            await $hub->serve(PAGI::SSE->new($scope, $receive, $send), 't');
+        }
+    );
     my $client = $host->stream('/', 'Last-Event-ID: e.997');
     $host->until(sub { events_of($client) == 3 }, 'the replay');
-    is [ map { $_->[0] } events_of($client) ], [ 998, 999, 1000 ], 'kept for those who come';
+    is [map { $_->[0] } events_of($client)], [998, 999, 1000], 'kept for those who come';
 };
 
 subtest 'publishing from on_close and from a timer' => sub {
     eval { require Future::IO; 1 } or skip_all 'Future::IO is not installed';
-    my $hub  = PAGI::SSE::Hub->new(epoch => 'e');
-    my $host = T::Host->new(async sub {
-        my ($scope, $receive, $send) = @_;
-        die if $scope->{type} eq 'lifespan';
-        my $sse  = PAGI::SSE->new($scope, $receive, $send);
-        my $path = $sse->path;
-        $sse->on_close(sub { $hub->publish('t', data => "$path left: $_[1]") });
-        $hub->subscribe($sse, 't');
-        await $sse->run;
-    });
+    my $hub = PAGI::SSE::Hub->new(epoch => 'e');
+    my $host = T::Host->new(
+        async sub {
+            my ($scope, $receive, $send) = @_;
+            die if $scope->{type} eq 'lifespan';
+            my $sse = PAGI::SSE->new($scope, $receive, $send);
+            my $path = $sse->path;
+            $sse->on_close(sub { $hub->publish('t', data => "$path left: $_[1]") });
+            $hub->subscribe($sse, 't');
+            await $sse->run;
+        }
+    );
     my ($stays, $leaves) = map { $host->stream($_) } '/stays', '/leaves';
     $host->until(sub { $hub->subscribers('t') == 2 }, 'both');
-    my $timer = (async sub {
-        for my $n (1 .. 3) {
-            await Future::IO->sleep(0.005);
-            $hub->publish('t', data => $n);
+    my $timer = (
+        async sub {
+            for my $n (1 .. 3) {
+                await Future::IO->sleep(0.005);
+                $hub->publish('t', data => $n);
+            }
         }
-    })->();
+    )->();
     $host->until(sub { Future::IO->sleep(0.002)->get; $timer->is_ready }, 'the timer');
     $leaves->close;
     $host->until(sub { events_of($stays) == 4 }, 'all');
-    is [ events_of($stays) ], [ [ 1, 1 ], [ 2, 2 ], [ 3, 3 ], [ 4, '/leaves left: client_closed' ] ], 'in order';
+    is [events_of($stays)], [[1, 1], [2, 2], [3, 3], [4, '/leaves left: client_closed']], 'in order';
 };
 
 done_testing;

@@ -192,6 +192,33 @@ subtest 'a status that forbids a body cannot begin a stream' => sub {
     is \@failures,      [(match qr/a stream cannot have status 204, 205 or 304: decline it/) x 3];
 };
 
+subtest 'a client that does not take an ordinary response is dropped, over TCP and over a Unix socket' => sub {
+    require File::Temp;
+    require IO::Socket::UNIX;
+    my $dir = File::Temp->newdir;
+    for my $listen ('127.0.0.1:0', "unix:$dir/socket") {
+        my $gone;
+        my $host = host(
+            async sub {
+                my ($scope, $receive, $send) = @_;
+                $scope->{'pagi.connection'}->on_disconnect(sub { $gone = $_[0] });
+                await $send->({ type => 'http.response.start' });
+                my $piece = 'x' x 500_000;
+                while (!defined $gone) { await $send->({ type => 'http.response.body', body => $piece, more => 1 }) }
+            },
+            listen        => $listen,
+            write_timeout => 0.2
+        );
+        my $socket = $listen =~ /unix/ && IO::Socket::UNIX->new(Peer => "$dir/socket");
+        my $client = $socket ? undef : $host->connect;
+        $socket ||= $client->{socket};
+        $client->{paused} = 1 if $client;
+        syswrite $socket, "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        $host->until(sub { defined $gone }, 'the end');
+        is $gone, 'client_closed', $listen;
+    }
+};
+
 subtest 'one event larger than the queue goes, also when it begins the stream' => sub {
     my $host = host(
         async sub {

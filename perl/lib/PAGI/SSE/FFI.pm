@@ -4,11 +4,11 @@ use warnings;
 
 our $VERSION = '0.1.0';
 
-use Carp ();
+use Carp   ();
 use Config ();
 use FFI::Platypus 2.05;
 use FFI::Platypus::Memory ();
-use File::Basename ();
+use File::Basename        ();
 use File::Spec;
 
 use constant ABI_VERSION => 1;
@@ -80,11 +80,10 @@ sub library_candidates {
 }
 
 my @candidates = library_candidates();
-my ($library)  = grep { -e } @candidates;
-Carp::croak(
-    join "\n  ", 'PAGI::SSE: the native library is missing. Looked for',
-    @candidates, "Build it: cargo build --release --locked (or script/bootstrap)\n"
-) if !defined $library;
+my ($library) = grep { -e } @candidates;
+Carp::croak(join "\n  ", 'PAGI::SSE: the native library is missing. Looked for',
+    @candidates, "Build it: cargo build --release --locked (or script/bootstrap)\n")
+    if !defined $library;
 
 # The file that was loaded.
 sub library { return $library }
@@ -93,65 +92,64 @@ my $ffi = FFI::Platypus->new(api => 2, lib => $library);
 $ffi->mangler(sub { "pagi_sse_$_[0]" });
 
 my $abi = eval { $ffi->function(abi_version => [] => 'uint32')->call };
-Carp::croak(
-    sprintf "PAGI::SSE: %s has ABI %s, this module needs %d. Build it again: cargo build --release --locked\n",
-    $library, (defined $abi ? $abi : 'unknown'), ABI_VERSION
-) if !defined $abi || $abi != ABI_VERSION;
+Carp::croak(sprintf "PAGI::SSE: %s has ABI %s, this module needs %d. Build it again: cargo build --release --locked\n",
+    $library, (defined $abi ? $abi : 'unknown'), ABI_VERSION)
+    if !defined $abi || $abi != ABI_VERSION;
 
 $ffi->attach(version      => []         => 'string');
 $ffi->attach(result_text  => ['sint32'] => 'string');
 $ffi->attach(handle_count => []         => 'uint64');
 
-$ffi->attach(conn_open        => ['uint64*']                                                  => 'sint32');
-$ffi->attach(conn_free        => ['uint64']                                                   => 'sint32');
-$ffi->attach(conn_start       => [qw(uint64 uint16 opaque size_t)]                            => 'sint32');
-$ffi->attach(conn_admit       => ['uint64']                                                   => 'sint32');
-$ffi->attach(conn_admit_event => [qw(uint64 string size_t string size_t sint64)]              => 'sint32');
-$ffi->attach(conn_send        => [qw(uint64 string size_t)]                                   => 'sint32');
+$ffi->attach(conn_open        => ['uint64*']                                                   => 'sint32');
+$ffi->attach(conn_free        => ['uint64']                                                    => 'sint32');
+$ffi->attach(conn_start       => [qw(uint64 uint16 opaque size_t)]                             => 'sint32');
+$ffi->attach(conn_admit       => ['uint64']                                                    => 'sint32');
+$ffi->attach(conn_admit_event => [qw(uint64 string size_t string size_t sint64)]               => 'sint32');
+$ffi->attach(conn_send        => [qw(uint64 string size_t)]                                    => 'sint32');
 $ffi->attach(conn_send_event  => [qw(uint64 string size_t string size_t string size_t sint64)] => 'sint32');
-$ffi->attach(conn_comment     => [qw(uint64 string size_t)]                                   => 'sint32');
-$ffi->attach(conn_keepalive   => [qw(uint64 double string size_t)]                            => 'sint32');
-$ffi->attach(conn_close       => [qw(uint64 string size_t)]                                   => 'sint32');
-$ffi->attach(conn_state       => ['uint64']                                                   => 'sint32');
-$ffi->attach([ conn_reason => '_conn_reason' ] => [qw(uint64 opaque size_t)]                   => 'sint64');
-$ffi->attach(conn_buffered    => ['uint64']                                                   => 'sint64');
-$ffi->attach(conn_respond     => [qw(uint64 uint16 opaque size_t)]                            => 'sint32');
-$ffi->attach(conn_body        => [qw(uint64 string size_t sint32)]                            => 'sint32');
-$ffi->attach([ conn_read_body => '_conn_read_body' ] => [qw(uint64 opaque size_t sint32*)]     => 'sint64');
+$ffi->attach(conn_comment     => [qw(uint64 string size_t)]                                    => 'sint32');
+$ffi->attach(conn_keepalive   => [qw(uint64 double string size_t)]                             => 'sint32');
+$ffi->attach(conn_close       => [qw(uint64 string size_t)]                                    => 'sint32');
+$ffi->attach(conn_state       => ['uint64']                                                    => 'sint32');
+$ffi->attach([conn_reason => '_conn_reason']       => [qw(uint64 opaque size_t)]               => 'sint64');
+$ffi->attach(conn_buffered                         => ['uint64']                               => 'sint64');
+$ffi->attach(conn_respond                          => [qw(uint64 uint16 opaque size_t)]        => 'sint32');
+$ffi->attach(conn_body                             => [qw(uint64 string size_t sint32)]        => 'sint32');
+$ffi->attach([conn_read_body => '_conn_read_body'] => [qw(uint64 opaque size_t sint32*)]       => 'sint64');
 
-$ffi->attach([ server_start => '_server_start' ] => [qw(opaque uint64*)]       => 'sint32');
-$ffi->attach(server_accept        => ['uint64']                               => 'sint32');
-$ffi->attach(server_port          => ['uint64']                               => 'sint32');
-$ffi->attach(server_fd            => ['uint64']                               => 'sint32');
-$ffi->attach([ server_next => '_server_next' ] => [qw(uint64 opaque size_t)]   => 'sint64');
-$ffi->attach(server_flush         => ['uint64']                               => 'sint32');
-$ffi->attach(server_wake          => [qw(uint64 uint64)]                         => 'sint32');
-$ffi->attach(server_busy     => ['uint64']                               => 'sint64');
-$ffi->attach(server_drain         => ['uint64']                               => 'sint32');
-$ffi->attach(server_close_streams => [qw(uint64 string size_t)]               => 'sint32');
-$ffi->attach(server_free          => [qw(uint64 uint64)]                      => 'sint32');
+$ffi->attach([server_start => '_server_start'] => [qw(opaque uint64*)]       => 'sint32');
+$ffi->attach(server_accept                     => ['uint64']                 => 'sint32');
+$ffi->attach(server_port                       => ['uint64']                 => 'sint32');
+$ffi->attach(server_fd                         => ['uint64']                 => 'sint32');
+$ffi->attach([server_next => '_server_next']   => [qw(uint64 opaque size_t)] => 'sint64');
+$ffi->attach(server_flush                      => ['uint64']                 => 'sint32');
+$ffi->attach(server_wake                       => [qw(uint64 uint64)]        => 'sint32');
+$ffi->attach(server_busy                       => ['uint64']                 => 'sint64');
+$ffi->attach(server_drain                      => ['uint64']                 => 'sint32');
+$ffi->attach(server_close_streams              => [qw(uint64 string size_t)] => 'sint32');
+$ffi->attach(server_free                       => [qw(uint64 uint64)]        => 'sint32');
 
-$ffi->attach([ hub_open => '_hub_open' ] => [qw(string size_t opaque uint64 uint64*)]       => 'sint32');
-$ffi->attach(hub_free => ['uint64'] => 'sint32');
-$ffi->attach([ hub_topic => '_hub_topic' ] => [qw(uint64 string size_t opaque)] => 'sint32');
-$ffi->attach(hub_publish =>
-        [qw(uint64 string size_t string size_t string size_t string size_t string size_t sint64)] => 'sint64');
-$ffi->attach([ hub_subscribe => '_hub_subscribe' ] => [qw(uint64 uint64 string size_t opaque uint64*)] => 'sint32');
-$ffi->attach(hub_ready       => ['uint64']                              => 'sint32');
-$ffi->attach(hub_close       => [qw(uint64 string size_t string size_t)] => 'sint64');
-$ffi->attach(hub_subscribers => [qw(uint64 string size_t)]              => 'sint64');
-$ffi->attach([ hub_stats => '_hub_stats' ] => [qw(uint64 opaque size_t)] => 'sint64');
-$ffi->attach(subscription_cancel => ['uint64'] => 'sint32');
-$ffi->attach(subscription_free   => ['uint64'] => 'sint32');
-$ffi->attach([ subscription_stats => '_subscription_stats' ] => [qw(uint64 opaque size_t)] => 'sint64');
-$ffi->attach(conn_hand_over => ['uint64'] => 'sint32');
+$ffi->attach([hub_open => '_hub_open']   => [qw(string size_t opaque uint64 uint64*)] => 'sint32');
+$ffi->attach(hub_free                    => ['uint64']                                => 'sint32');
+$ffi->attach([hub_topic => '_hub_topic'] => [qw(uint64 string size_t opaque)]         => 'sint32');
+$ffi->attach(hub_publish => [qw(uint64 string size_t string size_t string size_t string size_t string size_t sint64)] =>
+        'sint64');
+$ffi->attach([hub_subscribe => '_hub_subscribe'] => [qw(uint64 uint64 string size_t opaque uint64*)] => 'sint32');
+$ffi->attach(hub_ready                           => ['uint64']                                       => 'sint32');
+$ffi->attach(hub_close                           => [qw(uint64 string size_t string size_t)]         => 'sint64');
+$ffi->attach(hub_subscribers                     => [qw(uint64 string size_t)]                       => 'sint64');
+$ffi->attach([hub_stats => '_hub_stats']         => [qw(uint64 opaque size_t)]                       => 'sint64');
+$ffi->attach(subscription_cancel                 => ['uint64']                                       => 'sint32');
+$ffi->attach(subscription_free                   => ['uint64']                                       => 'sint32');
+$ffi->attach([subscription_stats => '_subscription_stats'] => [qw(uint64 opaque size_t)]             => 'sint64');
+$ffi->attach(conn_hand_over                                => ['uint64']                             => 'sint32');
 
-$ffi->attach([ runtime_open => '_runtime_open' ] => [qw(opaque uint64*)] => 'sint32');
-$ffi->attach(runtime_fd => ['uint64'] => 'sint32');
-$ffi->attach([ runtime_next => '_runtime_next' ] => [qw(uint64 opaque size_t)] => 'sint64');
-$ffi->attach(runtime_free    => [qw(uint64 uint64)]         => 'sint32');
-$ffi->attach(conn_open_queue => [qw(uint64 sint32 uint64*)] => 'sint32');
-$ffi->attach([ conn_read => '_conn_read' ] => [qw(uint64 opaque size_t)] => 'sint64');
+$ffi->attach([runtime_open => '_runtime_open'] => [qw(opaque uint64*)]        => 'sint32');
+$ffi->attach(runtime_fd                        => ['uint64']                  => 'sint32');
+$ffi->attach([runtime_next => '_runtime_next'] => [qw(uint64 opaque size_t)]  => 'sint64');
+$ffi->attach(runtime_free                      => [qw(uint64 uint64)]         => 'sint32');
+$ffi->attach(conn_open_queue                   => [qw(uint64 sint32 uint64*)] => 'sint32');
+$ffi->attach([conn_read => '_conn_read']       => [qw(uint64 opaque size_t)]  => 'sint64');
 
 # One buffer for all that comes back: its address is fixed, and every caller
 # copies out of it at once.
@@ -192,7 +190,7 @@ sub _records {
     return if $n <= 0;
     return unpack '(L/a)*', _taken($n) if $n <= BUFFER_BYTES;
     my $large = FFI::Platypus::Memory::malloc($n);
-    my $used  = $next->($handle, $large, $n);
+    my $used = $next->($handle, $large, $n);
     my @records = $used > 0 ? unpack '(L/a)*', unpack "P$used", pack 'J', $large : ();
     FFI::Platypus::Memory::free($large);
     return @records;
@@ -200,7 +198,12 @@ sub _records {
 
 sub _with_headers {
     my ($call, $handle, $status, $pairs) = @_;
-    return BAD_ARGUMENT() if grep { ref ne 'ARRAY' || @$_ != 2 || grep { !defined } @$_ } @$pairs;
+    return BAD_ARGUMENT() if grep {
+               ref ne 'ARRAY'
+            || @$_ != 2
+            || grep { !defined }
+            @$_
+    } @$pairs;
     my @flat = map { ("$_->[0]", "$_->[1]") } @$pairs;
     my $structs = '';
     for my $octets (@flat) {
@@ -218,9 +221,9 @@ sub conn_respond_list { return _with_headers(\&conn_respond, @_) }
 # ($code, $handle)
 sub server_start {
     my (%option) = @_;
-    my $listen  = $option{listen};
-    my $options = pack 'J P J Q L L Q', 0, $listen, length $listen, map { $option{$_} || 0 }
-        qw(max_body max_connections workers write_timeout_ms);
+    my $listen = $option{listen};
+    my $options = pack 'J P J Q L L Q', 0, $listen, length $listen,
+        map { $option{$_} || 0 } qw(max_body max_connections workers write_timeout_ms);
     substr $options, 0, length(pack 'J', 0), pack 'J', length $options;
     my $address = unpack 'J', pack 'P', $options;
     my $code = _server_start($address, \my $handle);
@@ -231,7 +234,7 @@ sub server_start {
 # strings given, which must live as long as it is used.
 sub sized {
     my $template = shift;
-    my $size     = length pack $template, 0, @_;    ## no temporaries among @_
+    my $size = length pack $template, 0, @_;    ## no temporaries among @_
     return pack $template, $size, @_;
 }
 
@@ -240,8 +243,8 @@ sub _address { return unpack 'J', pack 'P', $_[0] }
 # ($code, $handle)
 sub runtime_start {
     my ($workers) = @_;
-    my $options   = sized('J Q L L', 0, $workers, 0);
-    my $code      = _runtime_open(_address($options), \my $handle);
+    my $options = sized('J Q L L', 0, $workers, 0);
+    my $code = _runtime_open(_address($options), \my $handle);
     return ($code, $handle);
 }
 
@@ -268,11 +271,11 @@ sub hub_subscribe {
 sub _text {
     my ($call, $handle) = @_;
     my $n = $call->($handle, $buffer, BUFFER_BYTES);
-    return        if $n < 0;
+    return if $n < 0;
     return _taken($n) if $n <= BUFFER_BYTES;
     my $large = FFI::Platypus::Memory::malloc(2 * $n);
-    my $used  = $call->($handle, $large, 2 * $n);
-    my $text  = $used > 0 && $used <= 2 * $n ? unpack "P$used", pack 'J', $large : undef;
+    my $used = $call->($handle, $large, 2 * $n);
+    my $text = $used > 0 && $used <= 2 * $n ? unpack "P$used", pack 'J', $large : undef;
     FFI::Platypus::Memory::free($large);
     return $text;
 }

@@ -94,7 +94,10 @@ sub send_event {
     $name = octets($name) if defined $name && $name =~ /[[:^ascii:]]/;
     $id = octets($id) if defined $id && $id =~ /[[:^ascii:]]/;
     my $code = PAGI::SSE::FFI::conn_send_event(
-        $self->{handle}, $data, length $data, $name, length($name // ''), $id, length($id // ''), $retry // -1
+        $self->{handle}, $data, length $data, $name, length($name // ''),
+        $id,
+        length($id // ''),
+        $retry // -1
     );
     return $code ? $self->_outcome($method, $code, { event => $name, id => $id }) : undef;
 }

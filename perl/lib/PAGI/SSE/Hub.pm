@@ -11,9 +11,9 @@ use PAGI::SSE               ();
 use PAGI::SSE::FFI          ();
 use PAGI::SSE::Hub::Bridge  ();
 use PAGI::SSE::Subscription ();
-use PAGI::SSE::Text qw(octets);
-use Scalar::Util qw(blessed looks_like_number weaken);
-use Time::HiRes ();
+use PAGI::SSE::Text         qw(octets);
+use Scalar::Util            qw(blessed looks_like_number weaken);
+use Time::HiRes             ();
 
 $Carp::Internal{$_}++ for __PACKAGE__;
 
@@ -23,14 +23,15 @@ my %HUB;    # by handle, weak: for the records that say a hub is ready
 
 sub new {
     my ($class, %option) = @_;
-    my $keep  = _settings('new', delete $option{replay} || {}, qw(events bytes age));
-    my %rest  = map { $_ => delete $option{$_} } qw(total_bytes ttl epoch);
+    my $keep = _settings('new', delete $option{replay} || {}, qw(events bytes age));
+    my %rest = map { $_ => delete $option{$_} } qw(total_bytes ttl epoch);
     my ($odd) = sort keys %option;
     Carp::croak("PAGI::SSE::Hub->new: unknown option '$odd'") if defined $odd;
     # Microseconds, so that a restart is another epoch.
     my $epoch = defined $rest{epoch} ? $rest{epoch} : sprintf '%x', 1e6 * Time::HiRes::time();
     my ($code, $handle) = PAGI::SSE::FFI::hub_open(
-        $epoch, _topic_options(%$keep, ttl => $rest{ttl}),
+        $epoch,
+        _topic_options(%$keep, ttl => $rest{ttl}),
         _whole('new', total_bytes => $rest{total_bytes})
     );
     Carp::croak("PAGI::SSE::Hub->new: epoch must be 1 to 40 letters, digits, - or _, not '$epoch'") if $code < 0;
@@ -79,17 +80,18 @@ sub _topic_options {
 sub _check {
     my ($method, $code, $value) = @_;
     return $code if $code >= 0;
-    Carp::croak("PAGI::SSE::Hub->$method: " . PAGI::SSE::FFI::result_text($code) . (defined $value ? ", not '$value'" : ''));
+    Carp::croak(
+        "PAGI::SSE::Hub->$method: " . PAGI::SSE::FFI::result_text($code) . (defined $value ? ", not '$value'" : ''));
 }
 
 sub epoch { return $_[0]{epoch} }
 
 sub topic {
     my ($self, $name, %given) = @_;
-    my $keep    = _settings('topic', delete $given{replay} || {}, qw(events bytes age));
-    my $set     = _settings('topic', \%given, qw(state ttl));
+    my $keep = _settings('topic', delete $given{replay} || {}, qw(events bytes age));
+    my $set = _settings('topic', \%given, qw(state ttl));
     my $options = _topic_options(%$keep, %$set);
-    my $topic   = octets($name);
+    my $topic = octets($name);
     _check('topic', PAGI::SSE::FFI::hub_topic($self->{handle}, $topic, length $topic, $options), $name);
     return $self;
 }
@@ -106,12 +108,12 @@ sub publish {
         Carp::croak("PAGI::SSE::Hub->publish: retry must be a whole number of milliseconds, not '$retry'");
     }
     my $seq = PAGI::SSE::FFI::hub_publish(
-        $self->{handle}, $topic, defined $topic ? length $topic : 0,
-        $data, length $data,
-        $name, defined $name ? length $name : 0,
-        $id,   defined $id   ? length $id   : 0,
-        $key,  defined $key  ? length $key  : 0,
-        defined $retry ? $retry : -1
+        $self->{handle},                    $topic,
+        defined $topic ? length $topic : 0, $data,
+        length $data,                       $name,
+        defined $name ? length $name : 0,   $id,
+        defined $id ? length $id : 0,       $key,
+        defined $key ? length $key : 0,     defined $retry ? $retry : -1
     );
     _check('publish', $seq, $seq == PAGI::SSE::FFI::TOPIC_NAME() ? $topic : undef) if $seq < 0;
     return defined $given_id ? $given_id : "$self->{epoch}.$seq";
@@ -135,7 +137,7 @@ sub _subscribe {
         or Carp::croak("PAGI::SSE::Hub->$method requires a PAGI::SSE object");
     my $options = ref $topics[-1] eq 'HASH' ? pop @topics : {};
     @topics = @{ $topics[0] } if @topics == 1 && ref $topics[0] eq 'ARRAY';
-    my $set    = _settings($method, $options, qw(policy max_bytes max_events on_reset reset_event last_event_id query_id));
+    my $set = _settings($method, $options, qw(policy max_bytes max_events on_reset reset_event last_event_id query_id));
     my $policy = defined $set->{policy} ? $set->{policy} : 'disconnect';
     defined $FULL{$policy}
         or Carp::croak("PAGI::SSE::Hub->$method: policy must be one of @{[sort keys %FULL]}, not '$policy'");
@@ -147,7 +149,7 @@ sub _subscribe {
     my $id = exists $set->{last_event_id} ? $set->{last_event_id} : $sse->last_event_id;
     # A first request of a browser cannot carry the header.
     $id = $sse->query_param('last_event_id') if $set->{query_id} && !(defined $id && length $id);
-    $id = octets($id)                        if defined $id;
+    $id = octets($id) if defined $id;
     my $reset = octets(defined $set->{reset_event} ? $set->{reset_event} : 'reset');
 
     _check($method, PAGI::SSE::FFI::CLOSED()) if $sse->is_closed;
@@ -155,7 +157,10 @@ sub _subscribe {
     my $list = join "\n", map { octets($_) } @topics;
     # Pointers into $id and $reset, which live until the call is done.
     my $wish = PAGI::SSE::FFI::sized(
-        'J P J P J L L Q', $id, defined $id ? length $id : 0, $reset, length $reset, $FULL{$policy},
+        'J P J P J L L Q',
+        $id,    defined $id ? length $id : 0,
+        $reset, length $reset,
+        $FULL{$policy},
         _whole($method, max_events => $set->{max_events}),
         _whole($method, max_bytes  => $set->{max_bytes})
     );
@@ -178,7 +183,7 @@ sub serve {
 sub ready {
     my ($self) = @_;
     return $self->{ready}->without_cancel if $self->{ready};
-    return Future->done                   if _check('ready', PAGI::SSE::FFI::hub_ready($self->{handle}));
+    return Future->done if _check('ready', PAGI::SSE::FFI::hub_ready($self->{handle}));
     $self->{ready} = $self->{server} ? $self->{server}->new_future : PAGI::SSE::Hub::Bridge->new_future;
     return $self->{ready}->without_cancel;
 }
@@ -210,8 +215,11 @@ sub dispatch { return PAGI::SSE::Hub::Bridge->dispatch }
 # A READY record came.
 sub _note_ready {
     my ($class, $handle) = @_;
-    my $self  = $HUB{$handle}          or return;
-    my $ready = delete $self->{ready} or return;
+    my $self = $HUB{$handle} or return;
+    # The record may be of before: several hosts are told of the same. Not
+    # ready: another one will come.
+    return if !$self->{ready} || !PAGI::SSE::FFI::hub_ready($handle);
+    my $ready = delete $self->{ready};
     $ready->done if !$ready->is_ready;
     return;
 }
@@ -220,12 +228,8 @@ sub close {
     my ($self, $topic, %option) = @_;
     my $reason = defined $option{reason} ? octets($option{reason}) : 'app_closed';
     $topic = undef if defined $topic && $topic eq 'all';
-    return _check(
-        'close',
-        PAGI::SSE::FFI::hub_close(
-            $self->{handle}, $topic, defined $topic ? length $topic : 0,
-            $reason, length $reason
-        )
+    return _check('close',
+        PAGI::SSE::FFI::hub_close($self->{handle}, $topic, defined $topic ? length $topic : 0, $reason, length $reason)
     );
 }
 
@@ -284,6 +288,56 @@ a gap and without a repeat.
 
 A client whose id is too old, or unknown, gets an event C<reset> (data:
 C<{"reason":"too_old"}> or C<{"reason":"unknown_id"}>) and then what the topic still has.
+A client without an id gets one at once, in a block without data, so that it can
+resume before it has had an event.
+
+=head2 Slow clients
+
+What a client does not take waits in its own queue, up to C<max_events> and
+C<max_bytes> of its subscription; then the C<policy> decides. Nobody else is
+delayed, and C<publish> does not wait. What is left out is counted, see
+L</"subscribers, topics, stats, epoch"> and L<PAGI::SSE::Subscription/stats>. A replay is sent whole and does
+not count. A single event, or a burst that finds the queue empty, may pass the
+limits.
+
+=head2 Any server
+
+On the embedded server, delivery does not enter Perl. Under any other PAGI
+server, or with middleware around C<$send>, the hub hands each subscriber's
+events to C<$send> as C<sse.send>, one at a time: the next one when the Future of
+the last is done. Replay, order, limits and policies are the same. These differ:
+
+=over 4
+
+=item *
+
+An C<sse.send> without data cannot be expressed. The id that a client gets at once
+is an event of type C<id> with empty data, to which nobody listens.
+
+=item *
+
+Up to 4 KiB of a client's events (or one that is larger) are out of the queue
+and beyond the policies.
+
+=item *
+
+C<queue_overflow> ends the connection though a send is still in flight;
+C<close> waits for what was published before.
+
+=item *
+
+The process needs an event loop that L<Future::IO> knows; L<IO::Async> is found
+by itself. With Future::IO's own loop the hub looks for news every 10 ms, as that
+loop can watch one descriptor only. With another loop, see L</"fileno, dispatch">.
+
+=back
+
+=head2 Order
+
+Events of one hub keep their order, and so do direct sends to one connection.
+Both go through one queue, so an event that is delivered, or accepted by a
+foreign C<$send>, comes before what is sent after that. But delivery is not
+done when C<publish> returns: a direct send right behind it may come first.
 
 =head1 METHODS
 
@@ -325,6 +379,7 @@ bad argument.
 
 Subscribes a connection until it ends: starts the stream, replays after
 C<last_event_id>, and joins the live events. Returns a L<PAGI::SSE::Subscription>.
+Dies for bad arguments and when the connection is closed.
 Options: C<policy>, what to do when C<max_events> (10000) or C<max_bytes> (1 MiB)
 wait for a slow client: C<disconnect> (the default; reason C<queue_overflow>; it comes back and resumes),
 C<drop_oldest>, C<drop_newest>, or C<latest> (the newest of each key);
@@ -344,8 +399,19 @@ resolves when the connection has ended.
 
     await $hub->ready;
 
-Done when no subscriber's queue is above its high mark: for producers that can
-wait.
+Done when no subscriber's queue is above its high mark (64 KiB, until it has
+fallen to 16 KiB or the client has left): for producers that can wait.
+
+=head2 fileno, dispatch
+
+    my $watcher = EV::io($hub->fileno, EV::READ, sub { $hub->dispatch });
+
+For subscribers of other servers, in a loop that L<Future::IO> does not know. The
+descriptor is readable when C<dispatch> is due, which sends what has come and
+returns the number of records. From the first call of C<fileno> on, watching it
+is the application's, for all hubs of the process; the descriptor stays the same
+while the hub lives. Call it before the first subscriber and, if the process
+forks, in the child. The embedded server needs none of this.
 
 =head2 close
 
@@ -356,8 +422,13 @@ Delivers what is pending and closes the connections of a topic's subscribers, or
 
 =head2 subscribers, topics, stats, epoch
 
-The number of a topic's subscribers; the topics' names; figures as a hashref; what
-ids begin with.
+The number of a topic's subscribers; the topics' names; what ids begin with.
+C<stats> is a hashref. From the beginning: C<published>; C<evicted>, events that
+histories had no more room for; C<dropped>, events that policies left out, summed
+over the clients; C<overflows>, clients disconnected. Now: C<connections>; C<high>,
+those above their high mark; C<pending_bytes>, not yet delivered; C<kept_bytes>;
+and C<topics>, by name, with C<subscribers>, C<published>, C<kept_events>,
+C<kept_bytes> and C<keys>.
 
 =head1 SEE ALSO
 

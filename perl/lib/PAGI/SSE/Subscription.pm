@@ -55,7 +55,9 @@ Ends the subscription; the stream stays open. Returns the object.
 
 =head2 stats
 
-A hashref: C<delivered> and C<dropped> events, C<queued_bytes>, C<active>.
+A hashref: C<delivered>, events that the client has or that wait for it;
+C<dropped>, those that the policy left out; C<queued_bytes>, what waits; C<active>,
+whether the subscription has not ended.
 
 =head2 is_resumed, reset_reason
 

@@ -4,9 +4,9 @@ use warnings;
 
 our $VERSION = '0.1.0';
 
-use Future           ();
-use Scalar::Util     qw(weaken);
-use PAGI::SSE::FFI   ();
+use Future            ();
+use Scalar::Util      qw(weaken);
+use PAGI::SSE::FFI    ();
 use PAGI::SSE::Shared ();
 
 # From a hub to a connection of somebody else's server. A native connection
@@ -30,7 +30,7 @@ my $RUNTIME;    # { handle, pid, watch }: of this process
 sub new {
     my ($class, $wire) = @_;
     my $runtime = _runtime();
-    my $code    = PAGI::SSE::FFI::conn_open_queue($runtime->{handle}, WIRE_EVENTS, \my $conn);
+    my $code = PAGI::SSE::FFI::conn_open_queue($runtime->{handle}, WIRE_EVENTS, \my $conn);
     if ($code < 0) {
         _stop_if_idle();
         die 'PAGI::SSE::Hub: no native connection: ' . PAGI::SSE::FFI::result_text($code) . "\n";
@@ -61,7 +61,7 @@ sub pump {
     return if $self->{busy};
     $self->{busy} = 1;
     while (defined(my $block = $self->_next_block)) {
-        my $wire     = $self->{wire}                    or return;
+        my $wire = $self->{wire}                      or return;
         my $delivery = $wire->publish(_event($block)) or next;
         if ($delivery->{settled}) {
             return if $delivery->{error};    # the wire has ended
@@ -89,7 +89,7 @@ sub note_closed {
 
 sub _close {
     my ($self) = @_;
-    my $wire  = $self->{wire}  or return;
+    my $wire = $self->{wire}   or return;
     my $owner = $wire->{owner} or return;
     $owner->close(reason => PAGI::SSE::FFI::conn_reason($self->{conn}));
     return;
@@ -125,13 +125,13 @@ sub _event {
     my (%event, @data);
     for (split /\n/, $block) {
         my ($name, $value) = /\A(\w+): (.*)\z/s or next;
-        if   ($name eq 'data') { push @data, $value }
-        else                   { $event{$name} = $value }
+        if ($name eq 'data') { push @data, $value }
+        else                 { $event{$name} = $value }
     }
     $event{retry} += 0 if exists $event{retry};
     # sse.send must have data: an id alone is an event that nobody listens to.
     $event{event} = 'id' if !@data;
-    $event{data}  = join "\n", @data;
+    $event{data} = join "\n", @data;
     return \%event;
 }
 
@@ -168,8 +168,7 @@ sub _forget_parent {
 sub _stop_if_idle {
     return if !$RUNTIME || $RUNTIME->{pid} != $$ || %BRIDGE || %PINNED;
     # Somebody may wait for what the last one has just made so.
-    my @records = PAGI::SSE::FFI::runtime_next($RUNTIME->{handle});
-    _take($_) for grep { READY == unpack 'C', $_ } @records;
+    _take_all(PAGI::SSE::FFI::runtime_next($RUNTIME->{handle}));
     return if !$RUNTIME || %BRIDGE || %PINNED || PAGI::SSE::Hub->_is_awaited;
     my $runtime = $RUNTIME;
     undef $RUNTIME;
@@ -205,11 +204,18 @@ sub dispatch {
     _forget_parent();
     my $runtime = $RUNTIME or return 0;
     my @records = PAGI::SSE::FFI::runtime_next($runtime->{handle});
-    for my $record (@records) {
-        eval { _take($record); 1 } or warn "PAGI::SSE::Hub: internal error: $@";
-    }
+    _take_all(@records);
     _stop_if_idle();
     return scalar @records;
+}
+
+# One record's trouble, a callback of the application's perhaps, is not the
+# others', nor the loop's.
+sub _take_all {
+    for my $record (@_) {
+        eval { _take($record); 1 } or warn "PAGI::SSE::Hub: a callback of a Future died: $@";
+    }
+    return;
 }
 
 sub _take {
@@ -243,7 +249,7 @@ sub _look {
     my ($runtime) = @_;
     my $look = $runtime->{watch} = Future::IO->sleep(LOOK_EVERY);
     $look->on_done(sub {
-        dispatch()      if _is_current($runtime);
+        dispatch() if _is_current($runtime);
         _look($runtime) if _is_current($runtime);
     });
     return;

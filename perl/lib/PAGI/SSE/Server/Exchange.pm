@@ -353,7 +353,13 @@ sub _settle {
     if ($code == PAGI::SSE::FFI::CLOSED()) {
         if    ($self->{responded} && $what !~ /\.body\z/) { $code = PAGI::SSE::FFI::DECLINED() }
         elsif ($self->{body_ended})                       { $code = PAGI::SSE::FFI::NO_RESPONSE() }
-        elsif (!$self->{app_closed})                      { return _done() }
+        elsif (!$self->{app_closed}) {
+            # An application that loops over sends may never let the record in
+            # that says so.
+            my $reason = PAGI::SSE::FFI::conn_reason($self->{handle});
+            $self->note_closed($reason) if defined $reason;
+            return _done();
+        }
     }
     return $self->_fail("$what: " . PAGI::SSE::FFI::result_text($code));
 }
