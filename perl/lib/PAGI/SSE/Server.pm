@@ -21,7 +21,7 @@ use constant {
     ENDED   => 5,
     LOG     => 6,
     READY   => 8
-};    # src/server/record.rs
+};    # src/rt/record.rs
 use constant { HAS_BODY => 1, PATH_IS_TEXT => 2, UNIX => 4 };
 use constant FREE_MS => 1000;    # for threads to end
 
