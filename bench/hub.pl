@@ -6,7 +6,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../perl/lib";
 use Future::AsyncAwait;
-use Future::IO;
+use IO::Async::Loop;
 use PAGI::SSE;
 use PAGI::SSE::Hub;
 use PAGI::SSE::Server;
@@ -16,19 +16,29 @@ my $hub = PAGI::SSE::Hub->new;
 
 sub now_ns { return sprintf '%.0f', 1e9 * clock_gettime(CLOCK_MONOTONIC) }
 
+my $loop = IO::Async::Loop->new;    # the server uses the same one
+
+sub publish {
+    my ($seq, $pad) = @_;
+    return $hub->publish('bench', data => qq({"seq":$seq,"t":${\now_ns()},"pad":"$pad"}));
+}
+
+sub publish_paced {
+    my ($events, $pad, $rate) = @_;
+    my ($start,  $seq, $next) = (clock_gettime(CLOCK_MONOTONIC), 0);
+    $next = sub {
+        publish($seq, $pad) if $seq;
+        return undef $next if ++$seq > $events;
+        $loop->watch_time(after => $start + $seq / $rate - clock_gettime(CLOCK_MONOTONIC), code => $next);
+    };
+    return $next->();
+}
+
 async sub publish_all {
-    my ($events, $bytes, $rate) = @_;
-    my $pad = 'x' x ($bytes > 42 ? $bytes - 42 : 0);
-    my $start = clock_gettime(CLOCK_MONOTONIC);
+    my ($events, $pad) = @_;
     for my $seq (1 .. $events) {
-        if ($rate) {
-            my $wait = $start + $seq / $rate - clock_gettime(CLOCK_MONOTONIC);
-            await Future::IO->sleep($wait) if $wait > 0;
-        }
-        else {
-            await $hub->ready;
-        }
-        $hub->publish('bench', data => qq({"seq":$seq,"t":${\now_ns()},"pad":"$pad"}));
+        await $hub->ready;
+        publish($seq, $pad);
     }
     return;
 }
@@ -49,7 +59,9 @@ async sub app {
     my %q = map { split /=/, $_, 2 } split /&/, $scope->{query_string};
     await $send->({ type => 'http.response.start', status => 202 });
     await $send->({ type => 'http.response.body',  body   => "ok\n" });
-    $running = publish_all($q{events} || 1, $q{bytes} || 100, $q{rate} || 0);
+    my $bytes = $q{bytes} || 100;
+    my @events = ($q{events} || 1, 'x' x ($bytes > 42 ? $bytes - 42 : 0));
+    $running = $q{rate} ? publish_paced(@events, $q{rate}) : publish_all(@events);
     return;
 }
 

@@ -54,15 +54,20 @@ impl Chunk {
     }
 
     fn frame(&self) -> &[u8] {
-        &self.all[self.head as usize..self.all.len() - 2]
+        self.bytes(false)
     }
 
     /// The bytes for a connection that is chunked, or is not.
-    pub fn wire(&self, chunked: bool) -> Bytes {
-        if chunked {
-            return self.all.clone();
+    pub fn bytes(&self, chunked: bool) -> &[u8] {
+        match chunked {
+            true => &self.all,
+            false => &self.all[self.head as usize..self.all.len() - 2],
         }
-        self.all.slice(self.head as usize..self.all.len() - 2)
+    }
+
+    /// The same, to keep.
+    pub fn wire(&self, chunked: bool) -> Bytes {
+        self.all.slice_ref(self.bytes(chunked))
     }
 }
 

@@ -81,22 +81,29 @@ impl Begin {
 }
 
 /// One connection's subscription to a set of topics.
+#[repr(C)] // What each delivery touches comes first.
 pub struct Subscription {
-    hub: Weak<Hub>,
     conn: Arc<Conn>,
-    set: u64,
-    /// The first number that is not the replay's.
-    joined: u64,
-    policy: Policy,
+    /// The first number that it has not got yet; under the connection's lock.
+    next: AtomicU64,
+    delivered: AtomicU64,
     over: AtomicBool,
     high: AtomicBool,
-    delivered: AtomicU64,
     dropped: AtomicU64,
+    policy: Policy,
+    set: u64,
+    hub: Weak<Hub>,
 }
 
 impl Watch for Subscription {
     fn drained(&self) {
         self.set_high(false);
+    }
+
+    fn catch_up(&self) {
+        if let Some(hub) = self.hub.upgrade() {
+            hub.catch_up(self);
+        }
     }
 
     fn closed(&self) {
@@ -107,8 +114,9 @@ impl Watch for Subscription {
 }
 
 impl Subscription {
-    /// Ends it; the connection stays.
+    /// Ends it, after what was published before; the connection stays.
     pub fn unsubscribe(&self) {
+        self.catch_up();
         self.closed();
     }
 
@@ -167,9 +175,11 @@ struct Topics {
     sets: HashMap<u64, Set>,
     set_of: HashMap<Box<[Box<str>]>, u64>,
     last_set: u64,
-    /// Published and not yet delivered.
+    /// Published and not yet on their way.
     pending: VecDeque<(Box<str>, Arc<Entry>)>,
     pending_bytes: usize,
+    /// On their way: some subscribers have got them.
+    leaving: Vec<(Box<str>, Arc<Entry>)>,
     /// What the rings hold, in order, for the limit on all of them.
     order: BTreeMap<u64, Box<str>>,
     bytes: usize,
@@ -199,6 +209,8 @@ pub struct Hub {
     total_bytes: usize,
     topics: Mutex<Topics>,
     turn: Mutex<()>,
+    /// Something is pending or on its way.
+    behind: AtomicBool,
     high: AtomicUsize,
     asked: AtomicBool,
     evicted: AtomicU64,
@@ -231,6 +243,7 @@ impl Hub {
             total_bytes,
             topics: Mutex::default(),
             turn: Mutex::default(),
+            behind: AtomicBool::new(false),
             high: AtomicUsize::new(0),
             asked: AtomicBool::new(false),
             evicted: AtomicU64::new(0),
@@ -307,6 +320,7 @@ impl Hub {
             self.keep(&mut t, topic, &entry, now);
             t.pending_bytes += entry.size();
             t.pending.push_back((topic.into(), entry));
+            self.behind.store(true, Ordering::Release);
             (seq, t.pending_bytes)
         };
         if waiting >= limits::PENDING_BYTES {
@@ -369,72 +383,91 @@ impl Hub {
     }
 
     fn deliver_some(&self) -> bool {
-        let mut batch = Vec::new();
         let work: Vec<(Subscriptions, Vec<Arc<Entry>>)>;
         {
             let mut t = self.lock();
+            let Topics {
+                pending,
+                pending_bytes,
+                leaving,
+                by_name,
+                sets,
+                ..
+            } = &mut *t;
+            leaving.clear();
             let mut bytes = 0;
             while bytes < limits::BATCH_BYTES {
-                let Some((name, entry)) = t.pending.pop_front() else {
+                let Some((name, entry)) = pending.pop_front() else {
                     break;
                 };
                 bytes += entry.size();
-                batch.push((name, entry));
+                leaving.push((name, entry));
             }
-            t.pending_bytes -= bytes;
+            *pending_bytes -= bytes;
+            if leaving.is_empty() {
+                self.behind.store(false, Ordering::Release);
+                return false;
+            }
             let mut of_set: HashMap<u64, Vec<Arc<Entry>>> = HashMap::new();
-            for (name, entry) in &batch {
-                for set in t.by_name.get(name).map_or(&[][..], |topic| &topic.sets) {
+            for (name, entry) in leaving {
+                for set in by_name.get(name).map_or(&[][..], |topic| &topic.sets) {
                     of_set.entry(*set).or_default().push(entry.clone());
                 }
             }
             let subscribed = of_set.into_iter().filter_map(|(set, entries)| {
-                let subscriptions = t.sets.get(&set)?.subscriptions.clone();
+                let subscriptions = sets.get(&set)?.subscriptions.clone();
                 Some((subscriptions, entries))
             });
             work = subscribed.collect();
         }
-        if batch.is_empty() {
-            return false;
-        }
         let now_ms = self.owner.now_ms();
         for (subscriptions, entries) in work {
-            let joined = Chunk::join(&entries.iter().map(|e| e.chunk()).collect::<Vec<_>>());
-            let all = Batch {
-                entries: &entries,
-                joined: &joined,
-                now_ms,
-            };
-            for sub in subscriptions.iter() {
-                self.deliver_to(sub, &all);
+            let batch = Batch::new(entries, now_ms);
+            for (i, sub) in subscriptions.iter().enumerate() {
+                if let Some(later) = subscriptions.get(i + 4) {
+                    crate::sys::prefetch(&**later);
+                }
+                if let Some(next) = subscriptions.get(i + 2) {
+                    crate::sys::prefetch(&*next.conn);
+                }
+                self.deliver_to(sub, &batch);
             }
         }
         true
     }
 
-    fn deliver_to(&self, sub: &Arc<Subscription>, all: &Batch<'_>) {
+    /// Delivers to one subscriber, before its turn, what was published by now:
+    /// the application is about to add to the stream, or to end it.
+    fn catch_up(&self, sub: &Subscription) {
+        if !self.behind.load(Ordering::Acquire) || sub.over.load(Ordering::Acquire) {
+            return;
+        }
+        let entries: Vec<_> = {
+            let t = self.lock();
+            let Some(set) = t.sets.get(&sub.set) else {
+                return;
+            };
+            let all = t.leaving.iter().chain(&t.pending);
+            let next = sub.next.load(Ordering::Relaxed);
+            all.filter(|(name, e)| e.seq >= next && set.topics.binary_search(name).is_ok())
+                .map(|(_, entry)| entry.clone())
+                .collect()
+        };
+        if !entries.is_empty() {
+            self.deliver_to(sub, &Batch::new(entries, self.owner.now_ms()));
+        }
+    }
+
+    fn deliver_to(&self, sub: &Subscription, batch: &Batch) {
         if sub.over.load(Ordering::Acquire) {
             return;
         }
-        let skip = all.entries.partition_point(|e| e.seq < sub.joined);
-        let entries = &all.entries[skip..];
-        let outcome = match (skip, entries) {
-            (0, _) => sub.conn.publish(all, &sub.policy),
-            (_, []) => return,
-            _ => {
-                // It came in between: the first ones were in its replay.
-                let joined = Chunk::join(&entries.iter().map(|e| e.chunk()).collect::<Vec<_>>());
-                let batch = Batch {
-                    entries,
-                    joined: &joined,
-                    now_ms: all.now_ms,
-                };
-                sub.conn.publish(&batch, &sub.policy)
-            }
-        };
-        match outcome {
-            Published::Taken { high, dropped } => {
-                let delivered = entries.len() as u64;
+        match sub.conn.publish(batch, &sub.policy, &sub.next) {
+            Published::Taken {
+                delivered,
+                high,
+                dropped,
+            } => {
                 sub.delivered.fetch_add(delivered, Ordering::Relaxed);
                 if dropped > 0 {
                     sub.dropped.fetch_add(dropped, Ordering::Relaxed);
@@ -518,15 +551,15 @@ impl Hub {
 
         let set = Self::set(&mut t, names);
         let sub = Arc::new(Subscription {
-            hub: Arc::downgrade(self),
             conn: conn.clone(),
-            set,
-            joined: t.seq + 1,
-            policy: wish.policy,
+            next: AtomicU64::new(t.seq + 1),
+            delivered: AtomicU64::new(entries.len() as u64),
             over: AtomicBool::new(false),
             high: AtomicBool::new(false),
-            delivered: AtomicU64::new(entries.len() as u64),
             dropped: AtomicU64::new(0),
+            policy: wish.policy,
+            set,
+            hub: Arc::downgrade(self),
         });
         let Topics { sets, by_name, .. } = &mut *t;
         if let Some(set) = sets.get_mut(&set) {

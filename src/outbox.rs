@@ -77,9 +77,10 @@ impl Piece {
 /// Bytes that wait for the socket. Edge-triggered watermarks: `is_high` from
 /// the high mark up until the queue has fallen to the low one.
 #[derive(Debug, Default)]
+#[repr(C)] // The length first: all that an idle connection is asked for.
 pub struct Outbox {
-    pieces: VecDeque<Piece>,
     len: usize,
+    pieces: VecDeque<Piece>,
     // Of pieces that count against a subscription's limits.
     events: usize,
     event_bytes: usize,

@@ -25,7 +25,8 @@ pub type Reason = Cow<'static, str>;
 #[derive(Debug)]
 pub struct State {
     phase: Phase,
-    reason: Option<Reason>,
+    // Boxed: most never have one.
+    reason: Option<Box<Reason>>,
 }
 
 impl Default for State {
@@ -45,7 +46,7 @@ impl State {
 
     /// The reason, once closed with one.
     pub fn reason(&self) -> Option<&str> {
-        self.reason.as_deref()
+        self.reason.as_ref().map(|r| &***r)
     }
 
     /// Begins the stream; `true` if this call did, `false` if it had begun.
@@ -81,7 +82,7 @@ impl State {
             return false;
         }
         self.phase = Phase::Closed;
-        self.reason = reason;
+        self.reason = reason.map(Box::new);
         true
     }
 }

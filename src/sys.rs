@@ -141,7 +141,7 @@ impl WakeFd {
     /// Makes it readable; writes only if it is not already.
     pub fn wake(&self) {
         if !self.armed.swap(true, Ordering::AcqRel) {
-            let _ = send_nosignal(self.write.as_raw_fd(), b"!");
+            let _ = send(self.write.as_raw_fd(), b"!");
         }
     }
 
@@ -168,9 +168,25 @@ impl WakeFd {
     }
 }
 
-fn send_nosignal(fd: RawFd, bytes: &[u8]) -> isize {
+/// Sends on a socket what fits, without a signal. The caller keeps the
+/// descriptor open; it is non-blocking.
+pub fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     // SAFETY: pointer and length are of a live slice.
-    unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) }
+    let n = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) };
+    usize::try_from(n).map_err(|_| io::Error::last_os_error())
+}
+
+/// Asks for the first cache line of a value that will be used soon.
+#[inline]
+pub fn prefetch<T>(value: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint; it reads nothing.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = value;
 }
 
 #[cfg(test)]

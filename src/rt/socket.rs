@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::limits;
 use socket2::{Domain, SockRef, TcpKeepalive, Type};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -92,6 +92,12 @@ impl Socket {
             s.set_tcp_user_timeout(Some(silence + Duration::from_secs(5)))?;
         }
         Ok(())
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        each!(self, s => s.as_raw_fd())
     }
 }
 

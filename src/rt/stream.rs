@@ -7,6 +7,7 @@ use crate::limits::{FORGOTTEN_BYTES, LINGER_SECONDS};
 use crate::state::{Phase, Reason};
 use std::io;
 use std::net::Shutdown;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -23,6 +24,10 @@ struct Stream {
 impl Sink for Stream {
     fn try_write(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
         self.socket.try_write(slices)
+    }
+
+    fn fd(&self) -> Option<RawFd> {
+        Some(self.socket.as_raw_fd())
     }
 
     fn attend(&self) {

@@ -1,0 +1,108 @@
+//! The request body, on its way to the host program.
+
+use super::{Conn, Report};
+use crate::limits;
+use crate::state::Phase;
+use bytes::{BufMut, BytesMut};
+use std::task::{Context, Poll, Waker};
+
+#[derive(Default)]
+pub(super) struct Inbox {
+    buf: BytesMut,
+    received: usize,
+    pub(super) complete: bool,
+    told: bool,
+    pub(super) pump: Option<Waker>,
+}
+
+impl Conn {
+    /// A request body will come: [`Conn::poll_decision`] says `Stream` only
+    /// when it is here in full, as the socket cannot change hands before.
+    pub fn expect_body(&self) {
+        self.lock().inbox = Some(Box::default());
+    }
+
+    /// Waits until the request body may grow; `false`: nobody wants more.
+    pub fn poll_body_room(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        let mut inner = self.lock();
+        if inner.state.phase() == Phase::Closed {
+            return Poll::Ready(false);
+        }
+        // Once the application has chosen, the rest is taken in whole (it is
+        // bounded by the server's maximum): a stream waits for it.
+        let choosing = inner.state.phase() == Phase::Pending;
+        match &mut inner.inbox {
+            Some(i) if choosing && i.buf.len() >= limits::BODY_WINDOW_BYTES => {
+                i.pump = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            _ => Poll::Ready(true),
+        }
+    }
+
+    /// Adds request body bytes; `false` when they pass `max`.
+    #[must_use]
+    pub fn push_body(&self, bytes: &[u8], max: usize) -> bool {
+        let tell = {
+            let mut inner = self.lock();
+            let closed = inner.state.phase() == Phase::Closed;
+            let Some(inbox) = &mut inner.inbox else {
+                return true;
+            };
+            inbox.received += bytes.len();
+            if inbox.received > max {
+                return false;
+            }
+            if !closed {
+                inbox.buf.put_slice(bytes);
+            }
+            !std::mem::replace(&mut inbox.told, true)
+        };
+        if tell {
+            self.report(Report::Body);
+        }
+        true
+    }
+
+    /// The request body is here in full.
+    pub fn finish_body(&self) {
+        let (tell, waker) = {
+            let mut inner = self.lock();
+            let waker = inner.waker.take();
+            let tell = inner.inbox.as_mut().is_some_and(|i| {
+                i.complete = true;
+                !std::mem::replace(&mut i.told, true)
+            });
+            (tell, waker)
+        };
+        if let Some(w) = waker {
+            w.wake();
+        }
+        if tell {
+            self.report(Report::Body);
+        }
+    }
+
+    /// Takes up to `max` request body bytes; `true`: more may follow. `None`
+    /// when there is nothing yet, and [`Report::Body`] will come.
+    pub fn read_body(&self, max: usize) -> Option<(BytesMut, bool)> {
+        let (bytes, more, pump) = {
+            let mut inner = self.lock();
+            let Some(inbox) = &mut inner.inbox else {
+                return Some((BytesMut::new(), false));
+            };
+            if inbox.buf.is_empty() && !inbox.complete {
+                inbox.told = false;
+                return None;
+            }
+            let n = inbox.buf.len().min(max);
+            let bytes = inbox.buf.split_to(n);
+            let more = !(inbox.complete && inbox.buf.is_empty());
+            (bytes, more, inbox.pump.take())
+        };
+        if let Some(w) = pump {
+            w.wake();
+        }
+        Some((bytes, more))
+    }
+}

@@ -1,0 +1,357 @@
+//! A live connection: state, output queue, keepalive and request body behind
+//! one lock.
+//!
+//! A *detached* connection keeps state for a host program that also has an
+//! output queue of its own. A *hosted* one has its [`Host`] told what changed;
+//! its output goes to its [`Sink`], a socket, or is pulled by the host program
+//! ([`Framing::pull`]).
+
+mod host;
+mod inbox;
+mod publish;
+mod response;
+mod stream;
+
+pub use host::{Host, Report, Sink, Watch};
+pub use publish::{Batch, Published};
+pub use response::{Decision, Field};
+
+use crate::error::{Error, Failure, Result};
+use crate::handle::{self, Table};
+use crate::keepalive::Keepalive;
+use crate::outbox::{Marks, Outbox};
+use crate::state::{Phase, Reason, State};
+use crate::sys::PerProcess;
+use bytes::BufMut;
+use http::{HeaderMap, StatusCode};
+use inbox::Inbox;
+use response::Response;
+use std::any::Any;
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::task::Waker;
+
+/// Facts about a connection that shape its output.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Framing {
+    /// A stream is asked for (PAGI scope type `sse`).
+    pub sse: bool,
+    /// HTTP/1.1: the stream is sent in chunks.
+    pub chunked: bool,
+    /// HEAD: the answer has no body.
+    pub head: bool,
+    /// Events alone: somebody else writes the response head.
+    pub bare: bool,
+    /// The host program takes the output with [`Conn::pull`].
+    pub pull: bool,
+    /// Always a stream: an ordinary response cannot be chosen.
+    pub fixed: bool,
+}
+
+/// What was queued on a connection since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Events.
+    pub events: u64,
+    /// Comments, keepalives among them.
+    pub comments: u64,
+    /// Sends that the full queue refused.
+    pub refused: u64,
+}
+
+/// A descriptor to write to without asking the [`Sink`]; negative: none.
+struct Direct(RawFd);
+
+impl Default for Direct {
+    fn default() -> Self {
+        Direct(-1)
+    }
+}
+
+// In this order, so that a published event which goes out at once touches one
+// cache line of `Conn`: with thousands of subscribers each is a cache miss.
+#[derive(Default)]
+#[repr(C)]
+struct Inner {
+    state: State,
+    /// That of the sink, so open while this is locked.
+    direct: Direct,
+    told_output: bool,
+    ended: bool,
+    status: u16,
+    last_write_ms: u64,
+    bytes_sent: u64,
+    outbox: Outbox,
+    counters: Counters,
+    sink: Option<Arc<dyn Sink>>,
+    watchers: Vec<Weak<dyn Watch>>,
+    waker: Option<Waker>,
+    keepalive: Option<Box<Keepalive>>,
+    response: Option<Box<Response>>,
+    inbox: Option<Box<Inbox>>,
+    failure: Option<Box<Failure>>,
+}
+
+/// See the module. All methods may be called from any thread.
+#[repr(C, align(64))]
+pub struct Conn {
+    framing: Framing,
+    inner: Mutex<Inner>,
+    host: Option<Arc<dyn Host>>,
+    handle: AtomicU64,
+    place: OnceLock<Arc<dyn Any + Send + Sync>>,
+    watched: AtomicBool,
+}
+
+/// This process's connections by handle.
+pub fn table() -> &'static Table<Arc<Conn>> {
+    static TABLE: PerProcess<Table<Arc<Conn>>> = PerProcess::new(|p| Table::new(handle::CONN, p));
+    TABLE.get()
+}
+
+impl Conn {
+    /// A connection whose host does the I/O.
+    pub fn detached() -> Arc<Self> {
+        Self::new(None, Framing::default())
+    }
+
+    /// A connection of a server of ours.
+    pub fn hosted(host: Arc<dyn Host>, framing: Framing) -> Arc<Self> {
+        Self::new(Some(host), framing)
+    }
+
+    fn new(host: Option<Arc<dyn Host>>, framing: Framing) -> Arc<Self> {
+        Arc::new(Conn {
+            host,
+            framing,
+            inner: Mutex::default(),
+            handle: AtomicU64::new(0),
+            place: OnceLock::new(),
+            watched: AtomicBool::new(false),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic in a holder leaves a usable value: every change is one step.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn report(&self, what: Report) {
+        if let Some(host) = &self.host {
+            host.report(self, what);
+        }
+    }
+
+    /// What it belongs to.
+    pub fn host(&self) -> Option<&Arc<dyn Host>> {
+        self.host.as_ref()
+    }
+
+    /// The handle that the table gave this connection; 0 before.
+    pub fn handle(&self) -> u64 {
+        self.handle.load(Ordering::Relaxed)
+    }
+
+    /// Gives it something to keep while it lives: its place among the most
+    /// connections that a server may have.
+    pub fn hold(&self, place: Arc<dyn Any + Send + Sync>) {
+        // A second one is none of ours to keep.
+        let _ = self.place.set(place);
+    }
+
+    /// Tells the connection its handle, once.
+    pub fn set_handle(&self, handle: u64) {
+        self.handle.store(handle, Ordering::Relaxed);
+    }
+
+    /// The present phase.
+    pub fn phase(&self) -> Phase {
+        self.lock().state.phase()
+    }
+
+    /// Why it closed, if it did and a reason is known.
+    pub fn reason(&self) -> Option<String> {
+        self.lock().state.reason().map(str::to_owned)
+    }
+
+    /// Bytes queued, not yet taken by the kernel.
+    pub fn buffered(&self) -> usize {
+        self.lock().outbox.len()
+    }
+
+    /// What was queued so far.
+    pub fn counters(&self) -> Counters {
+        self.lock().counters
+    }
+
+    /// Marks and limit of the output queue.
+    pub fn marks(&self) -> Marks {
+        self.lock().outbox.marks()
+    }
+
+    /// Sets them; what is queued stays.
+    pub fn set_marks(&self, marks: Marks) -> Result<()> {
+        self.host.as_ref().ok_or(Error::NotHosted)?;
+        self.lock().outbox.set_marks(marks)
+    }
+
+    /// The last failure that the host program was told of.
+    pub fn failure(&self) -> Option<Failure> {
+        self.lock().failure.as_deref().cloned()
+    }
+
+    /// Keeps it.
+    pub fn set_failure(&self, failure: Failure) {
+        self.lock().failure = Some(Box::new(failure));
+    }
+
+    /// The queue is above its high mark, and has not drained since.
+    pub fn is_high(&self) -> bool {
+        self.lock().outbox.is_high()
+    }
+
+    /// Status sent (0: none), body bytes sent.
+    pub fn totals(&self) -> (u16, u64) {
+        let inner = self.lock();
+        (inner.status, inner.bytes_sent)
+    }
+
+    /// Closes by the application: what is queued is still sent. `true` if this
+    /// call closed it. A stream that had not begun is answered 200 and empty.
+    pub fn close(self: &Arc<Self>, reason: Option<Reason>) -> bool {
+        self.end(reason, false)
+    }
+
+    /// Closes by the server, in order: as [`Conn::close`], and the host
+    /// program is told.
+    pub fn shut_down(self: &Arc<Self>, reason: Reason) -> bool {
+        self.end(Some(reason), true)
+    }
+
+    fn end(self: &Arc<Self>, reason: Option<Reason>, tell: bool) -> bool {
+        self.catch_up();
+        {
+            let mut inner = self.lock();
+            let phase = inner.state.phase();
+            // An ordinary request is cut off instead.
+            let stream = self.framing.sse || self.framing.bare;
+            if phase == Phase::Pending && self.host.is_some() && stream {
+                // Cannot fail: the phase was just seen.
+                let _ = self.start_locked(&mut inner, StatusCode::OK, HeaderMap::new());
+            }
+            if !inner.state.close(reason) {
+                return false;
+            }
+            let streamed = phase == Phase::Started || (phase == Phase::Pending && stream);
+            if streamed && self.framing.chunked && !self.framing.head {
+                inner.outbox.append(5, |b| b.put_slice(b"0\r\n\r\n"));
+            }
+        }
+        if tell {
+            self.report(Report::Closed);
+        }
+        self.wake_all();
+        self.flush();
+        true
+    }
+
+    /// The host program gives the connection back: as [`Conn::close`], but
+    /// output that only it could have pulled is dropped.
+    pub fn release(self: &Arc<Self>) {
+        if self.framing.pull {
+            // Told already, as it were.
+            self.lock().told_output = true;
+        }
+        self.close(Some("app_closed".into()));
+        if self.framing.pull {
+            self.transport_ended();
+        }
+    }
+
+    /// The host program says that the client has gone: as
+    /// [`Conn::disconnect`], and what it would have pulled is over with.
+    pub fn abandon(self: &Arc<Self>, reason: Reason) -> bool {
+        let closed = self.disconnect(reason);
+        if self.framing.pull {
+            self.transport_ended();
+        }
+        closed
+    }
+
+    /// The other side has gone, or the host says so: nothing more can be sent.
+    /// `true` if this call closed it.
+    pub fn disconnect(&self, reason: Reason) -> bool {
+        let (closed, drained) = {
+            let mut inner = self.lock();
+            let drained = inner.outbox.clear();
+            (inner.state.close(Some(reason)), drained)
+        };
+        if drained {
+            self.drained();
+        }
+        if closed {
+            self.report(Report::Closed);
+            self.wake_all();
+        }
+        closed
+    }
+
+    /// Has the tasks that wait for a decision, for output or for room in the
+    /// inbox look again.
+    fn wake_tasks(&self) {
+        let (waker, pump) = {
+            let mut inner = self.lock();
+            let pump = inner.inbox.as_mut().and_then(|i| i.pump.take());
+            (inner.waker.take(), pump)
+        };
+        for w in [waker, pump].into_iter().flatten() {
+            w.wake();
+        }
+    }
+
+    fn wake_all(&self) {
+        self.wake_tasks();
+        let sink = self.lock().sink.clone();
+        self.each_watcher(|w| w.closed());
+        if let Some(s) = sink {
+            s.attend();
+        }
+    }
+
+    /// Facts about the request.
+    pub fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    /// The transport is done with this request: says so, once.
+    pub fn transport_ended(self: &Arc<Self>) {
+        {
+            let mut inner = self.lock();
+            inner.sink = None;
+            inner.direct = Direct::default();
+            // An ordinary response that went out in full has no reason.
+            inner.state.close(None);
+            if std::mem::replace(&mut inner.ended, true) {
+                return;
+            }
+        }
+        self.wake_tasks();
+        if let Some(host) = &self.host {
+            host.keepalive(self);
+        }
+        self.report(Report::Ended);
+    }
+}
+
+/// The reason for an I/O error: a reset or a closed pipe is the client's
+/// leaving, a retransmission that timed out is its silence.
+pub fn reason_of(e: &io::Error, other: &'static str) -> Reason {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut};
+    match e.kind() {
+        BrokenPipe | ConnectionReset | ConnectionAborted => "client_closed".into(),
+        TimedOut => "client_timeout".into(),
+        _ => other.into(),
+    }
+}

@@ -1,0 +1,216 @@
+//! What a hub does with a connection.
+
+use super::{Conn, Inner, Report, Watch, reason_of};
+use crate::chunk::Chunk;
+use crate::error::{Error, Result};
+use crate::outbox::{Full, Policy};
+use crate::ring::Entry;
+use crate::state::{Phase, Reason};
+use crate::sys;
+use http::{HeaderMap, StatusCode};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+/// Published events on their way to connections.
+pub struct Batch {
+    entries: Vec<Arc<Entry>>,
+    joined: Chunk,
+    now_ms: u64,
+}
+
+impl Batch {
+    /// Of one event at least, oldest first; the time is on the clock of
+    /// [`super::Host::now_ms`].
+    pub fn new(entries: Vec<Arc<Entry>>, now_ms: u64) -> Self {
+        let joined = Chunk::join(&entries.iter().map(|e| e.chunk()).collect::<Vec<_>>());
+        Batch {
+            entries,
+            joined,
+            now_ms,
+        }
+    }
+}
+
+/// What became of a [`Batch`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// It was written or queued.
+    Taken {
+        /// Events that were new to the connection.
+        delivered: u64,
+        /// The queue is above its high mark.
+        high: bool,
+        /// Events that the policy left out, of these or of those before.
+        dropped: u64,
+    },
+    /// The connection is closed, by this perhaps (reason `queue_overflow`).
+    Closed,
+}
+
+impl Conn {
+    /// Tells somebody else, too, of drains and the end.
+    pub fn watch(&self, watcher: Weak<dyn Watch>) {
+        let mut inner = self.lock();
+        inner.watchers.retain(|w| w.strong_count() > 0);
+        // Most have one.
+        inner.watchers.reserve_exact(1);
+        inner.watchers.push(watcher);
+        self.watched.store(true, Ordering::Release);
+    }
+
+    pub(super) fn each_watcher(&self, tell: impl Fn(&dyn Watch)) {
+        let watchers = self.lock().watchers.clone();
+        watchers
+            .iter()
+            .filter_map(Weak::upgrade)
+            .for_each(|w| tell(&*w));
+    }
+
+    pub(super) fn drained(&self) {
+        self.each_watcher(|w| w.drained());
+        self.report(Report::Drained);
+    }
+
+    /// Queues events from before, whatever their size; starts the stream if
+    /// need be. Writes nothing yet, so a hub may call it with its lock held.
+    pub fn replay(self: &Arc<Self>, chunks: &[&Chunk], events: u64) -> Result<()> {
+        let host = self.host.as_ref().ok_or(Error::NotHosted)?;
+        let started = {
+            let mut inner = self.lock();
+            let started = self.start_locked(&mut inner, StatusCode::OK, HeaderMap::new())?;
+            if !self.framing.head {
+                for chunk in chunks {
+                    let wire = chunk.wire(self.framing.chunked);
+                    inner.outbox.append_shared(wire);
+                }
+                inner.counters.events += events;
+            }
+            inner.told_output = true;
+            started
+        };
+        if started {
+            self.after_start();
+        }
+        host.output(self);
+        Ok(())
+    }
+
+    /// What was published before goes first, to a subscriber.
+    pub(super) fn catch_up(&self) {
+        if self.watched.load(Ordering::Acquire) {
+            self.each_watcher(|w| w.catch_up());
+        }
+    }
+
+    /// Takes those published events that are not before `next`, and moves it
+    /// on: written at once if nothing waits, else queued as the policy says.
+    pub fn publish(
+        self: &Arc<Self>,
+        batch: &Batch,
+        policy: &Policy,
+        next: &AtomicU64,
+    ) -> Published {
+        let (outcome, delivered, high, tell) = {
+            let mut inner = self.lock();
+            if inner.state.phase() != Phase::Started {
+                return Published::Closed;
+            }
+            // Changed under this lock alone.
+            let from = next.load(Ordering::Relaxed);
+            let done = batch.entries.partition_point(|e| e.seq < from);
+            let new = &batch.entries[done..];
+            let Some(last) = new.last().filter(|_| !self.framing.head) else {
+                return Published::Taken {
+                    delivered: 0,
+                    high: inner.outbox.is_high(),
+                    dropped: 0,
+                };
+            };
+            next.store(last.seq + 1, Ordering::Relaxed);
+            let rest;
+            let batch = match done {
+                0 => batch,
+                _ => {
+                    rest = Batch::new(new.to_vec(), batch.now_ms);
+                    &rest
+                }
+            };
+            let delivered = new.len() as u64;
+            inner.counters.events += delivered;
+            let outcome = self.publish_locked(&mut inner, batch, policy);
+            let news = self.framing.pull && !std::mem::replace(&mut inner.told_output, true);
+            (outcome, delivered, inner.outbox.is_high(), news)
+        };
+        match outcome {
+            Ok(dropped) => {
+                if let (true, Some(host)) = (tell, &self.host) {
+                    host.output(self);
+                }
+                Published::Taken {
+                    delivered,
+                    high,
+                    dropped,
+                }
+            }
+            Err(reason) => {
+                self.disconnect(reason);
+                Published::Closed
+            }
+        }
+    }
+
+    fn publish_locked(
+        &self,
+        inner: &mut Inner,
+        batch: &Batch,
+        policy: &Policy,
+    ) -> std::result::Result<u64, Reason> {
+        let chunked = self.framing.chunked;
+        let waited = !inner.outbox.is_empty();
+        if !waited && inner.direct.0 >= 0 {
+            let bytes = batch.joined.bytes(chunked);
+            match sys::send(inner.direct.0, bytes) {
+                Ok(n) => {
+                    inner.bytes_sent += n as u64;
+                    inner.last_write_ms = batch.now_ms;
+                    if n < bytes.len() {
+                        let rest = batch.joined.wire(chunked).slice(n..);
+                        inner.outbox.append_shared(rest);
+                        inner.attend();
+                    }
+                    return Ok(0);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(reason_of(&e, "write_error")),
+            }
+        }
+        let overflow = |_| Reason::from("queue_overflow");
+        let mut dropped = 0;
+        if policy.full == Full::Disconnect {
+            let (wire, events) = (batch.joined.wire(chunked), batch.entries.len());
+            let queued = inner.outbox.publish_joined(wire, events, policy);
+            queued.map_err(overflow)?;
+        } else {
+            for entry in &batch.entries {
+                let wire = entry.chunk().wire(chunked);
+                let queued = inner.outbox.publish(entry, wire, policy);
+                dropped += queued.map_err(overflow)?;
+            }
+        }
+        if !waited {
+            inner.attend();
+        }
+        Ok(dropped)
+    }
+}
+
+impl Inner {
+    /// Has the transport write what it can.
+    fn attend(&self) {
+        if let Some(sink) = &self.sink {
+            sink.attend();
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Ordinary responses, chosen in place of a stream, and the choice itself.
+
+use super::{Conn, Inner};
+use crate::error::{Error, Result};
+use crate::state::Phase;
+use bytes::{BufMut, Bytes};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use std::task::{Context, Poll};
+
+/// An ordinary response on its way.
+#[derive(Default)]
+pub(super) struct Response {
+    head: Option<(StatusCode, HeaderMap)>,
+    content_length: Option<u64>,
+    given: u64,
+    began: bool,
+    complete: bool,
+}
+
+/// What the application chose to do with a request.
+#[derive(Debug)]
+pub enum Decision {
+    /// An event stream: take the socket over.
+    Stream,
+    /// An ordinary response.
+    Response(StatusCode, HeaderMap),
+    /// The connection closed before anything was sent.
+    Gone {
+        /// The application died.
+        died: bool,
+    },
+}
+
+/// Header fields as a caller gives them.
+pub type Field<'a> = (&'a [u8], &'a [u8]);
+
+pub(super) fn header_map<'a>(fields: impl IntoIterator<Item = Field<'a>>) -> Result<HeaderMap> {
+    let mut map = HeaderMap::new();
+    for (name, value) in fields {
+        let name = HeaderName::from_bytes(name).map_err(|_| Error::HeaderName)?;
+        let value = HeaderValue::from_bytes(value).map_err(|_| Error::HeaderValue)?;
+        map.append(name, value);
+    }
+    Ok(map)
+}
+
+fn content_length(map: &HeaderMap) -> Result<Option<u64>> {
+    let mut values = map.get_all(header::CONTENT_LENGTH).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let digits = value
+        .to_str()
+        .ok()
+        .filter(|v| v.bytes().all(|b| b.is_ascii_digit()));
+    let length = digits.and_then(|v| v.parse().ok());
+    match (length, values.next()) {
+        (Some(length), None) => Ok(Some(length)),
+        _ => Err(Error::ContentLength),
+    }
+}
+
+pub(super) fn status_code(status: u16) -> Result<StatusCode> {
+    match StatusCode::from_u16(status) {
+        Ok(s) if (200..600).contains(&status) => Ok(s),
+        _ => Err(Error::Status),
+    }
+}
+
+impl Inner {
+    fn is_complete(&self) -> bool {
+        self.response.as_ref().is_some_and(|r| r.complete)
+    }
+}
+
+impl Conn {
+    /// Chooses an ordinary response. Its body follows by [`Conn::body`].
+    pub fn respond<'a>(
+        &self,
+        status: u16,
+        fields: impl IntoIterator<Item = Field<'a>>,
+    ) -> Result<()> {
+        let status = status_code(status)?;
+        let mut map = header_map(fields)?;
+        // How the body is framed is not the application's.
+        map.remove(header::TRANSFER_ENCODING);
+        let content_length = content_length(&map)?;
+        self.host.as_ref().ok_or(Error::NotHosted)?;
+        {
+            let mut inner = self.lock();
+            if self.framing.fixed {
+                return Err(Error::AlreadyStarted);
+            }
+            inner.state.respond()?;
+            inner.status = status.as_u16();
+            inner.response = Some(Box::new(Response {
+                // It goes with the first of the body, which is framed by its
+                // length when it is the whole.
+                head: Some((status, map)),
+                content_length,
+                ..Response::default()
+            }));
+        }
+        // The request body may be wanted in whole now.
+        self.wake_tasks();
+        Ok(())
+    }
+
+    /// Queues body bytes of an ordinary response; `more` false ends it. The
+    /// result is that of [`Conn::send`].
+    pub fn body(&self, bytes: &[u8], more: bool) -> Result<bool> {
+        let (waker, high) = {
+            let inner = &mut *self.lock();
+            let bodiless = self.is_bodiless(inner);
+            let response = match (inner.state.phase(), &mut inner.response) {
+                (Phase::Responding, Some(r)) if !r.complete => r,
+                (Phase::Closed, _) => return Err(Error::Closed),
+                _ => return Err(Error::NoResponse),
+            };
+            if !bodiless {
+                let given = response.given + bytes.len() as u64;
+                // Too much would be read as the next response; too little
+                // would have the client wait.
+                let fits = |n| given == n || (more && given < n);
+                if !response.content_length.is_none_or(fits) {
+                    return Err(Error::ContentLength);
+                }
+                inner.outbox.push(bytes.len(), |b| b.put_slice(bytes))?;
+                response.given = given;
+            }
+            response.began = true;
+            response.complete = !more;
+            (inner.waker.take(), inner.outbox.is_high())
+        };
+        if let Some(w) = waker {
+            w.wake();
+        }
+        Ok(high)
+    }
+
+    /// The next piece of the ordinary response's body; `None` at its end.
+    pub fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let (bytes, drained) = {
+            let mut inner = self.lock();
+            if inner.outbox.is_empty() {
+                if inner.is_complete() || inner.state.phase() == Phase::Closed {
+                    return Poll::Ready(None);
+                }
+                inner.waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            let taken = inner.outbox.take();
+            inner.bytes_sent += taken.0.len() as u64;
+            taken
+        };
+        if drained {
+            self.drained();
+        }
+        Poll::Ready(Some(bytes))
+    }
+
+    /// Bytes of the response's body that are left, if that is known.
+    pub fn body_left(&self) -> Option<u64> {
+        let inner = self.lock();
+        inner.is_complete().then_some(inner.outbox.len() as u64)
+    }
+
+    /// Whether the client has the whole ordinary response, though the
+    /// application may still be giving the end of its body.
+    pub fn is_answered(&self) -> bool {
+        let inner = self.lock();
+        let ended = inner.is_complete() && inner.outbox.is_empty();
+        let length = inner.response.as_ref().and_then(|r| r.content_length);
+        self.is_bodiless(&inner) || ended || length == Some(inner.bytes_sent)
+    }
+
+    /// The response has no body (RFC 9110), whatever is given.
+    fn is_bodiless(&self, inner: &Inner) -> bool {
+        self.framing.head || matches!(inner.status, 204 | 304)
+    }
+
+    /// An ordinary response that ended before its body did.
+    pub fn is_cut(&self) -> bool {
+        !self.lock().is_complete()
+    }
+
+    /// Waits for the application's choice.
+    pub fn poll_decision(&self, cx: &mut Context<'_>) -> Poll<Decision> {
+        let mut inner = self.lock();
+        let received = inner.inbox.as_ref().is_none_or(|i| i.complete);
+        // The head waits for the first of the body.
+        let response = inner.response.as_mut().filter(|r| r.began);
+        if let Some((status, map)) = response.and_then(|r| r.head.take()) {
+            return Poll::Ready(Decision::Response(status, map));
+        }
+        match inner.state.phase() {
+            Phase::Closed if inner.outbox.is_empty() => {
+                let died = inner.state.reason() == Some("server_error");
+                return Poll::Ready(Decision::Gone { died });
+            }
+            // Closed with output: a whole stream was queued before we looked.
+            Phase::Started | Phase::Closed if received => return Poll::Ready(Decision::Stream),
+            _ => {}
+        }
+        inner.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}

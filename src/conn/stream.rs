@@ -1,0 +1,362 @@
+//! The event stream: its head, sends, keepalive, and how its output leaves.
+
+use super::response::{Field, header_map, status_code};
+use super::{Conn, Counters, Direct, Inner, Sink, reason_of};
+use crate::chunk;
+use crate::error::{Error, Result};
+use crate::frame::{self, Event};
+use crate::keepalive::Keepalive;
+use crate::limits;
+use crate::state::Phase;
+use bytes::{BufMut, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+/// Pieces of the queue that one write takes.
+const SLICES: usize = 64;
+
+impl Conn {
+    /// Begins the stream. `true` if this call did; `false` if it had begun.
+    pub fn start<'a>(
+        self: &Arc<Self>,
+        status: u16,
+        fields: impl IntoIterator<Item = Field<'a>>,
+    ) -> Result<bool> {
+        let status = status_code(status)?;
+        if matches!(status.as_u16(), 204 | 205 | 304) {
+            return Err(Error::BodilessStatus);
+        }
+        let map = header_map(fields)?;
+        let (moved, tell) = {
+            let mut inner = self.lock();
+            let moved = self.start_locked(&mut inner, status, map)?;
+            // A server waits for the choice; others have the head to write.
+            let waits = inner.sink.is_some() || self.framing.pull;
+            let output = moved && waits && !inner.outbox.is_empty();
+            let tell = output && !std::mem::replace(&mut inner.told_output, true);
+            (moved, tell)
+        };
+        if moved {
+            self.after_start();
+        }
+        if let (true, Some(host)) = (tell, &self.host) {
+            host.output(self);
+        }
+        Ok(moved)
+    }
+
+    pub(super) fn start_locked(
+        &self,
+        inner: &mut Inner,
+        status: StatusCode,
+        map: HeaderMap,
+    ) -> Result<bool> {
+        if !inner.state.start()? {
+            return Ok(false);
+        }
+        if let Some(host) = &self.host {
+            inner.status = status.as_u16();
+            inner.last_write_ms = host.now_ms();
+            if !self.framing.bare {
+                let head = self.stream_head(status, map);
+                inner.outbox.append(head.len(), |b| b.put_slice(&head));
+            }
+        }
+        Ok(true)
+    }
+
+    pub(super) fn after_start(self: &Arc<Self>) {
+        self.wake_tasks();
+        if let Some(host) = &self.host {
+            host.keepalive(self);
+        }
+    }
+
+    /// The response head of a stream. The fields that frame the message are
+    /// ours (RFC 9112): an application's own are left out.
+    fn stream_head(&self, status: StatusCode, mut map: HeaderMap) -> Vec<u8> {
+        for ours in [
+            header::CONNECTION,
+            header::TRANSFER_ENCODING,
+            header::CONTENT_LENGTH,
+        ] {
+            map.remove(ours);
+        }
+        let defaults = [
+            (header::CONTENT_TYPE, "text/event-stream"),
+            (header::CACHE_CONTROL, "no-cache"),
+            // Asks nginx and others not to hold events back.
+            (HeaderName::from_static("x-accel-buffering"), "no"),
+        ];
+        for (name, value) in defaults {
+            map.entry(name).or_insert(HeaderValue::from_static(value));
+        }
+        if !map.contains_key(header::DATE) {
+            let now = httpdate::fmt_http_date(std::time::SystemTime::now());
+            if let Ok(now) = HeaderValue::from_str(&now) {
+                map.insert(header::DATE, now);
+            }
+        }
+        let mut head = Vec::with_capacity(256);
+        let reason = status.canonical_reason().unwrap_or("");
+        head.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).as_bytes());
+        for (name, value) in &map {
+            head.extend_from_slice(name.as_str().as_bytes());
+            head.extend_from_slice(b": ");
+            head.extend_from_slice(value.as_bytes());
+            head.extend_from_slice(b"\r\n");
+        }
+        if self.framing.chunked {
+            head.extend_from_slice(b"transfer-encoding: chunked\r\n");
+        }
+        head.extend_from_slice(b"connection: close\r\n\r\n");
+        head
+    }
+
+    /// For a host that does the I/O: may a send go out? `true` when the stream
+    /// starts with this one.
+    pub fn admit(&self) -> Result<bool> {
+        self.lock().state.start()
+    }
+
+    /// Queues an event; starts the stream if need be. `true` when the queue is
+    /// above its high mark: the sender should wait for [`Report::Drained`].
+    pub fn send(self: &Arc<Self>, event: &Event<'_>) -> Result<bool> {
+        event.check()?;
+        let count = |c: &mut Counters| c.events += 1;
+        self.queue(event.encoded_len(), count, |b| event.encode(b))
+    }
+
+    /// Queues a comment; otherwise as [`Conn::send`].
+    pub fn comment(self: &Arc<Self>, text: &str) -> Result<bool> {
+        let count = |c: &mut Counters| c.comments += 1;
+        self.queue(frame::comment_len(text), count, |b| {
+            frame::encode_comment(text, b);
+        })
+    }
+
+    fn queue(
+        self: &Arc<Self>,
+        len: usize,
+        count: fn(&mut Counters),
+        write: impl FnOnce(&mut BytesMut),
+    ) -> Result<bool> {
+        let host = self.host.as_ref().ok_or(Error::NotHosted)?;
+        self.catch_up();
+        let (started, high, urgent, tell) = {
+            let mut inner = self.lock();
+            let started = self.start_locked(&mut inner, StatusCode::OK, HeaderMap::new())?;
+            let pushed = self.push_frame(&mut inner, len, write);
+            match pushed {
+                Ok(()) => count(&mut inner.counters),
+                Err(_) => inner.counters.refused += 1,
+            }
+            pushed?;
+            let urgent = !self.framing.pull && inner.outbox.len() >= limits::FLUSH_BYTES;
+            let tell = !urgent && !std::mem::replace(&mut inner.told_output, true);
+            (started, inner.outbox.is_high(), urgent, tell)
+        };
+        if started {
+            self.after_start();
+        }
+        if urgent {
+            self.flush();
+            return Ok(high && self.lock().outbox.is_high());
+        }
+        if tell {
+            host.output(self);
+        }
+        Ok(high)
+    }
+
+    pub(super) fn push_frame(
+        &self,
+        inner: &mut Inner,
+        len: usize,
+        write: impl FnOnce(&mut BytesMut),
+    ) -> Result<()> {
+        if self.framing.head || len == 0 {
+            return Ok(());
+        }
+        if !self.framing.chunked {
+            return inner.outbox.push(len, write);
+        }
+        // One chunk per frame.
+        inner.outbox.push(len + chunk::OVERHEAD, |b| {
+            chunk::put_size(b, len);
+            write(b);
+            b.put_slice(b"\r\n");
+        })
+    }
+
+    /// Sets or (0) ends the keepalive. Never starts the stream.
+    pub fn set_keepalive(self: &Arc<Self>, seconds: f64, comment: &str) -> Result<()> {
+        let setting = Keepalive::new(seconds, comment)?.map(Box::new);
+        let host = self.host.as_ref().ok_or(Error::NotHosted)?;
+        {
+            let mut inner = self.lock();
+            match inner.state.phase() {
+                Phase::Pending | Phase::Started => inner.keepalive = setting,
+                Phase::Closed => return Err(Error::Closed),
+                Phase::Responding => return Err(Error::Declined),
+            }
+        }
+        host.keepalive(self);
+        Ok(())
+    }
+
+    /// Hands the socket over; what is queued is written at once.
+    pub fn attach(self: &Arc<Self>, sink: Arc<dyn Sink>) {
+        {
+            let mut inner = self.lock();
+            inner.direct = sink.fd().map_or_else(Direct::default, Direct);
+            inner.sink = Some(sink);
+        }
+        self.flush();
+    }
+
+    /// Writes what waits, as far as the socket takes it. `now_ms` of the last
+    /// successful write is kept for the keepalive.
+    pub fn flush(self: &Arc<Self>) {
+        if self.framing.pull {
+            return self.offer();
+        }
+        let mut drained = false;
+        let mut failed = None;
+        {
+            let mut inner = self.lock();
+            inner.told_output = false;
+            let (Some(sink), Some(host)) = (inner.sink.clone(), &self.host) else {
+                drop(inner);
+                return self.wake_tasks();
+            };
+            while !inner.outbox.is_empty() {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let n = inner.outbox.waiting(&mut slices);
+                match sink.try_write(&slices[..n]) {
+                    Ok(n) => {
+                        inner.bytes_sent += n as u64;
+                        inner.last_write_ms = host.now_ms();
+                        drained |= inner.outbox.consume(n);
+                    }
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                        sink.attend();
+                        break;
+                    }
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    Err(e) => {
+                        failed = Some(e);
+                        break;
+                    }
+                }
+            }
+            if inner.outbox.is_empty() && inner.state.phase() == Phase::Closed {
+                sink.attend();
+            }
+        }
+        if let Some(e) = failed {
+            self.disconnect(reason_of(&e, "write_error"));
+            self.wake_all();
+        }
+        if drained {
+            self.drained();
+        }
+    }
+
+    /// Says that output can be pulled, or that its end can be seen; once until
+    /// the next [`Conn::pull`].
+    fn offer(self: &Arc<Self>) {
+        let tell = {
+            let mut inner = self.lock();
+            let news = !inner.outbox.is_empty() || inner.state.phase() == Phase::Closed;
+            news && !inner.ended && !std::mem::replace(&mut inner.told_output, true)
+        };
+        if let (true, Some(host)) = (tell, &self.host) {
+            host.output(self);
+        }
+    }
+
+    /// Gives up to `max` bytes of output to `put`, in one or more pieces, and
+    /// returns how many; `None` when all is taken and nothing more will come.
+    pub fn pull(self: &Arc<Self>, max: usize, mut put: impl FnMut(&[u8])) -> Result<Option<usize>> {
+        let host = self.host.as_ref().ok_or(Error::NotHosted)?;
+        if !self.framing.pull {
+            return Err(Error::NotPulled);
+        }
+        let (mut taken, mut drained) = (0, false);
+        let over = {
+            let mut inner = self.lock();
+            while taken < max && !inner.outbox.is_empty() {
+                let mut first = [IoSlice::new(&[])];
+                inner.outbox.waiting(&mut first);
+                let n = first[0].len().min(max - taken);
+                put(&first[0][..n]);
+                drained |= inner.outbox.consume(n);
+                taken += n;
+            }
+            if taken > 0 {
+                inner.bytes_sent += taken as u64;
+                inner.last_write_ms = host.now_ms();
+            }
+            // While something is left, the host program need not be told.
+            inner.told_output = !inner.outbox.is_empty();
+            inner.outbox.is_empty() && inner.state.phase() == Phase::Closed
+        };
+        if drained {
+            self.drained();
+        }
+        if over {
+            self.transport_ended();
+        }
+        Ok((taken > 0 || !over).then_some(taken))
+    }
+
+    /// When the next keepalive comment is due, on the clock of
+    /// [`Host::now_ms`]; `None` while there is none to send.
+    pub fn keepalive_due(&self) -> Option<u64> {
+        let inner = self.lock();
+        match inner.state.phase() {
+            Phase::Started => {
+                let salt = self.handle().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+                let k = inner.keepalive.as_ref()?;
+                Some(k.due(inner.last_write_ms, salt))
+            }
+            _ => None,
+        }
+    }
+
+    /// Queues the keepalive comment and writes it. A connection whose queue is
+    /// not empty needs none: bytes are on their way already.
+    pub fn send_keepalive(self: &Arc<Self>) {
+        let Some(host) = &self.host else { return };
+        {
+            let mut inner = self.lock();
+            let Some(bytes) = inner.keepalive.as_ref().map(|k| k.frame().clone()) else {
+                return;
+            };
+            if inner.state.phase() != Phase::Started {
+                return;
+            }
+            inner.last_write_ms = host.now_ms();
+            if inner.outbox.is_empty() {
+                // An empty queue never refuses.
+                let _ = self.push_frame(&mut inner, bytes.len(), |b| b.put_slice(&bytes));
+                inner.counters.comments += 1;
+            }
+        }
+        self.flush();
+    }
+
+    /// Whether nothing waits to be written, and the phase, of one moment: once
+    /// closed, nothing is added.
+    pub fn progress(&self) -> (bool, Phase) {
+        let inner = self.lock();
+        (inner.outbox.is_empty(), inner.state.phase())
+    }
+
+    /// Nothing waits to be written.
+    pub fn is_flushed(&self) -> bool {
+        self.lock().outbox.is_empty()
+    }
+}
