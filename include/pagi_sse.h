@@ -132,6 +132,8 @@ enum pagi_sse_result
   PAGI_SSE_RESULT_TOO_MANY_TOPICS = -601,
   // A subscription needs from 1 to 1000 topics.
   PAGI_SSE_RESULT_TOPIC_COUNT = -602,
+  // The connection has a subscription.
+  PAGI_SSE_RESULT_SUBSCRIBED = -603,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -268,22 +270,24 @@ typedef struct pagi_sse_counters {
   uint64_t limit;
 } pagi_sse_counters;
 
-// What topics remember. Zero the struct, set `size` and what matters; 0
-// elsewhere means the default.
+// What topics remember. Zero the struct, set `size` and what matters. 0
+// elsewhere: in pagi_sse_hub_open the default named here, in
+// pagi_sse_hub_topic what the topic has, which at first is the hub's.
 typedef struct pagi_sse_topic_options {
   // sizeof(pagi_sse_topic_options): lets the struct grow.
   size_t size;
   // Events of a topic's history (1000).
   uint64_t events;
-  // Bytes of it, as framed (4 MiB).
+  // Bytes of it: of each event as framed, its key and id, and 200 (4 MiB).
   uint64_t bytes;
   // Age of it, milliseconds (an hour).
   uint64_t age_ms;
   // How long a topic outlives its last subscriber and event, milliseconds
   // (ten minutes).
   uint64_t ttl_ms;
-  // Not 0: the topic keeps the newest event of each key (10000 keys at
-  // most), and a new or reset subscriber gets those first.
+  // 1: the topic keeps the newest event of each key (10000 keys at most; in
+  // all topics half of the hub's bytes), and a new or reset subscriber gets
+  // those first; 2: it does not.
   uint32_t state;
   // Must be 0.
   uint32_t reserved;
@@ -790,6 +794,20 @@ int64_t pagi_sse_conn_reason(pagi_sse_conn conn, char *buf, size_t cap);
 // *Since*: 0.1.0.
 int64_t pagi_sse_conn_error(pagi_sse_conn conn, char *buf, size_t cap);
 
+// Has the hub deliver to this connection, if it is subscribed, what was
+// published by now. Sends, comments, the end of the connection and that of its
+// subscription do so by themselves; a host program that has another way to the
+// client does it before using that.
+//
+// *Parameters*: `conn`.
+//
+// *Returns* 0, or a handle error.
+// *Ownership*: nothing.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
+int32_t pagi_sse_conn_catch_up(pagi_sse_conn conn);
+
 // Bytes queued and not yet taken by the kernel, or by pagi_sse_conn_read.
 //
 // *Parameters*: `conn`.
@@ -955,7 +973,7 @@ int32_t pagi_sse_hub_free(pagi_sse_hub hub);
 // Gives a topic settings of its own.
 //
 // *Parameters*: `hub`; `topic` is 1 to 100 letters, digits and `.-_:/`, valid for its length;
-// `options` is NULL, for the defaults, or points to a struct of the size that
+// `options` is NULL, for no change, or points to a struct of the size that
 // it says.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_TOPIC_NAME, _TOO_MANY_TOPICS, _BAD_ARGUMENT,
@@ -1009,7 +1027,8 @@ int64_t pagi_sse_hub_publish(pagi_sse_hub hub,
 // *Returns* 0: a new client; 1: resumed after its id; 2: its id is too old, a
 // topic of its own has forgotten an event since; 3: its id is unknown, or of
 // another epoch (2 and 3: it got the reset event, and then what is kept); or
-// PAGI_SSE_RESULT_TOPIC_NAME, _TOPIC_COUNT, _TOO_MANY_TOPICS, _CLOSED,
+// PAGI_SSE_RESULT_TOPIC_NAME, _TOPIC_COUNT, _TOO_MANY_TOPICS, _SUBSCRIBED (by
+// this hub or another: name all topics at once), _CLOSED,
 // _DECLINED, _NOT_HOSTED, _EVENT_NEWLINE (in `reset_event`), _BAD_ARGUMENT,
 // _NULL_POINTER, _NOT_UTF8, _HANDLES_EXHAUSTED, or a handle error.
 // *Ownership*: the subscription's handle is the caller's;
@@ -1107,7 +1126,7 @@ int64_t pagi_sse_hub_subscribers(pagi_sse_hub hub, const char *topic, size_t top
 // A hub's figures, as a JSON object: `epoch`, `published`, `connections`,
 // `pending_bytes`, `kept_bytes`, `evicted`, `dropped`, `overflows`, `high`, and
 // `topics` by name: `subscribers`, `published`, `kept_events`, `kept_bytes`,
-// `keys`.
+// `keys`, `state_bytes`, `refused_keys`.
 //
 // *Parameters*: `hub`; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
 // writable bytes.

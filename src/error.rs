@@ -89,6 +89,8 @@ pub enum Error {
     TooManyTopics = -601,
     /// A subscription needs from 1 to 1000 topics.
     TopicCount = -602,
+    /// The connection has a subscription.
+    Subscribed = -603,
 }
 
 impl Error {
@@ -131,6 +133,7 @@ impl Error {
         Error::TopicName,
         Error::TooManyTopics,
         Error::TopicCount,
+        Error::Subscribed,
     ];
 
     /// The C result code, always negative.
@@ -182,6 +185,7 @@ impl Error {
             Error::TopicName => c"a topic must be 1 to 100 letters, digits and .-_:/",
             Error::TooManyTopics => c"the hub has too many topics (100000)",
             Error::TopicCount => c"a subscription must name from 1 to 1000 topics",
+            Error::Subscribed => c"the connection has a subscription already",
         }
     }
 }

@@ -60,7 +60,7 @@ pub const REPLAY_EVENTS: usize = 1000;
 pub const REPLAY_BYTES: usize = 4 << 20;
 /// History of a topic, default: milliseconds.
 pub const REPLAY_AGE_MS: u64 = 3_600_000;
-/// History of all topics of a hub, default: bytes as framed.
+/// History and state of all topics of a hub, default.
 pub const REPLAY_TOTAL_BYTES: usize = 64 << 20;
 /// How long a topic outlives its last subscriber and event, default:
 /// milliseconds.
@@ -73,8 +73,10 @@ pub const TOPICS: usize = 100_000;
 pub const TOPICS_OF_ONE: usize = 1000;
 /// Keys that a state topic keeps.
 pub const STATE_KEYS: usize = 10_000;
+/// What an event that is kept takes beside its bytes, about.
+pub const EVENT_OVERHEAD_BYTES: usize = 200;
 /// Topics that expired and are still known by name.
-pub const EXPIRED_TOPICS: usize = 10_000;
+pub const EXPIRED_TOPICS: usize = 100_000;
 /// Published bytes that are joined into one write at the most.
 pub const BATCH_BYTES: usize = 64 << 10;
 /// Published bytes not yet delivered, from which on the publisher delivers.

@@ -40,7 +40,7 @@ pub enum Full {
     DropOldest = 1,
     /// The event is left out.
     DropNewest = 2,
-    /// A waiting event of the same key is replaced, at any time; then as
+    /// A waiting event of the same topic and key is replaced, at any time; then as
     /// `DropOldest`.
     Latest = 3,
 }
@@ -168,7 +168,7 @@ impl Outbox {
     pub fn publish(&mut self, entry: &Arc<Entry>, bytes: Bytes, policy: &Policy) -> Result<u64> {
         let mut dropped = 0;
         if policy.full == Full::Latest && entry.key.is_some() {
-            dropped += self.take_back(|e| e.key == entry.key);
+            dropped += self.take_back(|e| e.key == entry.key && e.topic == entry.topic);
         }
         while self.events > 0 && self.is_over(1, bytes.len(), policy) {
             match policy.full {
@@ -369,7 +369,7 @@ mod tests {
             data: Some("x"),
             ..Default::default()
         };
-        Arc::new(Entry::new(seq, 0, key, None, &event))
+        Arc::new(Entry::new(&"t".into(), seq, 0, key, None, &event))
     }
 
     /// Publishes 1, 2, 3, ... with these keys, each one byte; what waits at

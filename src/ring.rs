@@ -2,12 +2,15 @@
 
 use crate::chunk::Chunk;
 use crate::frame::Event;
+use crate::limits;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// A published event, framed once for everybody.
 #[derive(Debug)]
 pub struct Entry {
+    /// The topic's name.
+    pub topic: Arc<str>,
     /// Its number in the hub, from 1.
     pub seq: u64,
     /// When it was published, milliseconds.
@@ -21,8 +24,16 @@ pub struct Entry {
 
 impl Entry {
     /// Frames a checked event.
-    pub fn new(seq: u64, at_ms: u64, key: Option<&str>, id: Option<&str>, e: &Event<'_>) -> Self {
+    pub fn new(
+        topic: &Arc<str>,
+        seq: u64,
+        at_ms: u64,
+        key: Option<&str>,
+        id: Option<&str>,
+        e: &Event<'_>,
+    ) -> Self {
         Entry {
+            topic: topic.clone(),
             seq,
             at_ms,
             key: key.map(Into::into),
@@ -36,9 +47,10 @@ impl Entry {
         &self.chunk
     }
 
-    /// Bytes that count against limits.
+    /// Bytes that count against limits: about what it takes in memory.
     pub fn size(&self) -> usize {
-        self.chunk.wire_len()
+        let text = |t: &Option<Box<str>>| t.as_ref().map_or(0, |t| t.len());
+        self.chunk.wire_len() + text(&self.key) + text(&self.id) + limits::EVENT_OVERHEAD_BYTES
     }
 }
 
@@ -47,7 +59,7 @@ impl Entry {
 pub struct Keep {
     /// Events.
     pub events: usize,
-    /// Bytes as framed.
+    /// Bytes, see [`Entry::size`].
     pub bytes: usize,
     /// Milliseconds.
     pub age_ms: u64,
@@ -59,6 +71,8 @@ pub struct Ring {
     entries: VecDeque<Arc<Entry>>,
     bytes: usize,
     evicted: u64,
+    /// Events with an id of the application's.
+    named: usize,
 }
 
 impl Ring {
@@ -74,6 +88,7 @@ impl Ring {
     pub fn push(&mut self, entry: Arc<Entry>) {
         debug_assert!(self.entries.back().is_none_or(|e| e.seq < entry.seq));
         self.bytes += entry.size();
+        self.named += usize::from(entry.id.is_some());
         self.entries.push_back(entry);
     }
 
@@ -96,6 +111,7 @@ impl Ring {
     pub fn evict(&mut self) -> Option<Arc<Entry>> {
         let oldest = self.entries.pop_front()?;
         self.bytes -= oldest.size();
+        self.named -= usize::from(oldest.id.is_some());
         self.evicted = oldest.seq;
         Some(oldest)
     }
@@ -113,6 +129,9 @@ impl Ring {
 
     /// The number of the newest event that has this id of the application's.
     pub fn find(&self, id: &str) -> Option<u64> {
+        if self.named == 0 {
+            return None;
+        }
         let found = self.entries.iter().rev();
         let mut found = found.filter(|e| e.id.as_deref() == Some(id));
         found.next().map(|e| e.seq)
@@ -145,7 +164,7 @@ mod tests {
 
     const KEEP: Keep = Keep {
         events: 3,
-        bytes: 1000,
+        bytes: 4000,
         age_ms: 100,
     };
 
@@ -154,7 +173,14 @@ mod tests {
             data: Some(data),
             ..Event::default()
         };
-        Arc::new(Entry::new(seq, at_ms, None, Some(&seq.to_string()), &event))
+        Arc::new(Entry::new(
+            &"t".into(),
+            seq,
+            at_ms,
+            None,
+            Some(&seq.to_string()),
+            &event,
+        ))
     }
 
     fn seqs(ring: &Ring, after: u64) -> Vec<u64> {
@@ -176,10 +202,10 @@ mod tests {
         assert_eq!(seqs(&ring, 5), [6, 8]);
         ring.trim(&KEEP, 105, |_| {});
         assert_eq!(seqs(&ring, 0), [6, 8], "too old");
-        ring.push(entry(9, 105, &"y".repeat(980)));
+        ring.push(entry(9, 105, &"y".repeat(3700)));
         ring.trim(&KEEP, 105, |_| {});
         assert_eq!(seqs(&ring, 0), [9], "too many bytes");
-        assert_eq!(ring.bytes(), entry(9, 0, &"y".repeat(980)).size());
+        assert_eq!(ring.bytes(), entry(9, 0, &"y".repeat(3700)).size());
         ring.trim(&KEEP, 1000, |_| {});
         assert!(ring.is_empty());
         assert_eq!((ring.evicted(), ring.newest(), ring.bytes()), (9, 9, 0));
@@ -190,7 +216,14 @@ mod tests {
         let mut ring = Ring::default();
         let event = Event::default();
         for (seq, id) in [(1, "a"), (2, "b"), (3, "a")] {
-            ring.push(Arc::new(Entry::new(seq, 0, None, Some(id), &event)));
+            ring.push(Arc::new(Entry::new(
+                &"t".into(),
+                seq,
+                0,
+                None,
+                Some(id),
+                &event,
+            )));
         }
         assert_eq!(ring.find("a"), Some(3));
         assert_eq!(ring.find("b"), Some(2));

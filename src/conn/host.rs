@@ -47,7 +47,7 @@ pub trait Sink: Send + Sync {
     fn attend(&self);
 }
 
-/// Somebody else whom a connection's queue and end concern. Called without the
+/// Somebody else whom a connection's queue and end concern: its subscription. Called without the
 /// connection's lock held.
 pub trait Watch: Send + Sync {
     /// The queue has fallen to the low mark.
@@ -55,6 +55,8 @@ pub trait Watch: Send + Sync {
     /// The application is about to add something of its own, or to close: what
     /// was published before goes first.
     fn catch_up(&self);
+    /// It does not care any more.
+    fn is_over(&self) -> bool;
     /// The connection closed.
     fn closed(&self);
 }

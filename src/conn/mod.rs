@@ -86,7 +86,7 @@ struct Inner {
     outbox: Outbox,
     counters: Counters,
     sink: Option<Arc<dyn Sink>>,
-    watchers: Vec<Weak<dyn Watch>>,
+    watcher: Option<Weak<dyn Watch>>,
     waker: Option<Waker>,
     keepalive: Option<Box<Keepalive>>,
     response: Option<Box<Response>>,
@@ -314,7 +314,7 @@ impl Conn {
     fn wake_all(&self) {
         self.wake_tasks();
         let sink = self.lock().sink.clone();
-        self.each_watcher(|w| w.closed());
+        self.tell_watcher(|w| w.closed());
         if let Some(s) = sink {
             s.attend();
         }

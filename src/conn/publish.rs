@@ -49,26 +49,43 @@ pub enum Published {
 }
 
 impl Conn {
-    /// Tells somebody else, too, of drains and the end.
-    pub fn watch(&self, watcher: Weak<dyn Watch>) {
+    /// Tells somebody else, too, of drains and the end: one at a time, as what
+    /// two of them publish would come in no order that ids can tell.
+    pub fn watch(&self, watcher: Weak<dyn Watch>) -> Result<()> {
         let mut inner = self.lock();
-        inner.watchers.retain(|w| w.strong_count() > 0);
-        // Most have one.
-        inner.watchers.reserve_exact(1);
-        inner.watchers.push(watcher);
+        match inner.state.phase() {
+            Phase::Pending | Phase::Started => {}
+            Phase::Closed => return Err(Error::Closed),
+            Phase::Responding => return Err(Error::Declined),
+        }
+        let present = inner.watcher.as_ref().and_then(Weak::upgrade);
+        if present.is_some_and(|w| !w.is_over()) {
+            return Err(Error::Subscribed);
+        }
+        inner.watcher = Some(watcher);
         self.watched.store(true, Ordering::Release);
+        Ok(())
     }
 
-    pub(super) fn each_watcher(&self, tell: impl Fn(&dyn Watch)) {
-        let watchers = self.lock().watchers.clone();
-        watchers
-            .iter()
-            .filter_map(Weak::upgrade)
-            .for_each(|w| tell(&*w));
+    /// Ends that, if it is this one.
+    pub fn unwatch<T>(&self, watcher: *const T) {
+        let mut inner = self.lock();
+        let present = inner.watcher.as_ref();
+        if present.is_some_and(|w| std::ptr::addr_eq(w.as_ptr(), watcher)) {
+            inner.watcher = None;
+            self.watched.store(false, Ordering::Release);
+        }
+    }
+
+    pub(super) fn tell_watcher(&self, tell: impl FnOnce(&dyn Watch)) {
+        let watcher = self.lock().watcher.clone();
+        if let Some(watcher) = watcher.and_then(|w| w.upgrade()) {
+            tell(&*watcher);
+        }
     }
 
     pub(super) fn drained(&self) {
-        self.each_watcher(|w| w.drained());
+        self.tell_watcher(|w| w.drained());
         self.report(Report::Drained);
     }
 
@@ -96,10 +113,11 @@ impl Conn {
         Ok(())
     }
 
-    /// What was published before goes first, to a subscriber.
-    pub(super) fn catch_up(&self) {
+    /// Has the hub that it is subscribed to deliver what was published by now.
+    /// Sends and the end do so first.
+    pub fn catch_up(&self) {
         if self.watched.load(Ordering::Acquire) {
-            self.each_watcher(|w| w.catch_up());
+            self.tell_watcher(|w| w.catch_up());
         }
     }
 

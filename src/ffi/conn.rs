@@ -697,6 +697,26 @@ pub unsafe extern "C" fn pagi_sse_conn_error(
     })
 }
 
+/// Has the hub deliver to this connection, if it is subscribed, what was
+/// published by now. Sends, comments, the end of the connection and that of its
+/// subscription do so by themselves; a host program that has another way to the
+/// client does it before using that.
+///
+/// *Parameters*: `conn`.
+///
+/// *Returns* 0, or a handle error.
+/// *Ownership*: nothing.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn pagi_sse_conn_catch_up(conn: pagi_sse_conn) -> i32 {
+    guard(|| {
+        table().get(conn)?.catch_up();
+        Ok(0)
+    })
+}
+
 /// Bytes queued and not yet taken by the kernel, or by pagi_sse_conn_read.
 ///
 /// *Parameters*: `conn`.

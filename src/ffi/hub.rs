@@ -6,7 +6,7 @@ use crate::conn;
 use crate::error::Error;
 use crate::frame::Event;
 use crate::handle::{self, Table};
-use crate::hub::{Subscription, TopicSettings, Wish};
+use crate::hub::{Subscription, TopicChange, TopicSettings, Wish};
 use crate::limits;
 use crate::outbox::{Full, Policy};
 use crate::rt::hub::RunningHub;
@@ -22,8 +22,9 @@ pub type pagi_sse_hub = u64;
 #[allow(non_camel_case_types)]
 pub type pagi_sse_subscription = u64;
 
-/// What topics remember. Zero the struct, set `size` and what matters; 0
-/// elsewhere means the default.
+/// What topics remember. Zero the struct, set `size` and what matters. 0
+/// elsewhere: in pagi_sse_hub_open the default named here, in
+/// pagi_sse_hub_topic what the topic has, which at first is the hub's.
 #[allow(non_camel_case_types)]
 #[repr(C)]
 pub struct pagi_sse_topic_options {
@@ -31,15 +32,16 @@ pub struct pagi_sse_topic_options {
     pub size: usize,
     /// Events of a topic's history (1000).
     pub events: u64,
-    /// Bytes of it, as framed (4 MiB).
+    /// Bytes of it: of each event as framed, its key and id, and 200 (4 MiB).
     pub bytes: u64,
     /// Age of it, milliseconds (an hour).
     pub age_ms: u64,
     /// How long a topic outlives its last subscriber and event, milliseconds
     /// (ten minutes).
     pub ttl_ms: u64,
-    /// Not 0: the topic keeps the newest event of each key (10000 keys at
-    /// most), and a new or reset subscriber gets those first.
+    /// 1: the topic keeps the newest event of each key (10000 keys at most; in
+    /// all topics half of the hub's bytes), and a new or reset subscriber gets
+    /// those first; 2: it does not.
     pub state: u32,
     /// Must be 0.
     pub reserved: u32,
@@ -81,35 +83,34 @@ pub(super) fn subscriptions() -> &'static Table<Arc<Subscription>> {
     TABLE.get()
 }
 
-/// The caller's settings; NULL: the defaults.
+/// The caller's settings; NULL: none.
 ///
 /// # Safety
 /// `options` is NULL or points to a struct of the size it says.
-unsafe fn settings(options: *const pagi_sse_topic_options) -> Result<TopicSettings> {
-    let mut settings = TopicSettings::default();
+unsafe fn changes(options: *const pagi_sse_topic_options) -> Result<TopicChange> {
     // SAFETY: NULL is told apart; else the caller's promise.
     let Some(given) = (unsafe { options.as_ref() }) else {
-        return Ok(settings);
+        return Ok(TopicChange::default());
     };
     if given.size < size_of::<pagi_sse_topic_options>() || given.reserved != 0 {
         return Err(Error::BadArgument.into());
     }
-    let or = |given: u64, default: usize| -> Result<usize> {
-        match given {
-            0 => Ok(default),
-            n => usize::try_from(n).map_err(|_| Error::BadArgument.into()),
-        }
+    let size = |n: u64| match n {
+        0 => Ok(None),
+        n => usize::try_from(n).map(Some).map_err(|_| Error::BadArgument),
     };
-    settings.keep.events = or(given.events, settings.keep.events)?;
-    settings.keep.bytes = or(given.bytes, settings.keep.bytes)?;
-    if given.age_ms > 0 {
-        settings.keep.age_ms = given.age_ms;
-    }
-    if given.ttl_ms > 0 {
-        settings.ttl_ms = given.ttl_ms;
-    }
-    settings.state = given.state != 0;
-    Ok(settings)
+    Ok(TopicChange {
+        events: size(given.events)?,
+        bytes: size(given.bytes)?,
+        age_ms: (given.age_ms > 0).then_some(given.age_ms),
+        state: match given.state {
+            0 => None,
+            1 => Some(true),
+            2 => Some(false),
+            _ => return Err(Error::BadArgument.into()),
+        },
+        ttl_ms: (given.ttl_ms > 0).then_some(given.ttl_ms),
+    })
 }
 
 /// Opens a hub: topics with history, and a thread that delivers.
@@ -139,7 +140,8 @@ pub unsafe extern "C" fn pagi_sse_hub_open(
     guard(|| {
         writable(out)?;
         // SAFETY: the caller's promise.
-        let (epoch, defaults) = unsafe { (text("epoch", epoch, epoch_len)?, settings(defaults)?) };
+        let (epoch, defaults) = unsafe { (text("epoch", epoch, epoch_len)?, changes(defaults)?) };
+        let defaults = TopicSettings::default().with(&defaults);
         let epoch = epoch.ok_or(Error::NullPointer)?;
         let fine = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         if !(1..=40).contains(&epoch.len()) || !epoch.bytes().all(fine) {
@@ -180,7 +182,7 @@ pub extern "C" fn pagi_sse_hub_free(hub: pagi_sse_hub) -> i32 {
 ///
 /// # Safety
 /// `hub`; `topic` is 1 to 100 letters, digits and `.-_:/`, valid for its length;
-/// `options` is NULL, for the defaults, or points to a struct of the size that
+/// `options` is NULL, for no change, or points to a struct of the size that
 /// it says.
 ///
 /// *Returns* 0, or PAGI_SSE_RESULT_TOPIC_NAME, _TOO_MANY_TOPICS, _BAD_ARGUMENT,
@@ -199,8 +201,8 @@ pub unsafe extern "C" fn pagi_sse_hub_topic(
     guard(|| {
         let hub = hubs().get(hub)?;
         // SAFETY: the caller's promise.
-        let (topic, settings) = unsafe { (text("topic", topic, topic_len)?, settings(options)?) };
-        hub.hub().set_topic(topic.unwrap_or(""), settings)?;
+        let (topic, change) = unsafe { (text("topic", topic, topic_len)?, changes(options)?) };
+        hub.hub().set_topic(topic.unwrap_or(""), &change)?;
         Ok(0)
     })
 }
@@ -271,7 +273,8 @@ pub unsafe extern "C" fn pagi_sse_hub_publish(
 /// *Returns* 0: a new client; 1: resumed after its id; 2: its id is too old, a
 /// topic of its own has forgotten an event since; 3: its id is unknown, or of
 /// another epoch (2 and 3: it got the reset event, and then what is kept); or
-/// PAGI_SSE_RESULT_TOPIC_NAME, _TOPIC_COUNT, _TOO_MANY_TOPICS, _CLOSED,
+/// PAGI_SSE_RESULT_TOPIC_NAME, _TOPIC_COUNT, _TOO_MANY_TOPICS, _SUBSCRIBED (by
+/// this hub or another: name all topics at once), _CLOSED,
 /// _DECLINED, _NOT_HOSTED, _EVENT_NEWLINE (in `reset_event`), _BAD_ARGUMENT,
 /// _NULL_POINTER, _NOT_UTF8, _HANDLES_EXHAUSTED, or a handle error.
 /// *Ownership*: the subscription's handle is the caller's;
@@ -451,7 +454,7 @@ pub unsafe extern "C" fn pagi_sse_hub_close(
                 text("reason", reason, reason_len)?,
             )
         };
-        Ok(hub.hub().close(topic, reason.unwrap_or("app_closed")) as i64)
+        Ok(hub.hub().close(topic, reason.unwrap_or("app_closed"))? as i64)
     })
 }
 
@@ -476,14 +479,14 @@ pub unsafe extern "C" fn pagi_sse_hub_subscribers(
         let hub = hubs().get(hub)?;
         // SAFETY: the caller's promise.
         let topic = unsafe { text("topic", topic, topic_len) }?;
-        Ok(hub.hub().subscribers(topic.unwrap_or("")) as i64)
+        Ok(hub.hub().subscribers(topic.unwrap_or(""))? as i64)
     })
 }
 
 /// A hub's figures, as a JSON object: `epoch`, `published`, `connections`,
 /// `pending_bytes`, `kept_bytes`, `evicted`, `dropped`, `overflows`, `high`, and
 /// `topics` by name: `subscribers`, `published`, `kept_events`, `kept_bytes`,
-/// `keys`.
+/// `keys`, `state_bytes`, `refused_keys`.
 ///
 /// # Safety
 /// `hub`; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`

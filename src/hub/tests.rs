@@ -1,0 +1,604 @@
+use super::*;
+use crate::conn::{Framing, Report};
+use crate::outbox::{Full, Policy};
+use crate::ring::Keep;
+
+/// The hub's owner and the connections' host: a clock, and what it was told.
+#[derive(Default)]
+struct World {
+    now: AtomicU64,
+    told_ready: AtomicUsize,
+}
+
+impl Owner for Arc<World> {
+    fn pending(&self) {}
+    fn ready(&self) {
+        self.told_ready.fetch_add(1, Ordering::Relaxed);
+    }
+    fn host(&self, _: &Arc<dyn Host>) {}
+    fn now_ms(&self) -> u64 {
+        self.now.load(Ordering::Relaxed)
+    }
+}
+
+impl Host for World {
+    fn output(&self, _: &Arc<Conn>) {}
+    fn keepalive(&self, _: &Arc<Conn>) {}
+    fn now_ms(&self) -> u64 {
+        self.now.load(Ordering::Relaxed)
+    }
+    fn ready(&self, _: u64) {}
+    fn report(&self, _: &Conn, _: Report) {}
+}
+
+struct Fixture {
+    world: Arc<World>,
+    hub: Arc<Hub>,
+}
+
+fn keep(events: usize) -> TopicSettings {
+    TopicSettings {
+        keep: Keep {
+            events,
+            bytes: 1 << 20,
+            age_ms: 1000,
+        },
+        state: false,
+        ttl_ms: 5000,
+    }
+}
+
+fn fixture(settings: TopicSettings, total_bytes: usize) -> Fixture {
+    let world = Arc::<World>::default();
+    let owner = Box::new(world.clone());
+    let hub = Arc::new(Hub::new(owner, "e", settings, total_bytes));
+    Fixture { world, hub }
+}
+
+fn plain() -> Fixture {
+    fixture(keep(10), 1 << 20)
+}
+
+const POLICY: Policy = Policy {
+    full: Full::Disconnect,
+    max_bytes: 1 << 20,
+    max_events: 1000,
+};
+
+impl Fixture {
+    fn conn(&self) -> Arc<Conn> {
+        let framing = Framing {
+            sse: true,
+            bare: true,
+            pull: true,
+            ..Framing::default()
+        };
+        Conn::hosted(self.world.clone(), framing)
+    }
+
+    fn pass(&self, ms: u64) {
+        self.world.now.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    fn subscribe(
+        &self,
+        conn: &Arc<Conn>,
+        topics: &[&str],
+        id: Option<&str>,
+    ) -> Result<(Arc<Subscription>, Begin)> {
+        self.with_policy(conn, topics, id, POLICY)
+    }
+
+    fn with_policy(
+        &self,
+        conn: &Arc<Conn>,
+        topics: &[&str],
+        id: Option<&str>,
+        policy: Policy,
+    ) -> Result<(Arc<Subscription>, Begin)> {
+        let wish = Wish {
+            last_event_id: id,
+            policy,
+            reset_event: "reset",
+        };
+        self.hub.subscribe(conn, topics, &wish)
+    }
+
+    fn publish(&self, topic: &str, data: &str) -> u64 {
+        self.publish_with(topic, data, None, None)
+    }
+
+    fn publish_with(&self, topic: &str, data: &str, id: Option<&str>, key: Option<&str>) -> u64 {
+        let event = Event {
+            data: Some(data),
+            id,
+            ..Event::default()
+        };
+        self.hub.publish(topic, &event, key).unwrap()
+    }
+
+    fn topic(&self, name: &str, change: TopicChange) {
+        self.hub.set_topic(name, &change).unwrap();
+    }
+
+    /// What a client with that id gets at once.
+    fn begin(&self, topics: &[&str], id: Option<&str>) -> (Begin, String) {
+        let conn = self.conn();
+        let (sub, begin) = self.subscribe(&conn, topics, id).unwrap();
+        sub.unsubscribe();
+        (begin, read(&conn))
+    }
+
+    fn topic_stats(&self, name: &str) -> serde_json::Value {
+        self.hub.stats()["topics"][name].clone()
+    }
+}
+
+/// What waits, a line for each block: its id, type and data.
+fn read(conn: &Arc<Conn>) -> String {
+    let mut bytes = Vec::new();
+    let _ = conn.pull(1 << 20, |b| bytes.extend_from_slice(b));
+    let text = String::from_utf8(bytes).unwrap();
+    text.split_terminator("\n\n")
+        .map(|block| {
+            block
+                .replace("data: ", "")
+                .replace('\n', " ")
+                .replace("id: ", "#")
+        })
+        .collect::<Vec<_>>()
+        .join(" | ")
+}
+
+const TOO_OLD: &str = "event: reset {\"reason\":\"too_old\"}";
+const UNKNOWN: &str = "event: reset {\"reason\":\"unknown_id\"}";
+
+#[test]
+fn a_new_client_gets_an_id_at_once_and_then_what_is_published() {
+    let f = plain();
+    f.publish("a", "before");
+    let conn = f.conn();
+    f.subscribe(&conn, &["a"], None).unwrap();
+    f.publish("a", "1");
+    f.publish("b", "not for it");
+    f.publish("a", "2");
+    f.hub.deliver();
+    assert_eq!(read(&conn), "#e.1 | #e.2 1 | #e.4 2");
+}
+
+#[test]
+fn a_client_resumes_after_its_id() {
+    let f = plain();
+    for data in ["1", "2", "3"] {
+        f.publish("a", data);
+        f.publish("b", data);
+    }
+    assert_eq!(
+        f.begin(&["a"], Some("e.3")),
+        (Begin::Resumed, "#e.5 3 | #e.6".into())
+    );
+    assert_eq!(
+        f.begin(&["a", "b", "a"], Some("e.4")),
+        (Begin::Resumed, "#e.5 3 | #e.6 3".into())
+    );
+    assert_eq!(
+        f.begin(&["a"], Some("e.6")),
+        (Begin::Resumed, "#e.6".into())
+    );
+}
+
+#[test]
+fn too_old_is_of_the_topics_of_the_subscription() {
+    let f = fixture(keep(2), 1 << 20);
+    let quiet = f.publish("quiet", "q");
+    for data in ["1", "2", "3"] {
+        f.publish("busy", data);
+    }
+    let id = f.hub.id(quiet);
+    assert_eq!(
+        f.begin(&["quiet"], Some(&id)),
+        (Begin::Resumed, "#e.4".into())
+    );
+    let (begin, got) = f.begin(&["quiet", "busy"], Some(&id));
+    assert_eq!(begin, Begin::TooOld);
+    assert_eq!(got, format!("{TOO_OLD} | #e.1 q | #e.3 2 | #e.4 3"));
+    assert_eq!(f.begin(&["busy"], Some("e.2")).0, Begin::Resumed);
+}
+
+#[test]
+fn an_id_of_another_epoch_of_the_future_or_garbage_is_unknown() {
+    let f = plain();
+    f.publish("a", "1");
+    for id in [
+        "d.1",
+        "e.2",
+        "e.01",
+        "e.+1",
+        "e.",
+        "e.-1",
+        "e.1x",
+        "e.99999999999999999999",
+        "x",
+    ] {
+        let (begin, got) = f.begin(&["a"], Some(id));
+        assert_eq!(begin, Begin::Unknown, "{id}");
+        assert_eq!(got, format!("{UNKNOWN} | #e.1 1"));
+    }
+    assert_eq!(f.begin(&["a"], Some("e.0")).0, Begin::Resumed);
+    assert_eq!(f.begin(&["a"], Some("")).0, Begin::New);
+}
+
+#[test]
+fn ids_of_the_application_are_looked_up_as_given() {
+    let f = plain();
+    f.publish_with("a", "a1", Some("1"), None);
+    f.publish_with("b", "b1", Some("1"), None);
+    f.publish_with("a", "a2", Some("e.1"), None);
+    f.publish_with("a", "a3", Some("3"), None);
+    assert_eq!(
+        f.begin(&["a", "b"], Some("1")).1,
+        "#1 b1 | #e.1 a2 | #3 a3 | #e.4",
+        "on two topics: rather twice than never"
+    );
+    assert_eq!(f.begin(&["a"], Some("e.1")).1, "#3 a3 | #e.4");
+    assert_eq!(
+        f.begin(&["b"], Some("3")).0,
+        Begin::Unknown,
+        "not of its topics"
+    );
+}
+
+#[test]
+fn a_topic_that_expired_is_too_old_for_those_who_missed_something_and_for_nobody_else() {
+    let f = plain();
+    f.publish("a", "1");
+    f.publish("b", "2");
+    f.pass(5001);
+    f.hub.expire();
+    assert!(f.hub.topics().is_empty());
+    assert_eq!(f.begin(&["a"], Some("e.0")).0, Begin::TooOld);
+    assert_eq!(f.begin(&["a"], Some("e.1")).0, Begin::Resumed);
+    f.publish("a", "3");
+    assert_eq!(
+        f.begin(&["a"], Some("e.1")),
+        (Begin::Resumed, "#e.3 3".into())
+    );
+    assert_eq!(f.begin(&["never"], Some("e.1")).0, Begin::Resumed);
+}
+
+#[test]
+fn a_topic_outlives_its_subscribers_for_its_time() {
+    let f = plain();
+    f.publish("a", "1");
+    f.pass(900);
+    let conn = f.conn();
+    let (sub, _) = f.subscribe(&conn, &["a"], None).unwrap();
+    f.pass(6000);
+    f.hub.expire();
+    assert_eq!(f.hub.topics().len(), 1, "has a subscriber");
+    sub.unsubscribe();
+    f.pass(5000);
+    f.hub.expire();
+    assert_eq!(f.hub.topics().len(), 1);
+    f.pass(1);
+    f.hub.expire();
+    assert!(f.hub.topics().is_empty());
+}
+
+#[test]
+fn what_is_too_old_is_not_replayed_even_if_nothing_came_since() {
+    let f = plain();
+    f.publish("a", "1");
+    f.pass(1001);
+    let (begin, got) = f.begin(&["a"], Some("e.0"));
+    assert_eq!((begin, got), (Begin::TooOld, format!("{TOO_OLD} | #e.1")));
+    assert_eq!(f.hub.stats()["evicted"], 1);
+    assert_eq!(f.hub.stats()["kept_bytes"], 0);
+}
+
+#[test]
+fn all_histories_share_a_limit_and_the_oldest_go_first() {
+    let f = fixture(keep(1000), 1000);
+    let big = "x".repeat(150);
+    f.publish("a", &big);
+    f.publish("b", &big);
+    f.publish("b", &big);
+    assert_eq!(f.topic_stats("a")["kept_events"], 0);
+    assert_eq!(f.topic_stats("b")["kept_events"], 2);
+    assert_eq!(f.begin(&["a"], Some("e.0")).0, Begin::TooOld);
+    assert_eq!(f.begin(&["a"], Some("e.1")).0, Begin::Resumed);
+}
+
+#[test]
+fn settings_that_are_not_given_stay_as_they_are_and_at_first_are_the_hubs() {
+    let f = fixture(keep(2), 1 << 20);
+    f.topic(
+        "a",
+        TopicChange {
+            state: Some(true),
+            ..TopicChange::default()
+        },
+    );
+    f.topic(
+        "a",
+        TopicChange {
+            ttl_ms: Some(1),
+            ..TopicChange::default()
+        },
+    );
+    for key in ["k", "l", "m"] {
+        f.publish_with("a", key, None, Some(key));
+    }
+    assert_eq!(f.topic_stats("a")["kept_events"], 2, "the hub's");
+    assert_eq!(f.topic_stats("a")["keys"], 3, "still state");
+    f.topic(
+        "a",
+        TopicChange {
+            events: Some(1),
+            ..TopicChange::default()
+        },
+    );
+    assert_eq!(f.topic_stats("a")["kept_events"], 1, "at once");
+}
+
+fn state_topic(f: &Fixture) {
+    f.topic(
+        "s",
+        TopicChange {
+            state: Some(true),
+            ..TopicChange::default()
+        },
+    );
+}
+
+#[test]
+fn a_new_client_gets_the_newest_of_each_key_and_a_reset_one_all_that_is_kept() {
+    let f = fixture(keep(3), 1 << 20);
+    state_topic(&f);
+    f.publish_with("s", "A1", None, Some("A"));
+    f.publish_with("s", "B1", None, Some("B"));
+    f.publish_with("s", "A2", None, Some("A"));
+    f.publish("s", "no key");
+    f.publish_with("s", "B2", None, Some("B"));
+    assert_eq!(
+        f.begin(&["s"], None),
+        (Begin::New, "#e.3 A2 | #e.5 B2".into())
+    );
+    assert_eq!(
+        f.begin(&["s"], Some("e.1")),
+        (
+            Begin::TooOld,
+            format!("{TOO_OLD} | #e.3 A2 | #e.4 no key | #e.5 B2")
+        )
+    );
+    assert_eq!(
+        f.begin(&["s"], Some("e.3")),
+        (Begin::Resumed, "#e.4 no key | #e.5 B2".into())
+    );
+}
+
+#[test]
+fn state_that_is_turned_off_is_forgotten_and_turned_on_comes_from_the_history() {
+    let f = plain();
+    state_topic(&f);
+    f.publish_with("s", "A1", None, Some("A"));
+    f.topic(
+        "s",
+        TopicChange {
+            state: Some(false),
+            ..TopicChange::default()
+        },
+    );
+    f.publish_with("s", "A2", None, Some("A"));
+    assert_eq!(f.begin(&["s"], None).1, "#e.2");
+    state_topic(&f);
+    assert_eq!(f.begin(&["s"], None).1, "#e.2 A2");
+}
+
+#[test]
+fn state_is_bounded_and_what_it_refuses_is_counted_and_never_out_of_date() {
+    let f = fixture(keep(1000), 2000);
+    state_topic(&f);
+    let big = "x".repeat(300);
+    f.publish_with("s", "A1", None, Some("A"));
+    f.publish_with("s", &big, None, Some("B"));
+    f.publish_with("s", &big, None, Some("A"));
+    let stats = f.topic_stats("s");
+    assert_eq!(
+        (&stats["keys"], &stats["refused_keys"]),
+        (&1.into(), &1.into())
+    );
+    assert!(f.hub.stats()["kept_bytes"].as_u64().unwrap() <= 2000);
+    assert_eq!(f.begin(&["s"], None).1, format!("#e.2 {big} | #e.3"));
+    let (_, got) = f.begin(&["s"], Some("x"));
+    assert!(
+        got.contains(&format!("#e.3 {big}")),
+        "the history has it: {got}"
+    );
+}
+
+#[test]
+fn a_topic_that_nobody_published_to_goes_with_its_last_subscriber() {
+    let f = plain();
+    f.begin(&["x", "y"], None);
+    assert!(f.hub.topics().is_empty());
+    f.topic("named", TopicChange::default());
+    f.begin(&["named"], None);
+    assert_eq!(f.hub.topics().len(), 1, "somebody has settings for it");
+}
+
+#[test]
+fn a_connection_has_one_subscription_at_a_time() {
+    let (f, g) = (plain(), plain());
+    let conn = f.conn();
+    let (sub, _) = f.subscribe(&conn, &["a"], None).unwrap();
+    for hub in [&f, &g] {
+        let second = hub.subscribe(&conn, &["b"], None);
+        assert_eq!(second.err(), Some(Error::Subscribed));
+        assert_eq!(hub.hub.subscribers("b"), Ok(0));
+    }
+    assert_eq!(f.hub.topics().len(), 1, "nothing half done");
+    f.publish("a", "1");
+    sub.unsubscribe();
+    g.subscribe(&conn, &["b"], None).unwrap();
+    assert_eq!(read(&conn), "#e.0 | #e.1 1 | #e.0");
+    drop(g);
+    f.subscribe(&conn, &["a"], None).unwrap();
+}
+
+#[test]
+fn a_closed_connection_is_refused_and_nothing_stays() {
+    let f = plain();
+    let conn = f.conn();
+    conn.disconnect("client_closed".into());
+    let refused = f.subscribe(&conn, &["a"], None);
+    assert_eq!(refused.err(), Some(Error::Closed));
+    assert!(f.hub.topics().is_empty());
+}
+
+#[test]
+fn what_was_published_goes_before_a_send_a_comment_and_the_end() {
+    let f = plain();
+    let conn = f.conn();
+    f.subscribe(&conn, &["a"], None).unwrap();
+    let own = Event {
+        data: Some("own"),
+        ..Event::default()
+    };
+    f.publish("a", "1");
+    conn.send(&own).unwrap();
+    f.publish("b", "not for it");
+    f.publish("a", "2");
+    conn.comment("c").unwrap();
+    f.publish("a", "3");
+    conn.catch_up();
+    f.publish("a", "4");
+    conn.close(None);
+    f.hub.deliver();
+    assert_eq!(
+        read(&conn),
+        "#e.0 | #e.1 1 | own | #e.3 2 | :c | #e.4 3 | #e.5 4"
+    );
+}
+
+#[test]
+fn nothing_published_before_the_end_of_a_subscription_is_lost_and_nothing_comes_after() {
+    let f = plain();
+    let conn = f.conn();
+    let (sub, _) = f.subscribe(&conn, &["a"], None).unwrap();
+    f.publish("a", "1");
+    sub.unsubscribe();
+    sub.unsubscribe();
+    f.publish("a", "2");
+    f.hub.deliver();
+    assert_eq!(read(&conn), "#e.0 | #e.1 1");
+    assert_eq!(sub.stats()["active"], false);
+    assert_eq!(sub.stats()["delivered"], 1);
+}
+
+#[test]
+fn latest_keeps_the_newest_of_each_topic_and_key() {
+    let f = plain();
+    let conn = f.conn();
+    let latest = Policy {
+        full: Full::Latest,
+        ..POLICY
+    };
+    let (sub, _) = f
+        .with_policy(&conn, &["price", "volume"], None, latest)
+        .unwrap();
+    f.publish_with("price", "p1", None, Some("A"));
+    f.publish_with("volume", "v1", None, Some("A"));
+    f.hub.deliver();
+    f.publish_with("price", "p2", None, Some("A"));
+    f.hub.deliver();
+    assert_eq!(read(&conn), "#e.0 | #e.2 v1 | #e.3 p2");
+    assert_eq!(sub.stats()["dropped"], 1);
+}
+
+#[test]
+fn ready_is_told_once_the_last_slow_client_has_drained_or_gone() {
+    let f = plain();
+    let (slow, gone) = (f.conn(), f.conn());
+    for conn in [&slow, &gone] {
+        f.subscribe(conn, &["a"], None).unwrap();
+    }
+    assert!(f.hub.ready());
+    f.publish("a", &"x".repeat(limits::HIGH_WATER_BYTES));
+    f.hub.deliver();
+    assert!(!f.hub.ready());
+    gone.disconnect("client_closed".into());
+    assert_eq!(f.world.told_ready.load(Ordering::Relaxed), 0);
+    read(&slow);
+    assert_eq!(f.world.told_ready.load(Ordering::Relaxed), 1);
+    assert!(f.hub.ready());
+}
+
+/// Against time: a subscription that ends while a delivery finds it slow.
+#[test]
+fn nobody_who_has_ended_keeps_a_hub_from_being_ready() {
+    let f = plain();
+    let big = "x".repeat(limits::HIGH_WATER_BYTES);
+    for _ in 0..300 {
+        let conn = f.conn();
+        let (sub, _) = f.subscribe(&conn, &["a"], None).unwrap();
+        f.publish("a", &big);
+        std::thread::scope(|s| {
+            s.spawn(|| f.hub.deliver());
+            s.spawn(|| sub.unsubscribe());
+        });
+        assert_eq!(f.hub.stats()["high"], 0);
+    }
+}
+
+/// Against time: every client gets each number once and in order, whenever it
+/// comes, while publishing never pauses and sends of its own go between.
+#[test]
+fn replay_and_live_are_joined_without_a_gap() {
+    let mut all = keep(100_000);
+    all.keep.bytes = 64 << 20;
+    let f = fixture(all, 64 << 20);
+    let over = AtomicBool::new(false);
+    let all_of_it = Policy {
+        max_events: 100_000,
+        ..POLICY
+    };
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                f.hub.deliver();
+                std::thread::yield_now();
+            }
+        });
+        let publisher = s.spawn(|| {
+            for _ in 0..20_000 {
+                f.publish("a", "x");
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        let mut last = 0;
+        while !publisher.is_finished() {
+            let conn = f.conn();
+            let id = f.hub.id(last);
+            f.with_policy(&conn, &["a", "b"], Some(&id), all_of_it)
+                .unwrap();
+            conn.comment("own").unwrap();
+            std::thread::yield_now();
+            conn.disconnect("client_closed".into());
+            let conn = f.conn();
+            let (_, begin) = f
+                .with_policy(&conn, &["a", "b"], Some(&id), all_of_it)
+                .unwrap();
+            assert_eq!(begin, Begin::Resumed);
+            std::thread::yield_now();
+            conn.comment("own").unwrap();
+            conn.close(None);
+            for block in read(&conn).split(" | ").filter(|b| b.ends_with(" x")) {
+                let seq: u64 = block[3..block.len() - 2].parse().unwrap();
+                assert_eq!(seq, last + 1, "{block}");
+                last = seq;
+            }
+        }
+        publisher.join().unwrap();
+    });
+}

@@ -1,0 +1,174 @@
+//! One topic: its settings, its history, and the newest event of each key.
+
+use crate::limits;
+use crate::ring::{Entry, Keep, Ring};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What a topic is like.
+#[derive(Clone, Copy, Debug)]
+pub struct TopicSettings {
+    /// Its history.
+    pub keep: Keep,
+    /// It keeps the newest event of each key, for those who come.
+    pub state: bool,
+    /// How long it outlives its last subscriber and event, milliseconds.
+    pub ttl_ms: u64,
+}
+
+impl Default for TopicSettings {
+    fn default() -> Self {
+        TopicSettings {
+            keep: Keep {
+                events: limits::REPLAY_EVENTS,
+                bytes: limits::REPLAY_BYTES,
+                age_ms: limits::REPLAY_AGE_MS,
+            },
+            state: false,
+            ttl_ms: limits::TOPIC_TTL_MS,
+        }
+    }
+}
+
+/// Settings to change; `None`: as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TopicChange {
+    /// See [`Keep::events`].
+    pub events: Option<usize>,
+    /// See [`Keep::bytes`].
+    pub bytes: Option<usize>,
+    /// See [`Keep::age_ms`].
+    pub age_ms: Option<u64>,
+    /// See [`TopicSettings::state`].
+    pub state: Option<bool>,
+    /// See [`TopicSettings::ttl_ms`].
+    pub ttl_ms: Option<u64>,
+}
+
+impl TopicSettings {
+    /// Those settings with the changes.
+    #[must_use]
+    pub fn with(self, change: &TopicChange) -> Self {
+        TopicSettings {
+            keep: Keep {
+                events: change.events.unwrap_or(self.keep.events),
+                bytes: change.bytes.unwrap_or(self.keep.bytes),
+                age_ms: change.age_ms.unwrap_or(self.keep.age_ms),
+            },
+            state: change.state.unwrap_or(self.state),
+            ttl_ms: change.ttl_ms.unwrap_or(self.ttl_ms),
+        }
+    }
+}
+
+/// The newest event of each key.
+#[derive(Default)]
+struct State {
+    newest: HashMap<Box<str>, Arc<Entry>>,
+    bytes: usize,
+    refused: u64,
+}
+
+impl State {
+    /// Keeps the event, if it has a key, in up to `room` bytes.
+    fn put(&mut self, entry: &Arc<Entry>, room: usize) {
+        let Some(key) = &entry.key else { return };
+        // In any case the one before is out of date.
+        let known = self.newest.remove(key);
+        self.bytes -= known.map_or(0, |e| e.size());
+        if self.newest.len() >= limits::STATE_KEYS || self.bytes + entry.size() > room {
+            self.refused += 1;
+            return;
+        }
+        self.bytes += entry.size();
+        self.newest.insert(key.clone(), entry.clone());
+    }
+}
+
+pub(super) struct Topic {
+    settings: TopicSettings,
+    pub ring: Ring,
+    state: State,
+    /// The sets that it is in.
+    pub sets: Vec<u64>,
+    pub subscribers: usize,
+    pub used_ms: u64,
+    pub published: u64,
+}
+
+impl Topic {
+    /// A topic that may have had events up to `lost` that are gone.
+    pub fn new(settings: TopicSettings, lost: u64, now_ms: u64) -> Self {
+        Topic {
+            settings,
+            ring: Ring::after_loss(lost),
+            state: State::default(),
+            sets: Vec::new(),
+            subscribers: 0,
+            used_ms: now_ms,
+            published: 0,
+        }
+    }
+
+    pub fn settings(&self) -> &TopicSettings {
+        &self.settings
+    }
+
+    /// From now on; a topic that becomes one with state takes it from its
+    /// history, within `room` bytes.
+    pub fn set(&mut self, settings: TopicSettings, room: usize) {
+        let began = settings.state && !self.settings.state;
+        self.settings = settings;
+        if !settings.state {
+            self.state = State::default();
+        } else if began {
+            let history: Vec<_> = self.ring.after(0).cloned().collect();
+            history.iter().for_each(|e| self.state.put(e, room));
+        }
+    }
+
+    /// Adds the newest event; what it keeps as state takes up to `room` bytes.
+    pub fn push(&mut self, entry: &Arc<Entry>, room: usize) {
+        self.used_ms = entry.at_ms;
+        self.published += 1;
+        self.ring.push(entry.clone());
+        if self.settings.state {
+            self.state.put(entry, room);
+        }
+    }
+
+    /// Evicts from the history what its limits do not allow, telling of each.
+    pub fn trim(&mut self, now_ms: u64, gone: impl FnMut(&Entry)) {
+        self.ring.trim(&self.settings.keep, now_ms, gone);
+    }
+
+    /// What a new subscriber gets first.
+    pub fn present(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.state.newest.values()
+    }
+
+    /// What a subscriber gets that has missed something: what is kept, but
+    /// for events that a newer one of their key has replaced.
+    pub fn kept(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        let is_state = |e: &Entry| {
+            let key = e.key.as_ref();
+            key.is_some_and(|key| self.state.newest.contains_key(key))
+        };
+        let rest = self.ring.after(0).filter(move |e| !is_state(e));
+        self.present().chain(rest)
+    }
+
+    /// Keys of the state, their bytes, and how many were refused.
+    pub fn state(&self) -> (usize, usize, u64) {
+        (
+            self.state.newest.len(),
+            self.state.bytes,
+            self.state.refused,
+        )
+    }
+
+    /// Nobody would miss it.
+    pub fn is_unused(&self) -> bool {
+        self.subscribers == 0 && self.sets.is_empty() && self.published == 0
+    }
+}
