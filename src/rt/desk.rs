@@ -41,6 +41,7 @@ pub struct Desk {
     mailbox: Mailbox,
     exchanges: Mutex<Exchanges>,
     ended: Notify,
+    read: Notify,
     dirty: ConnBell,
     flush_now: Notify,
     keepalives: Arc<ConnBell>,
@@ -55,6 +56,7 @@ impl Desk {
             mailbox: Mailbox::new().map_err(|_| Error::Os)?,
             exchanges: Mutex::default(),
             ended: Notify::new(),
+            read: Notify::new(),
             dirty: ConnBell::default(),
             flush_now: Notify::new(),
             keepalives: Arc::default(),
@@ -140,7 +142,24 @@ impl Desk {
     /// Fills `buf` with records; see [`Mailbox::drain`].
     pub fn next(&self, buf: &mut [u8]) -> usize {
         self.logs.store(0, Ordering::Relaxed);
-        self.mailbox.drain(buf)
+        let used = self.mailbox.drain(buf);
+        self.read.notify_waiters();
+        used
+    }
+
+    /// Waits while the host program has much to read: what would come now is
+    /// better kept by the kernel, in less memory.
+    pub async fn keeps_up(&self) {
+        loop {
+            let read = self.read.notified();
+            tokio::pin!(read);
+            // Before the look, so that no reading falls between the two.
+            read.as_mut().enable();
+            if self.mailbox.len() < limits::RECORDS_BEHIND {
+                return;
+            }
+            read.await;
+        }
     }
 
     /// Queues a message for the operator, or counts it when there are many.

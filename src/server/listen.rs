@@ -185,11 +185,14 @@ async fn accept_all(listener: Accepting, shared: &Arc<Shared>) {
         let Ok(permit) = shared.permits.clone().acquire_owned().await else {
             return;
         };
+        shared.desk.keeps_up().await;
         match listener.accept().await {
             Ok((socket, peers)) => {
                 // A client may be gone already; its connection will say so.
                 let _ = socket.tune(shared.options.write_timeout);
                 tokio::spawn(http1::serve(socket, peers, shared.clone(), permit));
+                // Its request first, so that `keeps_up` counts it.
+                tokio::task::yield_now().await;
             }
             Err(e) => {
                 shared.desk.log(&format!("accept failed: {e}"));
