@@ -939,8 +939,7 @@ int64_t pagi_sse_frame_comment(const char *comment, size_t len, char *buf, size_
 
 // Opens a hub: topics with history, and a thread that delivers.
 //
-// *Parameters*: `epoch` (1 to 40 visible ASCII characters, none that CORS minds) begins each
-// id, `epoch.number`; use another one at each start, as the time. `defaults`
+// *Parameters*: `epoch` (1 to 40 letters, digits, `-` and `_`) begins each id, `epoch.number`; use another one at each start, as the time. `defaults`
 // are of topics that have no settings of their own; NULL: see
 // pagi_sse_topic_options. `total_bytes` bounds the history of all topics (0:
 // 64 MiB). The pointers are valid for their lengths; `out` points to a

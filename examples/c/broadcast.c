@@ -1,10 +1,11 @@
-/* broadcast.c - a clock for any number of browsers.
+/* broadcast.c - a clock for any number of browsers: each tick is published
+ * once, and a client that was away gets what it missed. One thread, one
+ * descriptor, no list of clients: the library's threads do HTTP and write, the
+ * hub knows who is to get what.
  *
  * Build and run:
  *     cc -std=c11 -Wall -Wextra broadcast.c -o broadcast $(pkg-config --cflags --libs pagi-sse)
  *     ./broadcast 127.0.0.1:5000 1000        (address, milliseconds between ticks)
- *
- * One thread, one descriptor: the library's threads do HTTP and the writing.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <inttypes.h>
@@ -19,84 +20,85 @@
 
 static const char PAGE[] = "<!doctype html><title>clock</title><h1 id=t></h1>"
                            "<script>new EventSource('/events').onmessage = e => t.textContent = e.data</script>\n";
+#define TOPIC "clock", 5 /* with its length */
 
-static pagi_sse_conn *clients;
-static size_t count, room;
+static pagi_sse_server server;
+static pagi_sse_hub hub;
 static volatile sig_atomic_t stop;
 
 static void on_signal(int signal)
 {
-    (void)signal;
-    stop = 1;
+    stop = signal;
 }
 
-static int64_t now_ms(void)
+static int64_t now_ms(clockid_t clock)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
 }
 
-/* A request: the page for people, the stream for EventSource. */
-static void answer(pagi_sse_conn conn, int wants_stream)
+/* Subscribes a client, after the event that it has seen last, and gives both
+ * numbers back: the stream is the hub's until the client leaves. */
+static int subscribe(const pagi_sse_record *request)
 {
-    if (wants_stream && pagi_sse_conn_start(conn, 200, NULL, 0) >= 0) {
-        if (count == room && !(clients = realloc(clients, (room = room ? 2 * room : 64) * sizeof *clients)))
-            abort();
-        pagi_sse_conn_keepalive(conn, 15, NULL, 0);
-        clients[count++] = conn;
+    pagi_sse_subscription subscription;
+    pagi_sse_bytes id = {NULL, 0}; /* a new client has none */
+    pagi_sse_record_header(request->headers, "last-event-id", 13, &id);
+    pagi_sse_subscribe_options options = {
+        .size = sizeof options, .last_event_id = id.data, .last_event_id_len = id.len};
+    if (pagi_sse_hub_subscribe(hub, request->conn, TOPIC, &options, &subscription) < 0)
+        return 0;
+    pagi_sse_conn_keepalive(request->conn, 15, NULL, 0);
+    pagi_sse_subscription_free(subscription);
+    pagi_sse_conn_hand_over(request->conn);
+    return 1;
+}
+
+/* A request: the stream for EventSource, the page for people. */
+static void answer(const pagi_sse_record *request)
+{
+    if (request->sse && subscribe(request))
         return;
-    }
     pagi_sse_header type = {"content-type", 12, "text/html; charset=utf-8", 24};
-    if (pagi_sse_conn_respond(conn, 200, &type, 1) == 0)
-        pagi_sse_conn_body(conn, PAGE, sizeof PAGE - 1, 0);
-    pagi_sse_conn_free(conn); /* what is queued is still sent */
+    if (pagi_sse_conn_respond(request->conn, 200, &type, 1) == 0)
+        pagi_sse_conn_body(request->conn, PAGE, sizeof PAGE - 1, 0);
+    pagi_sse_conn_free(request->conn); /* what is queued is still sent */
 }
 
-static void leave(pagi_sse_conn conn)
-{
-    for (size_t i = 0; i < count; i++)
-        if (clients[i] == conn) {
-            clients[i] = clients[--count];
-            pagi_sse_conn_free(conn);
-            return;
-        }
-}
-
-static void take_records(pagi_sse_server server)
+static void take_records(void)
 {
     static char buf[1 << 16];
     pagi_sse_record r;
     int64_t used = pagi_sse_server_next(server, buf, sizeof buf);
     for (int64_t at = 0; used > 0 && (at = pagi_sse_record_read(buf, (size_t)used, at, &r, sizeof r)) > 0;)
-        switch (r.kind) {
-        case PAGI_SSE_KIND_REQUEST: answer(r.conn, r.sse); break;
-        case PAGI_SSE_KIND_CLOSED: leave(r.conn); break;
-        case PAGI_SSE_KIND_LOG: fprintf(stderr, "%.*s\n", (int)r.text.len, r.text.data); break;
-        }
+        if (r.kind == PAGI_SSE_KIND_REQUEST)
+            answer(&r);
+        else if (r.kind == PAGI_SSE_KIND_LOG)
+            fprintf(stderr, "%.*s\n", (int)r.text.len, r.text.data);
+    pagi_sse_server_flush(server);
 }
 
-/* One event for everybody. A client whose queue is full misses it, and no one
- * waits for it. */
-static void tick(pagi_sse_server server, uint64_t number)
+/* One event for everybody; its number. Nobody waits for a slow client: one
+ * whose queue is full is dropped, comes back, and resumes by its id. */
+static int64_t tick(void)
 {
-    char data[64], id[24];
+    char data[64];
     time_t now = time(NULL);
-    size_t data_len = strftime(data, sizeof data, "%Y-%m-%d %H:%M:%S", localtime(&now));
-    int id_len = snprintf(id, sizeof id, "%" PRIu64, number);
-    for (size_t i = 0; i < count; i++)
-        pagi_sse_conn_send_event(clients[i], data, data_len, NULL, 0, id, (size_t)id_len, -1);
-    pagi_sse_server_flush(server);
+    size_t len = strftime(data, sizeof data, "%Y-%m-%d %H:%M:%S", localtime(&now));
+    return pagi_sse_hub_publish(hub, TOPIC, data, len, NULL, 0, NULL, 0, NULL, 0, -1);
 }
 
 int main(int argc, char **argv)
 {
     const char *listen = argc > 1 ? argv[1] : "127.0.0.1:0";
-    int64_t interval = argc > 2 ? atoi(argv[2]) : 1000;
+    int64_t interval = argc > 2 ? atoi(argv[2]) : 1000, ticks = 0;
     pagi_sse_server_options options = {.size = sizeof options, .listen = listen, .listen_len = strlen(listen)};
-    pagi_sse_server server;
-    int32_t code = pagi_sse_server_start(&options, &server);
-    if (code < 0 || (code = pagi_sse_server_accept(server)) < 0) {
+    int32_t code;
+    char epoch[24]; /* begins each id, so that ids of an earlier run are told apart */
+    snprintf(epoch, sizeof epoch, "%" PRId64, now_ms(CLOCK_REALTIME));
+    if ((code = pagi_sse_hub_open(epoch, strlen(epoch), NULL, 0, &hub)) < 0
+        || (code = pagi_sse_server_start(&options, &server)) < 0 || (code = pagi_sse_server_accept(server)) < 0) {
         fprintf(stderr, "%s: %s\n", listen, pagi_sse_result_text(code));
         return 1;
     }
@@ -106,20 +108,17 @@ int main(int argc, char **argv)
     fprintf(stderr, "listening on http://127.0.0.1:%d\n", (int)pagi_sse_server_port(server));
 
     struct pollfd readable = {.fd = pagi_sse_server_fd(server), .events = POLLIN};
-    uint64_t number = 0;
-    for (int64_t due = now_ms() + interval; !stop;) {
-        int64_t left = due - now_ms();
+    for (int64_t due = now_ms(CLOCK_MONOTONIC) + interval; !stop;) {
+        int64_t left = due - now_ms(CLOCK_MONOTONIC);
         if (poll(&readable, 1, left > 0 ? (int)left : 0) > 0)
-            take_records(server);
-        if (now_ms() >= due) {
-            tick(server, ++number);
+            take_records();
+        if (now_ms(CLOCK_MONOTONIC) >= due) {
+            ticks = tick();
             due += interval;
         }
     }
-    pagi_sse_server_stop(server, 5000); /* everybody gets the rest, and the end */
-    fprintf(stderr, "%zu clients, %" PRIu64 " ticks\n", count, number);
-    while (count > 0)
-        pagi_sse_conn_free(clients[--count]);
-    free(clients);
+    fprintf(stderr, "%" PRId64 " clients, %" PRId64 " ticks\n", pagi_sse_hub_subscribers(hub, TOPIC), ticks);
+    pagi_sse_hub_free(hub);             /* every tick is delivered, */
+    pagi_sse_server_stop(server, 5000); /* written, and every stream ended */
     return pagi_sse_server_free(server, 1000) < 0;
 }

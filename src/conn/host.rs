@@ -50,8 +50,8 @@ pub trait Sink: Send + Sync {
 /// Somebody else whom a connection's queue and end concern: its subscription. Called without the
 /// connection's lock held.
 pub trait Watch: Send + Sync {
-    /// The queue has fallen to the low mark.
-    fn drained(&self);
+    /// The queue has reached the high mark, or has fallen to the low one.
+    fn marked(&self, high: bool);
     /// The application is about to add something of its own, or to close: what
     /// was published before goes first.
     fn catch_up(&self);

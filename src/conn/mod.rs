@@ -266,6 +266,7 @@ impl Conn {
         }
         self.close(Some("app_closed".into()));
         if self.framing.pull {
+            self.lock().outbox.clear();
             self.transport_ended();
         }
     }

@@ -49,7 +49,7 @@ pub enum Published {
 }
 
 impl Conn {
-    /// Tells somebody else, too, of drains and the end: one at a time, as what
+    /// Tells somebody else, too, of marks and the end: one at a time, as what
     /// two of them publish would come in no order that ids can tell.
     pub fn watch(&self, watcher: Weak<dyn Watch>) -> Result<()> {
         let mut inner = self.lock();
@@ -85,7 +85,7 @@ impl Conn {
     }
 
     pub(super) fn drained(&self) {
-        self.tell_watcher(|w| w.drained());
+        self.tell_watcher(|w| w.marked(false));
         self.report(Report::Drained);
     }
 
@@ -157,6 +157,7 @@ impl Conn {
             let delivered = new.len() as u64;
             inner.counters.events += delivered;
             let outcome = self.publish_locked(&mut inner, batch, policy);
+            inner.counters.events -= outcome.as_ref().map_or(0, |&dropped| dropped);
             let news = self.framing.pull && !std::mem::replace(&mut inner.told_output, true);
             (outcome, delivered, inner.outbox.is_high(), news)
         };

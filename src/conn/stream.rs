@@ -162,7 +162,10 @@ impl Conn {
         }
         if urgent {
             self.flush();
-            return Ok(high && self.lock().outbox.is_high());
+        }
+        let high = high && (!urgent || self.is_high());
+        if high {
+            self.tell_watcher(|w| w.marked(true));
         }
         if tell {
             host.output(self);

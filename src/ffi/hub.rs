@@ -88,11 +88,11 @@ pub(super) fn subscriptions() -> &'static Table<Arc<Subscription>> {
 /// # Safety
 /// `options` is NULL or points to a struct of the size it says.
 unsafe fn changes(options: *const pagi_sse_topic_options) -> Result<TopicChange> {
-    // SAFETY: NULL is told apart; else the caller's promise.
-    let Some(given) = (unsafe { options.as_ref() }) else {
+    // SAFETY: the caller's promise.
+    let Some(given) = (unsafe { super::options(options, 48) })? else {
         return Ok(TopicChange::default());
     };
-    if given.size < size_of::<pagi_sse_topic_options>() || given.reserved != 0 {
+    if given.reserved != 0 {
         return Err(Error::BadArgument.into());
     }
     let size = |n: u64| match n {
@@ -116,8 +116,7 @@ unsafe fn changes(options: *const pagi_sse_topic_options) -> Result<TopicChange>
 /// Opens a hub: topics with history, and a thread that delivers.
 ///
 /// # Safety
-/// `epoch` (1 to 40 visible ASCII characters, none that CORS minds) begins each
-/// id, `epoch.number`; use another one at each start, as the time. `defaults`
+/// `epoch` (1 to 40 letters, digits, `-` and `_`) begins each id, `epoch.number`; use another one at each start, as the time. `defaults`
 /// are of topics that have no settings of their own; NULL: see
 /// pagi_sse_topic_options. `total_bytes` bounds the history of all topics (0:
 /// 64 MiB). The pointers are valid for their lengths; `out` points to a
@@ -304,11 +303,8 @@ pub unsafe extern "C" fn pagi_sse_hub_subscribe(
             },
             reset_event: "reset",
         };
-        // SAFETY: NULL is told apart; else the caller's promise.
-        if let Some(given) = unsafe { options.as_ref() } {
-            if given.size < size_of::<pagi_sse_subscribe_options>() {
-                return Err(Error::BadArgument.into());
-            }
+        // SAFETY: the caller's promise.
+        if let Some(given) = unsafe { super::options(options, 56) }? {
             // SAFETY: the caller's promise.
             unsafe {
                 wish.last_event_id = text(
@@ -338,7 +334,10 @@ pub unsafe extern "C" fn pagi_sse_hub_subscribe(
         }
         // SAFETY: the caller's promise.
         let topics = unsafe { text("topics", topics, topics_len) }?.unwrap_or("");
-        let names: Vec<&str> = topics.split('\n').collect();
+        let names: Vec<&str> = match topics {
+            "" => Vec::new(),
+            some => some.split('\n').collect(),
+        };
         let (subscription, begin) = hub.hub().subscribe(&conn, &names, &wish)?;
         let handle = subscriptions().insert(subscription)?;
         // SAFETY: the caller's promise.

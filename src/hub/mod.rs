@@ -298,6 +298,9 @@ impl Hub {
         }
         t.add(set, sub.clone());
         drop(t);
+        if conn.is_high() {
+            sub.set_high(true);
+        }
         if let Some(host) = conn.host() {
             self.owner.host(host);
         }

@@ -61,8 +61,8 @@ pub struct Subscription {
 }
 
 impl Watch for Subscription {
-    fn drained(&self) {
-        self.set_high(false);
+    fn marked(&self, high: bool) {
+        self.set_high(high);
     }
 
     fn catch_up(&self) {
@@ -98,7 +98,7 @@ impl Subscription {
             "delivered": taken.saturating_sub(dropped),
             "dropped": dropped,
             "queued_bytes": self.conn.buffered(),
-            "active": !self.over.load(Ordering::Acquire),
+            "active": !self.is_over(),
         })
     }
 

@@ -514,6 +514,7 @@ fn latest_keeps_the_newest_of_each_topic_and_key() {
     f.hub.deliver();
     assert_eq!(read(&conn), "#e.0 | #e.2 v1 | #e.3 p2");
     assert_eq!(sub.stats()["dropped"], 1);
+    assert_eq!(conn.counters().events, 2);
 }
 
 #[test]
@@ -531,6 +532,22 @@ fn ready_is_told_once_the_last_slow_client_has_drained_or_gone() {
     assert_eq!(f.world.told_ready.load(Ordering::Relaxed), 0);
     read(&slow);
     assert_eq!(f.world.told_ready.load(Ordering::Relaxed), 1);
+    assert!(f.hub.ready());
+}
+
+#[test]
+fn a_replay_and_sends_of_its_own_bring_a_client_above_the_mark_too() {
+    let f = plain();
+    let big = "x".repeat(limits::HIGH_WATER_BYTES);
+    f.publish("a", &big);
+    let replayed = f.conn();
+    f.subscribe(&replayed, &["a"], Some("e.0")).unwrap();
+    assert!(!f.hub.ready());
+    read(&replayed);
+    assert!(f.hub.ready());
+    replayed.comment(&big).unwrap();
+    assert!(!f.hub.ready());
+    read(&replayed);
     assert!(f.hub.ready());
 }
 

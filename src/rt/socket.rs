@@ -67,12 +67,12 @@ impl Socket {
         each!(self, s => s.try_read(buf))
     }
 
-    /// Writes what fits.
+    /// Writes what fits. Without a signal, which writev(2) would send: this may
+    /// run on a thread of the host program's.
     pub fn try_write(&self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        match slices {
-            [one] => each!(self, s => s.try_write(one)),
-            _ => each!(self, s => s.try_write_vectored(slices)),
-        }
+        each!(self, s => s.try_io(Interest::WRITABLE, || {
+            SockRef::from(s).send_vectored_with_flags(slices, libc::MSG_NOSIGNAL)
+        }))
     }
 
     /// Ends our side of the connection, or both.

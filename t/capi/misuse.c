@@ -27,6 +27,8 @@ static int64_t f19(uint64_t h) { return pagi_sse_conn_respond(h, 200, NULL, 0); 
 static int64_t f20(uint64_t h) { return pagi_sse_conn_body(h, NONE, 0); }
 static int64_t f21(uint64_t h) { char b[8]; int32_t more; return pagi_sse_conn_read_body(h, b, sizeof b, &more); }
 static int64_t f22(uint64_t h) { return pagi_sse_scope_set(1, h); }
+static int64_t f23(uint64_t h) { return pagi_sse_conn_hand_over(h); }
+static int64_t f24(uint64_t h) { return pagi_sse_conn_catch_up(h); }
 static int64_t s1(uint64_t h) { return pagi_sse_server_accept(h); }
 static int64_t s2(uint64_t h) { return pagi_sse_server_port(h); }
 static int64_t s3(uint64_t h) { return pagi_sse_server_fd(h); }
@@ -55,22 +57,54 @@ static int64_t p3(uint64_t h) { return pagi_sse_parser_last_event_id(h, NONE); }
 static int64_t p4(uint64_t h) { uint64_t ms; return pagi_sse_parser_retry(h, &ms); }
 static int64_t p5(uint64_t h) { return pagi_sse_parser_reset(h); }
 static int64_t p6(uint64_t h) { return pagi_sse_parser_free(h); }
+static int64_t h1(uint64_t h) { return pagi_sse_hub_topic(h, S("t"), NULL); }
+static int64_t h2(uint64_t h) { return pagi_sse_hub_publish(h, S("t"), S("x"), NONE, NONE, NONE, -1); }
+static int64_t h3(uint64_t h) { pagi_sse_subscription s; return pagi_sse_hub_subscribe(h, 0, S("t"), NULL, &s); }
+static int64_t h4(uint64_t h) { return pagi_sse_hub_ready(h); }
+static int64_t h5(uint64_t h) { return pagi_sse_hub_close(h, NONE, NONE); }
+static int64_t h6(uint64_t h) { return pagi_sse_hub_subscribers(h, S("t")); }
+static int64_t h7(uint64_t h) { return pagi_sse_hub_stats(h, NONE); }
+static int64_t h8(uint64_t h) { return pagi_sse_hub_free(h); }
+static int64_t u1(uint64_t h) { return pagi_sse_subscription_cancel(h); }
+static int64_t u2(uint64_t h) { return pagi_sse_subscription_stats(h, NONE); }
+static int64_t u3(uint64_t h) { return pagi_sse_subscription_free(h); }
 
 /* Every function that takes a handle, by the kind of its object. */
 static handle_function *const of_conn[] = {f1,  f2,  f3,  f4,  f5,  f6,  f7,  f8,  f9,  f10, f11,
-                                           f12, f13, f14, f15, f16, f17, f18, f19, f20, f21, f22};
+                                           f12, f13, f14, f15, f16, f17, f18, f19, f20, f21, f22, f23, f24};
 static handle_function *const of_server[] = {s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12};
 static handle_function *const of_runtime[] = {r1, r2, r3, r4, r5, r6, r7, r8, r9, r10};
 static handle_function *const of_parser[] = {p1, p2, p3, p4, p5, p6};
+static handle_function *const of_hub[] = {h1, h2, h3, h4, h5, h6, h7, h8};
+static handle_function *const of_subscription[] = {u1, u2, u3};
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-enum { CONN, SERVER, RUNTIME, PARSER, KINDS };
+enum { CONN, SERVER, RUNTIME, PARSER, HUB, SUBSCRIPTION, KINDS };
 static const struct { handle_function *const *functions; size_t count; } all[KINDS] = {
     {of_conn, COUNT(of_conn)},
     {of_server, COUNT(of_server)},
     {of_runtime, COUNT(of_runtime)},
     {of_parser, COUNT(of_parser)},
+    {of_hub, COUNT(of_hub)},
+    {of_subscription, COUNT(of_subscription)},
 };
+
+static uint64_t opened(int kind);
+
+/* A subscription outlives what it was of. */
+static pagi_sse_subscription subscribed(void)
+{
+    pagi_sse_runtime rt = opened(RUNTIME);
+    pagi_sse_hub hub = opened(HUB);
+    pagi_sse_conn conn = 0;
+    pagi_sse_subscription s = 0;
+    IS(pagi_sse_conn_open_queue(rt, PAGI_SSE_WIRE_EVENTS, &conn), 0);
+    IS(pagi_sse_hub_subscribe(hub, conn, S("t"), NULL, &s), 0);
+    IS(pagi_sse_conn_free(conn), 0);
+    IS(pagi_sse_hub_free(hub), 0);
+    IS(pagi_sse_runtime_free(rt, 1000), 0);
+    return s;
+}
 
 static uint64_t opened(int kind)
 {
@@ -82,13 +116,16 @@ static uint64_t opened(int kind)
     case SERVER: IS(pagi_sse_server_start(&so, &h), 0); break;
     case RUNTIME: IS(pagi_sse_runtime_open(&ro, &h), 0); break;
     case PARSER: IS(pagi_sse_parser_open(NULL, &h), 0); break;
+    case HUB: IS(pagi_sse_hub_open(S("e"), NULL, 0, &h), 0); break;
+    case SUBSCRIPTION: h = subscribed(); break;
     }
     return h;
 }
 
 static int64_t freed(int kind, uint64_t h)
 {
-    return kind == CONN ? f1(h) : kind == SERVER ? s12(h) : kind == RUNTIME ? r8(h) : p6(h);
+    static handle_function *const free_one[KINDS] = {f1, s12, r8, p6, h8, u3};
+    return free_one[kind](h);
 }
 
 static void wrong_handles(void)

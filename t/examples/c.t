@@ -32,6 +32,9 @@ subtest 'frame.c writes frames and says what it cannot write' => sub {
 
 my $broadcast = example('broadcast');
 
+# Its ids are those of its hub: EPOCH.NUMBER.
+sub seq { my ($event) = @_; return $event->{id} =~ /\A[0-9]+\.([0-9]+)\z/ ? $1 : undef }
+
 subtest 'broadcast.c serves its page and its clock' => sub {
     my $server = T::Serve->program($broadcast, '127.0.0.1:0', 20);
     my $page = T::Client->fetch($server->port, GET => '/');
@@ -43,16 +46,42 @@ subtest 'broadcast.c serves its page and its clock' => sub {
     is $client->header('content-type'), 'text/event-stream';
     my @events = $client->events(3);
     like $_->{data}, qr/\A\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\z/, 'a time' for @events;
-    is [map { $_->{id} } @events], [map { $events[0]{id} + $_ } 0 .. 2], 'one after the other';
+    is [map { seq($_) } @events], [map { seq($events[0]) + $_ } 0 .. 2], 'one after the other';
+    like $client->received, qr/\Aid: [0-9]+\.[0-9]+\n\nid: $events[0]{id}\ndata: /, 'an id before the first event';
 
     if (my $curl = T::CAPI::command('curl')) {
         my ($output) =
             T::CAPI::run([$curl, '-sN', '--max-time', '1', '-H', 'Accept: text/event-stream', $server->url('/events')]);
-        like $output, qr/\Aid: \d+\ndata: [\d :-]+\n\n/, 'curl sees the same';
+        like $output, qr/\Aid: [0-9.]+\n\n(?:id: [0-9.]+\ndata: [\d :-]+\n\n)+\z/, 'curl sees the same';
     }
     is $server->stop, 0,            'SIGTERM ends it in order';
     is $client->end,  'last chunk', 'its client sees the end of the stream';
     like $server->log, qr/clients, \d+ ticks/;
+};
+
+subtest 'broadcast.c gives a client that comes back what it missed, and no more' => sub {
+    my $server = T::Serve->program($broadcast, '127.0.0.1:0', 20);
+    my ($stays, $leaves) = map { T::Client->stream(port => $server->port) } 1 .. 2;
+    my $seen = ($leaves->events(2))[-1];
+    my ($cursor) = $leaves->received =~ /\Aid: (\S+)\n\n/;
+    $leaves->close;
+    $stays->event_where(sub { seq($_) >= seq($seen) + 3 });
+    my @ids = ($cursor, $seen->{id});
+    my @back = map { T::Client->stream(port => $server->port, last_event_id => $_) } @ids;
+    is [map { seq($_->event) - 1 } @back], [map { /\.([0-9]+)\z/ } @ids], 'the next one, not that of now';
+    my $unknown = T::Client->stream(port => $server->port, last_event_id => '1.1');
+    is $unknown->event, { event => 'reset', data => '{"reason":"unknown_id"}', last_id => '' }, 'an id of another run';
+
+    is $server->stop, 0;
+    is $_->end, 'last chunk' for $stays, @back, $unknown;
+    for my $id (@ids) {
+        my ($missed) = $stays->received =~ /^id: \Q$id\E\n(?:data: [^\n]*\n)?\n(.*)\z/ms;
+        is shift(@back)->received, $missed, "after $id: the very bytes that the one that stayed got";
+    }
+    my ($all) = $unknown->received =~ /\Aevent: reset\ndata: \{"reason":"unknown_id"\}\n\n(.*)\z/s;
+    my @numbers = $all =~ /\Gid: [0-9]+\.([0-9]+)\ndata: [\d :-]+\n\n/g;
+    is \@numbers, [1 .. @numbers], 'who has an unknown one gets all, each once';
+    like $server->log, qr/ clients, ${\ scalar @numbers} ticks$/m, 'to the last';
 };
 
 subtest 'broadcast.c has ' . CLIENTS . ' clients, and each gets every tick' => sub {
@@ -66,7 +95,7 @@ subtest 'broadcast.c has ' . CLIENTS . ' clients, and each gets every tick' => s
     my %seen;
 
     for my $client (@clients) {
-        my @ids = map { $_->{id} } $client->events(4);
+        my @ids = map { seq($_) } $client->events(4);
         $bad++ if @ids != 4 || grep { $ids[$_] != $ids[0] + $_ } 1 .. $#ids;
         $seen{ $ids[-1] }++;
     }
