@@ -45,17 +45,20 @@ async sub publish_all {
 
 my $running;
 
-async sub app {
+async sub stay {
+    my ($sse) = @_;
+    return await $sse->run;
+}
+
+sub events {
+    my $sse = PAGI::SSE->new(@_);
+    return $hub->serve($sse, 'bench') if !$ENV{SUSPENDED};
+    $hub->subscribe($sse, 'bench');
+    return stay($sse);
+}
+
+async sub go {
     my ($scope, $receive, $send) = @_;
-    die "no such scope\n" if $scope->{type} eq 'lifespan';
-    if ($scope->{type} eq 'sse') {
-        my $sse = PAGI::SSE->new($scope, $receive, $send);
-        if ($ENV{SUSPENDED}) {
-            $hub->subscribe($sse, 'bench');
-            return await $sse->run;
-        }
-        return await $hub->serve($sse, 'bench');
-    }
     my %q = map { split /=/, $_, 2 } split /&/, $scope->{query_string};
     await $send->({ type => 'http.response.start', status => 202 });
     await $send->({ type => 'http.response.body',  body   => "ok\n" });
@@ -63,6 +66,11 @@ async sub app {
     my @events = ($q{events} || 1, 'x' x ($bytes > 42 ? $bytes - 42 : 0));
     $running = $q{rate} ? publish_paced(@events, $q{rate}) : publish_all(@events);
     return;
+}
+
+sub app {
+    my ($scope) = @_;
+    return $scope->{type} eq 'sse' ? &events : $scope->{type} eq 'http' ? &go : die "no such scope\n";
 }
 
 PAGI::SSE::Server->new(app => \&app, listen => '127.0.0.1:' . ($ENV{PORT} || 3000))->stop_on('TERM')->run;

@@ -176,17 +176,18 @@ pub fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     usize::try_from(n).map_err(|_| io::Error::last_os_error())
 }
 
-/// Asks for the first cache line of a value that will be used soon.
+/// Asks for the first so many cache lines of a value that will be used soon.
 #[inline]
-pub fn prefetch<T>(value: &T) {
+pub fn prefetch<T>(value: &T, lines: usize) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint; it reads nothing.
-    unsafe {
+    for line in 0..lines {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast());
+        let at = std::ptr::from_ref(value).cast::<i8>();
+        // SAFETY: a hint, which reads nothing and may name any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(64 * line)) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = value;
+    let _ = (value, lines);
 }
 
 #[cfg(test)]

@@ -70,8 +70,8 @@ impl Default for Direct {
     }
 }
 
-// In this order, so that a published event which goes out at once touches one
-// cache line of `Conn`: with thousands of subscribers each is a cache miss.
+// In this order, so that a published event which goes out at once touches two
+// cache lines of `Conn`: with thousands of subscribers each is a cache miss.
 #[derive(Default)]
 #[repr(C)]
 struct Inner {
@@ -83,8 +83,8 @@ struct Inner {
     status: u16,
     last_write_ms: u64,
     bytes_sent: u64,
-    outbox: Outbox,
     counters: Counters,
+    outbox: Outbox,
     sink: Option<Arc<dyn Sink>>,
     watcher: Option<Weak<dyn Watch>>,
     waker: Option<Waker>,

@@ -121,6 +121,11 @@ impl Conn {
         }
     }
 
+    /// Has the processor fetch what [`Conn::publish`] touches.
+    pub fn prefetch(&self) {
+        sys::prefetch(self, 2);
+    }
+
     /// Takes those published events that are not before `next`, and moves it
     /// on: written at once if nothing waits, else queued as the policy says.
     pub fn publish(

@@ -9,7 +9,7 @@ use crate::handle::{self, Table};
 use crate::hub::{Subscription, TopicChange, TopicSettings, Wish};
 use crate::limits;
 use crate::outbox::{Full, Policy};
-use crate::rt::hub::RunningHub;
+use crate::rt::{self, hub::RunningHub};
 use crate::sys::PerProcess;
 use std::ffi::c_char;
 use std::sync::Arc;
@@ -141,7 +141,8 @@ pub unsafe extern "C" fn pagi_sse_hub_open(
         // SAFETY: the caller's promise.
         let (epoch, defaults) = unsafe { (text("epoch", epoch, epoch_len)?, changes(defaults)?) };
         let defaults = TopicSettings::default().with(&defaults);
-        let epoch = epoch.ok_or(Error::NullPointer)?;
+        let chosen = rt::hub::new_epoch();
+        let epoch = epoch.unwrap_or(&chosen);
         let fine = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         if !(1..=40).contains(&epoch.len()) || !epoch.bytes().all(fine) {
             return Err(Error::BadArgument.into());

@@ -163,11 +163,11 @@ impl Hub {
             for (i, sub) in subscriptions.iter().enumerate() {
                 // A send puts much else into the cache: what the next ones
                 // need would have to be waited for.
-                if let Some(later) = subscriptions.get(i + 4) {
-                    sys::prefetch(&**later);
+                if let Some(later) = subscriptions.get(i + 16) {
+                    sys::prefetch(&**later, 1);
                 }
-                if let Some(later) = subscriptions.get(i + 2) {
-                    sys::prefetch(&*later.conn);
+                if let Some(later) = subscriptions.get(i + 8) {
+                    later.conn.prefetch();
                 }
                 self.deliver_to(sub, &batch);
             }

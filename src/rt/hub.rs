@@ -4,14 +4,30 @@ use super::{build, now_ms};
 use crate::conn::Host;
 use crate::error::{Error, Result};
 use crate::hub::{Hub, Owner, TopicSettings};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
 /// How often what is too old is looked for.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
+
+/// An epoch that no other hub has: six letters and digits by chance. Short, as
+/// each event has it.
+pub fn new_epoch() -> String {
+    const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    // The system's randomness; a forked process inherits it, so who and when.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let mut n = RandomState::new().hash_one((std::process::id(), now.unwrap_or_default()));
+    let mut epoch = String::new();
+    for _ in 0..6 {
+        epoch.push(char::from(DIGITS[(n % 62) as usize]));
+        n /= 62;
+    }
+    epoch
+}
 
 #[derive(Default)]
 struct Signals {
@@ -109,5 +125,18 @@ async fn deliver(hub: Arc<Hub>, signals: Arc<Signals>) {
             () = signals.pending.notified() => hub.deliver(),
             _ = housekeeping.tick() => hub.expire(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_differ() {
+        let all: std::collections::HashSet<_> = (0..1000).map(|_| new_epoch()).collect();
+        assert_eq!(all.len(), 1000);
+        let fine = |e: &String| e.len() == 6 && e.bytes().all(|b| b.is_ascii_alphanumeric());
+        assert!(all.iter().all(fine));
     }
 }
