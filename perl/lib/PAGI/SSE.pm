@@ -23,7 +23,7 @@ use PAGI::SSE::Shared   ();
 
 # Errors point at the application's line, not at ours.
 $Carp::Internal{$_}++
-    for __PACKAGE__, map { __PACKAGE__ . "::$_" } qw(Delivery FFI Foreign Hosted Inbox Outbox Request Hub::Bridge);
+    for __PACKAGE__, map { __PACKAGE__ . "::$_" } qw(Delivery FFI Foreign Hosted Inbox Outbox Request);
 
 my $CLOSED = 'Cannot send on closed SSE connection';
 # As the native library numbers them; the last one is the embedded server
@@ -85,7 +85,10 @@ sub new {
             max_bytes  => $options{max_queue_bytes},
         );
     }
-    $self->{inbox} = PAGI::SSE::Inbox->new($self, receive => $receive, max_body => $options{max_body});
+    # The inbox is made when something is to be received: under our server, which
+    # tells of the end by itself, most never receive.
+    $self->{receive} = $receive;
+    $self->{max_body} = $options{max_body} if $options{max_body} != $DEFAULT{max_body};
 
     Scalar::Util::weaken($scope->{'pagi.sse'} = $self);
     return $self;
@@ -104,7 +107,8 @@ sub DESTROY {
     return unless Scalar::Util::refaddr($cached) == Scalar::Util::refaddr($self);
     $scope->{'pagi.sse'} = $self;
     $self->{parked} = 1;
-    $self->{$_}->park for qw(inbox wire);
+    Scalar::Util::weaken($self->{receive}) if $self->{receive};
+    $self->{wire}->park;
     return;
 }
 
@@ -114,7 +118,8 @@ sub _unpark {
     my $home = $self->{scope} || $scope;
     if (delete $self->{parked}) {
         $self->{scope} = $home;
-        $self->{inbox}->unpark($receive);
+        my $kept = $self->{receive};
+        $self->{receive} = $kept || $receive;
         $self->{wire}->unpark($send);
     }
     my $cached = $home->{'pagi.sse'};
@@ -128,16 +133,15 @@ sub _unpark {
 # An object cannot be cloned into another thread; its handle is of this one.
 sub CLONE_SKIP { 1 }
 
-# For PAGI::SSE::Hub: the native connection that events are published to.
-sub _hub_conn {
-    my ($self, $hub) = @_;
-    return $self->{wire}->hub_conn($hub);
-}
+# For PAGI::SSE::Hub: the native connection that events are published to. The
+# hub then says whether it does.
+sub _hub_conn    { return $_[0]{wire}->hub_conn }
+sub _hub_refused { return $_[0]{wire}->hub_refused }
 
-# For PAGI::SSE::Hub: start the stream and send what has come, where the
-# library does not do so itself.
+# Starts the stream and sends what has come, where the library does not do so.
 sub _hub_subscribed {
-    my ($self) = @_;
+    my ($self, $hub) = @_;
+    $self->{wire}->hub_subscribed($hub);
     my $bridge = $self->{wire}{bridge} or return;
     if (my $start = $self->{wire}->ensure_started('subscribe')) {
         # As in run.
@@ -153,7 +157,8 @@ sub _hand_over {
     my ($self) = @_;
     my $exchange = $self->{told_of_end} && $self->{wire}{exchange};
     return $self->run unless $exchange && !$self->is_closed;
-    $exchange->hand_over(@{ $self->{_on_close} } ? $self : undef);
+    $exchange->hand_over;
+    $exchange->keep if @{ $self->{_on_close} };
     return PAGI::SSE::Shared::lasting($NOTHING);
 }
 
@@ -417,10 +422,7 @@ sub _send_event {
     my ($data, $name, $id, $retry) = @event{qw(data event id retry)};
     return _bad_argument("send_event requires 'data'") unless defined $data;
     if (ref $data) {
-        my $octets;
-        eval { $octets = _is_stringy($data) && !$data->can('TO_JSON') ? "$data" : $json->encode($data); 1 }
-            or return _bad_argument('send_event: data: ' . _reason($@));
-        $data = $octets;
+        eval { $data = _encoded($data); 1 } or return _bad_argument('send_event: data: ' . _reason($@));
     }
     for ($name, $id) {
         return _bad_argument('send_event: event and id must be text, got ' . _shown($_))
@@ -528,9 +530,14 @@ sub _callback_died {
 
 # --- the request body ---
 
+sub _inbox {
+    my ($self) = @_;
+    return $self->{inbox} ||= PAGI::SSE::Inbox->new($self, $self->{max_body} // $DEFAULT{max_body});
+}
+
 sub body {
     my ($self) = @_;
-    my $inbox = $self->{inbox};
+    my $inbox = $self->_inbox;
     $inbox->listen('body') unless $inbox->is_complete || $self->is_closed;
     my $place = Carp::shortmess('');
     my $known = $self->_known_body($place);
@@ -556,7 +563,7 @@ sub json {
 # The body's Future when it is known how it ended.
 sub _known_body {
     my ($self, $place) = @_;
-    my $inbox = $self->{inbox};
+    my $inbox = $self->_inbox;
     return Future->done($inbox->body) if $inbox->is_complete && !$inbox->is_too_large;
     my $why =
           $inbox->is_too_large ? "body_too_large: the request body exceeds $inbox->{max_body} octets (max_body)"
@@ -570,8 +577,11 @@ sub _known_body {
 sub on_close {
     my ($self, $callback) = @_;
     Carp::croak 'PAGI::SSE: on_close requires a code reference' unless _is_code($callback);
-    if   ($self->{ended}) { $self->_call_on_close($callback) }
-    else                  { push @{ $self->{_on_close} }, $callback }
+    if ($self->{ended}) { $self->_call_on_close($callback) }
+    else {
+        push @{ $self->{_on_close} }, $callback;
+        $self->{wire}->note_on_close;
+    }
     return $self;
 }
 
@@ -754,7 +764,7 @@ sub _end {
 
     $wire->release(!$end{announce});
     $self->_wake;
-    $self->{inbox}->retire;
+    delete $self->{receive};
     if (my $last = $self->{announcement}) {
         $last->on_settled(sub { $wire->retire });
     }
@@ -764,7 +774,7 @@ sub _end {
 
 sub _wake {
     my ($self) = @_;
-    $self->{inbox}->stop;
+    $self->{inbox}->stop if $self->{inbox};
     $self->_body_complete;
     my $waiters = delete $self->{waiters} or return;
     for my $waiter (@$waiters) {
@@ -827,7 +837,7 @@ sub _itself {
 # A pending Future, of the server's class where there is one to copy.
 sub _pending {
     my ($self) = @_;
-    return $self->{wire}->new_future || $self->{inbox}->new_future || Future->new;
+    return $self->{wire}->new_future || ($self->{inbox} && $self->{inbox}->new_future) || Future->new;
 }
 
 # For send*: done with the object, or failed.
@@ -919,7 +929,7 @@ sub _remember {
 
 sub _listen {
     my ($self) = @_;
-    $self->{inbox}->listen('end') unless $self->{told_of_end};
+    $self->_inbox->listen('end') unless $self->{told_of_end};
     return;
 }
 
@@ -958,6 +968,13 @@ sub _reason {
     my ($error) = @_;
     $error =~ s/ at \S+ line \d+\.?\n\z//;
     return $error;
+}
+
+# What a reference is sent as: an object made to be a string as that, unless
+# it has its own idea of JSON.
+sub _encoded {
+    my ($data) = @_;
+    return _is_stringy($data) && !$data->can('TO_JSON') ? "$data" : $json->encode($data);
 }
 
 # A value for a message, in one short line.
@@ -1597,7 +1614,8 @@ parent's, and the native library refuses. Objects are not cloned into threads.
 
 =head1 SEE ALSO
 
-L<PAGI::SSE::Server>, the embedded server. L<PAGI::SSE::Text>, the text rule.
+L<PAGI::SSE::Server>, the embedded server. L<PAGI::SSE::Hub>, publishing to many.
+L<PAGI::SSE::Text>, the text rule.
 F<docs/migration.md>, what differs from the toolkit's class.
 
 =head1 LICENSE

@@ -58,17 +58,31 @@ sub until {
     my ($self, $condition, $what) = @_;
     my $end = time + DEADLINE;
     while (1) {
-        $self->{server}->dispatch if !$self->{server}->is_stopped;
-        $_->read_some for @{ $self->{clients} };
+        $self->read;
         return 1 if $condition->();
         if (time > $end) {
             Carp::carp('gave up waiting for ' . ($what || 'a condition'));
             return 0;
         }
-        my @watch = map { $_->{socket} } grep { !$_->{eof} && !$_->{paused} } @{ $self->{clients} };
-        my $select = IO::Select->new(@watch, $self->{server}->is_stopped ? () : $self->{server}->fileno);
-        $select->can_read(0.05);
+        $self->wait(0.05);
     }
+}
+
+# What has come, for the server and for the clients.
+sub read {
+    my ($self) = @_;
+    $self->{server}->dispatch if !$self->{server}->is_stopped;
+    $_->read_some for @{ $self->{clients} };
+    return;
+}
+
+# Until something has come, or so many seconds.
+sub wait {
+    my ($self, $seconds) = @_;
+    my @watch = map { $_->{socket} } grep { !$_->{eof} && !$_->{paused} } @{ $self->{clients} };
+    my $select = IO::Select->new(@watch, $self->{server}->is_stopped ? () : $self->{server}->fileno);
+    $select->can_read($seconds);
+    return;
 }
 
 sub DESTROY {

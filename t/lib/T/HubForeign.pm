@@ -5,7 +5,6 @@ package T::HubForeign;
 
 use T::PAGI;
 use Test2::V0;
-use Future;
 use Future::AsyncAwait;
 use PAGI::SSE::Hub;
 use POSIX ();
@@ -105,30 +104,6 @@ sub run {
         events_are $peer, [$START, cursor(0), sent(1, "\x{263a}", event => "\x{e9}")], 'characters';
     };
 
-    clean 'a client that comes back gets what it missed' => sub {
-        my $hub = hub(replay => { events => 3 });
-        my @reset;
-        my $case = sub {
-            my ($id, $want, $name) = @_;
-            my $peer = peer(scope => { headers => [['last-event-id', $id]] });
-            my $sse = $peer->sse;
-            my $sub = $hub->subscribe($sse, ['t'], { on_reset => sub { push @reset, $_[1] } });
-            is $peer->events, [$START, @$want], "$name, at once";
-            return;
-        };
-        $hub->publish('t',     data => $_) for 1 .. 3;
-        $hub->publish('other', data => $_) for 4 .. 6;
-        $case->('e.1', [sent(2, 2), sent(3, 3), cursor(6)], 'resumed');
-        $case->('e.6', [cursor(6)],                         'nothing missed');
-        is \@reset, [];
-        $hub->publish('t', data => 7);
-        my $reset = sub { return { type => 'sse.send', event => 'reset', data => qq({"reason":"$_[0]"}) } };
-        my @kept = (sent(2, 2), sent(3, 3), sent(7, 7));
-        $case->('e.0', [$reset->('too_old'),    @kept], 'too old');
-        $case->('f.1', [$reset->('unknown_id'), @kept], 'another epoch');
-        is \@reset, [qw(too_old unknown_id)];
-    };
-
     clean 'one send in flight; what waits is subject to the policy' => sub {
         my $hub = hub();
         my %set = (
@@ -211,75 +186,6 @@ sub run {
         my @want = ($START, cursor(0), (map { sent($_, $_) } 1 .. 3), { type => 'sse.close', reason => 'x-over' });
         is $_->events, \@want, 'all, and then the end' for @peers;
         is \@closed, [qw(x-over x-over)];
-    };
-
-    clean 'unsubscribe ends the events, not the stream; a hub that goes does so, too' => sub {
-        my $hub = hub();
-        my $peer = peer();
-        my $sse = $peer->sse;
-        my $sub = $hub->subscribe($sse, 't');
-        ref_is $sub->unsubscribe, $sub;
-        $hub->publish('t', data => 1);
-        rest();
-        is $peer->events, [$START, cursor(0)];
-        $hub->subscribe($sse, 't');
-        $hub->publish('t', data => 2);
-        undef $hub;
-        events_are $peer, [$START, cursor(0), cursor(1), sent(2, 2)], 'what was published arrives';
-        ok $sse->is_started;
-        $sse->send('direct');
-        is $peer->data->[-1], 'direct';
-    };
-
-    clean 'publish and send keep their order, each and together once accepted' => sub {
-        my $hub = hub();
-        my $peer = peer();
-        my $sse = $peer->sse;
-        $hub->subscribe($sse, 't');
-        $sse->send('a');
-        $hub->publish('t', data => 'b');
-        until_ok(sub { @{ $peer->events } == 4 }, 'b');
-        $sse->send('c');
-        is $peer->data, ['', qw(a b c)];
-        $peer->mode('pending');
-        $hub->publish('t', data => "h$_") for 1 .. 10;
-        until_ok(sub { @{ $peer->{pending} } }, 'in flight');
-        # More than the queue of direct events takes: the hub's must not fail.
-        my @failed = grep { $_->is_failed } map { $sse->send("s$_") } 1 .. 1001;
-        is scalar @failed, 1, 'the queue is full';
-        $peer->accept;
-        $peer->mode('done');
-        until_ok(sub { @{ $peer->data } == 4 + 10 + 1000 }, 'all');
-        my @data = @{ $peer->data };
-        is [grep { /^h/ } @data], [map { "h$_" } 1 .. 10],   'the order of the hub';
-        is [grep { /^s/ } @data], [map { "s$_" } 1 .. 1000], 'the order of the sends';
-        is $peer->{most},         1;
-    };
-
-    clean 'serve awaits the disconnect' => sub {
-        my $hub = hub();
-        for my $watched (0, 1) {
-            my $peer = peer();
-            my $closed = 0;
-            my $app = (
-                async sub {
-                    my $sse = $peer->sse;
-                    $sse->on_close(sub { $closed++ }) if $watched;
-                    await $hub->serve($sse, 't');
-                }
-            )->();
-            my $id = $hub->publish('t', data => 'x');
-            until_ok(sub { @{ $peer->events } == 3 }, 'delivered');
-            ok !$app->is_ready, 'pending';
-            $peer->disconnect;
-            ok $app->is_done, 'done';
-            is $closed, $watched;
-        }
-        my $gone = peer()->sse;
-        $gone->close;
-        like failure_of($hub->serve($gone, 't')), qr/serve: .*closed/;
-        like dies { $hub->subscribe($gone,       't') },   qr/subscribe: .*closed/;
-        like dies { $hub->subscribe(peer()->sse, 'a b') }, qr/subscribe: a topic must be/;
     };
 
     clean 'a send that fails is the end of the subscription' => sub {

@@ -55,6 +55,7 @@ BEGIN {
         TOPIC_NAME        => -600,
         TOO_MANY_TOPICS   => -601,
         TOPIC_COUNT       => -602,
+        SUBSCRIBED        => -603,
     );
 }
 use constant \%CODE;
@@ -143,6 +144,7 @@ $ffi->attach(subscription_cancel                 => ['uint64']                  
 $ffi->attach(subscription_free                   => ['uint64']                                       => 'sint32');
 $ffi->attach([subscription_stats => '_subscription_stats'] => [qw(uint64 opaque size_t)]             => 'sint64');
 $ffi->attach(conn_hand_over                                => ['uint64']                             => 'sint32');
+$ffi->attach(conn_catch_up                                 => ['uint64']                             => 'sint32');
 
 $ffi->attach([runtime_open => '_runtime_open'] => [qw(opaque uint64*)]        => 'sint32');
 $ffi->attach(runtime_fd                        => ['uint64']                  => 'sint32');
@@ -251,7 +253,7 @@ sub runtime_start {
 # ($code, $handle)
 sub hub_open {
     my ($epoch, $defaults, $total_bytes) = @_;
-    my $code = _hub_open($epoch, length $epoch, _address($defaults), $total_bytes, \my $handle);
+    my $code = _hub_open($epoch, length($epoch // ''), _address($defaults), $total_bytes, \my $handle);
     return ($code, $handle);
 }
 
@@ -267,17 +269,20 @@ sub hub_subscribe {
     return ($code, $handle);
 }
 
-# Text of any length.
+# ($code, $text), of any length: another thread may make it longer meanwhile.
 sub _text {
     my ($call, $handle) = @_;
     my $n = $call->($handle, $buffer, BUFFER_BYTES);
-    return if $n < 0;
-    return _taken($n) if $n <= BUFFER_BYTES;
-    my $large = FFI::Platypus::Memory::malloc(2 * $n);
-    my $used = $call->($handle, $large, 2 * $n);
-    my $text = $used > 0 && $used <= 2 * $n ? unpack "P$used", pack 'J', $large : undef;
-    FFI::Platypus::Memory::free($large);
-    return $text;
+    return $n if $n < 0;
+    return (0, _taken($n)) if $n <= BUFFER_BYTES;
+    while (1) {
+        my $cap = 2 * $n;
+        my $large = FFI::Platypus::Memory::malloc($cap);
+        $n = $call->($handle, $large, $cap);
+        my @text = $n < 0 ? $n : $n <= $cap ? (0, unpack "P$n", pack 'J', $large) : ();
+        FFI::Platypus::Memory::free($large);
+        return @text if @text;
+    }
 }
 
 sub hub_stats          { return _text(\&_hub_stats,          @_) }

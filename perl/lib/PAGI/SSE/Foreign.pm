@@ -35,10 +35,11 @@ sub new {
     return $self;
 }
 
-sub state      { PAGI::SSE::FFI::conn_state($_[0]{handle}) }
-sub reason     { undef }
-sub buffered   { undef }
-sub notice_end { }
+sub state         { PAGI::SSE::FFI::conn_state($_[0]{handle}) }
+sub reason        { undef }
+sub buffered      { undef }
+sub notice_end    { }
+sub note_on_close { }
 
 # A pending Future of the server's class, when one is known.
 sub new_future { $_[0]{in_flight} && PAGI::SSE::Shared::alike($_[0]{in_flight}) }
@@ -76,7 +77,7 @@ sub ensure_started {
 
 # ASCII, nearly everything, is left alone by the text rule: no call for it.
 # {open} spares the library being asked again and again: once it has admitted
-# an event, all that ends that goes through us.
+# an event, all that ends that goes through us. Never while a hub sends here.
 
 sub send {
     my ($self, $data, $method) = @_;
@@ -85,7 +86,7 @@ sub send {
         my $refused = $self->_open($method, PAGI::SSE::FFI::conn_admit($self->{handle}));
         return $refused if $refused;
     }
-    return put($self, { type => 'sse.send', data => $text });
+    return $self->_put_own({ type => 'sse.send', data => $text }, $method);
 }
 
 sub send_event {
@@ -103,7 +104,7 @@ sub send_event {
         my $refused = $self->_open($method, $code, $event);
         return $refused if $refused;
     }
-    return put($self, $event);
+    return $self->_put_own($event, $method);
 }
 
 sub comment {
@@ -113,7 +114,7 @@ sub comment {
         my $refused = $self->_open($method, PAGI::SSE::FFI::conn_admit($self->{handle}));
         return $refused if $refused;
     }
-    return put($self, { type => 'sse.comment', comment => $text });
+    return $self->_put_own({ type => 'sse.comment', comment => $text }, $method);
 }
 
 sub keepalive {
@@ -130,13 +131,46 @@ sub keepalive {
 # The native connection that a hub publishes to; what comes out of it comes
 # back to us by publish.
 sub hub_conn {
-    my ($self, $hub) = @_;
-    $hub->_attach_bridge;
+    my ($self) = @_;
     $self->{bridge} ||= PAGI::SSE::Hub::Bridge->new($self);
+    $self->{open} = 0;
     return $self->{bridge}->conn;
 }
 
-# A hub's event: checked already, and one at a time.
+sub hub_subscribed {
+    my ($self, $hub) = @_;
+    $hub->_attach_bridge;
+    $self->{bridge}->note_subscribed;
+    return;
+}
+
+# The bridge may be of a subscription before.
+sub hub_refused {
+    my ($self) = @_;
+    $self->_drop_bridge if !$self->{bridge}->was_subscribed;
+    return;
+}
+
+sub _drop_bridge {
+    my ($self) = @_;
+    my $bridge = delete $self->{bridge} or return;
+    $bridge->end;
+    return;
+}
+
+# An event of the application's own, behind all that a hub has published by
+# now. If the queue has no room for it, that stays where its own limits are.
+sub _put_own {
+    my ($self, $event, $method) = @_;
+    my $bridge = $self->{bridge} or return put($self, $event);
+    return PAGI::SSE::Delivery->failed($self->overflow) if $self->is_full($event);
+    $bridge->catch_up;
+    # That may have been the end.
+    return $self->_refused($method, PAGI::SSE::FFI::CLOSED()) if !$self->{bridge};
+    return put($self, $event, beyond_limits => 1);
+}
+
+# A hub's event, checked already. Bounded by its subscription.
 sub publish {
     my ($self, $event) = @_;
     my $text = $self->{text};
@@ -145,10 +179,11 @@ sub publish {
     return put($self, $event, beyond_limits => 1);
 }
 
-# Close the native side. What is queued still goes out, then sse.close; but
-# nobody waits for it any more, except for the last.
+# Close the native side. What is queued or published still goes out, then
+# sse.close; but nobody waits for it any more, except for the last.
 sub close {
     my ($self, $reason) = @_;
+    $self->{bridge}->catch_up if $self->{bridge};
     $self->mark_closed($reason);
     @{ $self->{released} } = $self->waiting;
     # A server that does not know sse.close is no reason to complain.
@@ -171,8 +206,7 @@ sub release {
 sub mark_closed {
     my ($self, $reason) = @_;
     $self->{open} = 0;
-    my $bridge = delete $self->{bridge};
-    $bridge->end if $bridge;
+    $self->_drop_bridge;
     $reason = octets($reason) if defined $reason;
     PAGI::SSE::FFI::conn_close($self->{handle}, $reason, length($reason // ''));
     return;
@@ -197,7 +231,7 @@ sub undo_decline  { $_[0]->force_state('pending') }
 sub _open {
     my ($self, $method, $code, $event) = @_;
     return $self->_refused($method, $code, $event) if $code < 0;
-    $self->{open} = 1;
+    $self->{open} = !$self->{bridge};
     return unless $code;
     my $start = $self->_put_start(200) or return;
     return $start->{error} ? $start : undef;

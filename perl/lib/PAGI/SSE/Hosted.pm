@@ -22,7 +22,6 @@ sub new {
         exchange => $exchange,
         handle   => $exchange->handle,
         send     => $args{send},
-        blocked  => [],                  # deliveries above the high mark
     }, $class;
     weaken($self->{owner} = $owner);
     $exchange->attach($owner);
@@ -60,11 +59,18 @@ sub notice_end {
 }
 
 # The hub's native connection is this one; and who makes Futures for it.
-sub hub_conn {
+sub hub_conn { return $_[0]{handle} }
+
+sub hub_subscribed {
     my ($self, $hub) = @_;
     $hub->_attach_server($self->{exchange}{server});
-    return $self->{handle};
+    return;
 }
+
+sub hub_refused { }
+
+# Who has a callback for the end is to be there then.
+sub note_on_close { $_[0]{exchange}->keep }
 
 sub buffered { PAGI::SSE::FFI::conn_buffered($_[0]{handle}) }
 
@@ -128,8 +134,7 @@ sub mark_closed {
 # After the end: whoever still waits is told.
 sub release {
     my ($self, $lost) = @_;
-    my @blocked = @{ $self->{blocked} };
-    @{ $self->{blocked} } = ();
+    my @blocked = @{ delete $self->{blocked} || [] };
     my @error = $lost ? $self->{owner}->_closed_message : ();
     for my $delivery (@blocked) {
         $delivery->{closed} = 1 if $lost;
@@ -170,7 +175,7 @@ sub _outcome {
     my ($self, $method, $code, $fields) = @_;
     if ($code == 1) {
         my $delivery = PAGI::SSE::Delivery->new;
-        push @{ $self->{blocked} }, $delivery;
+        push @{ $self->{blocked} }, $delivery;    # above the high mark
         $self->_watch_drain;
         return $delivery->{settled} ? undef : $delivery;
     }
@@ -191,8 +196,7 @@ sub _watch_drain {
         delete $self->{draining};
         # Drained, or over: then those who wait fail, see release.
         $self->notice_end if $self->{owner};
-        my @blocked = @{ $self->{blocked} };
-        @{ $self->{blocked} } = ();
+        my @blocked = @{ delete $self->{blocked} || [] };
         $_->settle for @blocked;
     });
     return;

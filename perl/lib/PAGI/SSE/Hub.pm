@@ -4,125 +4,103 @@ use warnings;
 
 our $VERSION = '0.1.0';
 
-use Carp                    ();
-use Future                  ();
-use JSON::MaybeXS           ();
-use PAGI::SSE               ();
-use PAGI::SSE::FFI          ();
-use PAGI::SSE::Hub::Bridge  ();
-use PAGI::SSE::Subscription ();
-use PAGI::SSE::Text         qw(octets);
-use Scalar::Util            qw(blessed looks_like_number weaken);
-use Time::HiRes             ();
+use Future                    ();
+use JSON::MaybeXS             ();
+use PAGI::SSE                 ();
+use PAGI::SSE::FFI            ();
+use PAGI::SSE::Hub::Arguments qw(event line milliseconds pairs refuse text topic_name whole);
+use PAGI::SSE::Hub::Bridge    ();
+use PAGI::SSE::Subscription   ();
+use Scalar::Util              qw(blessed weaken);
 
 $Carp::Internal{$_}++ for __PACKAGE__;
 
-my $json = JSON::MaybeXS->new(utf8 => 1, allow_nonref => 1, convert_blessed => 1);
+use constant {
+    MOST_TOPICS => 1000,         # of a subscription: src/limits.rs
+    MOST_EVENTS => 2**32 - 1,    # the library takes 32 bits
+};
+
 my %FULL = (disconnect => 0, drop_oldest => 1, drop_newest => 2, latest => 3);
-my %HUB;    # by handle, weak: for the records that say a hub is ready
+# By handle, weak: for the records that say a hub is ready.
+my %HUB;
 
 sub new {
-    my ($class, %option) = @_;
-    my $keep = _settings('new', delete $option{replay} || {}, qw(events bytes age));
-    my %rest = map { $_ => delete $option{$_} } qw(total_bytes ttl epoch);
-    my ($odd) = sort keys %option;
-    Carp::croak("PAGI::SSE::Hub->new: unknown option '$odd'") if defined $odd;
-    # Microseconds, so that a restart is another epoch.
-    my $epoch = defined $rest{epoch} ? $rest{epoch} : sprintf '%x', 1e6 * Time::HiRes::time();
-    my ($code, $handle) = PAGI::SSE::FFI::hub_open(
-        $epoch,
-        _topic_options(%$keep, ttl => $rest{ttl}),
-        _whole('new', total_bytes => $rest{total_bytes})
-    );
-    Carp::croak("PAGI::SSE::Hub->new: epoch must be 1 to 40 letters, digits, - or _, not '$epoch'") if $code < 0;
-    my $self = bless { handle => $handle, epoch => $epoch, pid => $$ }, $class;
+    my ($class, @option) = @_;
+    my $option = pairs('new', \@option, qw(replay total_bytes ttl epoch));
+    my $epoch = $option->{epoch};
+    !defined $epoch || $epoch =~ /\A[A-Za-z0-9_-]{1,40}\z/
+        or refuse('new', 'epoch must be 1 to 40 letters, digits, - or _, not', $epoch);
+    my $defaults = _topic_options('new', $option);
+    my $total_bytes = whole('new', total_bytes => $option->{total_bytes});
+    my ($code, $handle) = PAGI::SSE::FFI::hub_open($epoch, $defaults, $total_bytes);
+    _check('new', $code);
+    my $self = bless { handle => $handle, pid => $$ }, $class;
+    $self->{epoch} = $self->stats->{epoch};    # the library chooses one by default
     weaken($HUB{$handle} = $self);
     return $self;
 }
 
-sub _settings {
-    my ($method, $given, @known) = @_;
-    my %known = map { $_ => 1 } @known;
-    my ($odd) = sort grep { !$known{$_} } keys %$given;
-    Carp::croak("PAGI::SSE::Hub->$method: unknown setting '$odd' (known: @known)") if defined $odd;
-    return {%$given};
-}
-
-# 0 for undef, which means the default.
-sub _whole {
-    my ($method, $name, $value) = @_;
-    return 0 if !defined $value;
-    $value =~ /\A[1-9][0-9]{0,14}\z/
-        or Carp::croak("PAGI::SSE::Hub->$method: $name must be a whole number above 0, not '$value'");
-    return $value;
-}
-
-sub _ms {
-    my ($method, $name, $seconds) = @_;
-    return 0 if !defined $seconds;
-    looks_like_number($seconds) && $seconds > 0 && $seconds <= 1e9
-        or Carp::croak("PAGI::SSE::Hub->$method: $name must be a number of seconds above 0, not '$seconds'");
-    return int(1000 * $seconds) || 1;
-}
-
+# The library's struct; 0 in it leaves things as they are.
 sub _topic_options {
-    my (%set) = @_;
-    return PAGI::SSE::FFI::sized(
-        'J Q Q Q Q L L',
-        _whole('new', 'replay events' => $set{events}),
-        _whole('new', 'replay bytes'  => $set{bytes}),
-        _ms('new', 'replay age' => $set{age}),
-        _ms('new', ttl          => $set{ttl}),
-        $set{state} ? 1 : 0, 0
-    );
+    my ($method, $set) = @_;
+    my $replay = defined $set->{replay} ? $set->{replay} : {};
+    ref $replay eq 'HASH' or refuse($method, 'replay must be a hash reference, not', $replay);
+    my $keep = pairs("$method: replay", [%$replay], qw(events bytes age));
+    my ($events, $bytes) = map { whole($method, "replay $_" => $keep->{$_}) } qw(events bytes);
+    my $age = milliseconds($method, 'replay age' => $keep->{age});
+    my $ttl = milliseconds($method, ttl => $set->{ttl});
+    my $state = !defined $set->{state} ? 0 : $set->{state} ? 1 : 2;
+    return PAGI::SSE::FFI::sized('J Q Q Q Q L L', $events, $bytes, $age, $ttl, $state, 0);
 }
 
 sub _check {
-    my ($method, $code, $value) = @_;
+    my ($method, $code) = @_;
     return $code if $code >= 0;
-    Carp::croak(
-        "PAGI::SSE::Hub->$method: " . PAGI::SSE::FFI::result_text($code) . (defined $value ? ", not '$value'" : ''));
+    return refuse($method, PAGI::SSE::FFI::result_text($code));
+}
+
+# The library's number of the hub, which a child of a fork cannot use.
+sub _handle {
+    my ($self, $method) = @_;
+    return $self->{handle} if $self->{pid} == $$;
+    return refuse($method, 'the hub belongs to the parent process (fork)');
 }
 
 sub epoch { return $_[0]{epoch} }
 
 sub topic {
-    my ($self, $name, %given) = @_;
-    my $keep = _settings('topic', delete $given{replay} || {}, qw(events bytes age));
-    my $set = _settings('topic', \%given, qw(state ttl));
-    my $options = _topic_options(%$keep, %$set);
-    my $topic = octets($name);
-    _check('topic', PAGI::SSE::FFI::hub_topic($self->{handle}, $topic, length $topic, $options), $name);
+    my ($self, $name, @option) = @_;
+    my $topic = topic_name('topic', $name);
+    my $options = _topic_options('topic', pairs('topic', \@option, qw(replay state ttl)));
+    _check('topic', PAGI::SSE::FFI::hub_topic($self->_handle('topic'), $topic, length $topic, $options));
     return $self;
 }
 
 sub publish {
-    my ($self, $topic, %event) = @_;
-    my ($data, $name, $id, $key, $retry) = delete @event{qw(data event id key retry)};
-    if (my ($odd) = sort keys %event) { Carp::croak("PAGI::SSE::Hub->publish: unknown field '$odd'") }
-    Carp::croak("PAGI::SSE::Hub->publish requires 'data'") if !defined $data;
-    $data = ref $data && !overload::Method($data, '""') ? $json->encode($data) : octets($data);
-    my $given_id = $id;
-    $_ = octets($_) for grep { defined } $name, $id, $key;
-    if (defined $retry && $retry !~ /\A[0-9]{1,18}\z/) {
-        Carp::croak("PAGI::SSE::Hub->publish: retry must be a whole number of milliseconds, not '$retry'");
-    }
-    my $seq = PAGI::SSE::FFI::hub_publish(
-        $self->{handle},                    $topic,
-        defined $topic ? length $topic : 0, $data,
-        length $data,                       $name,
-        defined $name ? length $name : 0,   $id,
-        defined $id ? length $id : 0,       $key,
-        defined $key ? length $key : 0,     defined $retry ? $retry : -1
-    );
-    _check('publish', $seq, $seq == PAGI::SSE::FFI::TOPIC_NAME() ? $topic : undef) if $seq < 0;
-    return defined $given_id ? $given_id : "$self->{epoch}.$seq";
+    my ($self, @event) = @_;
+    return $self->_publish('publish', event('publish', @event));
 }
 
 # [topic, %event], ...
 sub publish_many {
     my ($self, @events) = @_;
-    return map { $self->publish(@$_) } @events;
+    my @checked;
+    for my $i (0 .. $#events) {
+        ref $events[$i] eq 'ARRAY' or refuse('publish_many', "event $i must be an array reference, not", $events[$i]);
+        push @checked, [event("publish_many: event $i", @{ $events[$i] })];
+    }
+    return map { $self->_publish('publish_many', @$_) } @checked;
+}
+
+# What event() has made.
+sub _publish {
+    my ($self, $method, $topic, $data, $name, $id, $key, $retry) = @_;
+    my @sized = ($topic, length $topic, $data, length $data);
+    push @sized, $_, defined $_ ? length $_ : 0 for $name, $id, $key;
+    my $seq = PAGI::SSE::FFI::hub_publish($self->{handle}, @sized, $retry);
+    # A number that cannot be used may be the parent's.
+    _check($method, $seq) if $seq < 0 && $self->_handle($method);
+    return defined $id ? $id : "$self->{epoch}.$seq";
 }
 
 # ($sse, @topics), ($sse, \@topics, \%options)
@@ -131,60 +109,68 @@ sub subscribe {
     return $self->_subscribe('subscribe', $sse, @topics);
 }
 
+# All is checked before anything is begun.
 sub _subscribe {
     my ($self, $method, $sse, @topics) = @_;
-    blessed $sse && $sse->isa('PAGI::SSE')
-        or Carp::croak("PAGI::SSE::Hub->$method requires a PAGI::SSE object");
-    my $options = ref $topics[-1] eq 'HASH' ? pop @topics : {};
+    my $hub = $self->_handle($method);
+    blessed $sse && $sse->isa('PAGI::SSE') or refuse($method, 'requires a PAGI::SSE object, not', $sse);
+    my $option = ref $topics[-1] eq 'HASH' ? pop @topics : {};
     @topics = @{ $topics[0] } if @topics == 1 && ref $topics[0] eq 'ARRAY';
-    my $set = _settings($method, $options, qw(policy max_bytes max_events on_reset reset_event last_event_id query_id));
-    my $policy = defined $set->{policy} ? $set->{policy} : 'disconnect';
-    defined $FULL{$policy}
-        or Carp::croak("PAGI::SSE::Hub->$method: policy must be one of @{[sort keys %FULL]}, not '$policy'");
-    for my $name (@topics) {
-        defined $name && $name !~ /\n/
-            or Carp::croak("PAGI::SSE::Hub->$method: a topic must be 1 to 100 letters, digits and .-_:/");
-    }
-
-    my $id = exists $set->{last_event_id} ? $set->{last_event_id} : $sse->last_event_id;
-    # A first request of a browser cannot carry the header.
-    $id = $sse->query_param('last_event_id') if $set->{query_id} && !(defined $id && length $id);
-    $id = octets($id) if defined $id;
-    my $reset = octets(defined $set->{reset_event} ? $set->{reset_event} : 'reset');
-
+    @topics >= 1 && @topics <= MOST_TOPICS
+        or refuse($method, "a subscription must name from 1 to ${\MOST_TOPICS} topics, not " . @topics);
+    my $names = join "\n", map { topic_name($method, $_) } @topics;
+    my ($wish, $on_reset) = _wish($method, $sse, $option);
     _check($method, PAGI::SSE::FFI::CLOSED()) if $sse->is_closed;
-    my $conn = $sse->_hub_conn($self);
-    my $list = join "\n", map { octets($_) } @topics;
-    # Pointers into $id and $reset, which live until the call is done.
-    my $wish = PAGI::SSE::FFI::sized(
-        'J P J P J L L Q',
-        $id,    defined $id ? length $id : 0,
-        $reset, length $reset,
-        $FULL{$policy},
-        _whole($method, max_events => $set->{max_events}),
-        _whole($method, max_bytes  => $set->{max_bytes})
-    );
-    my ($begin, $handle) = PAGI::SSE::FFI::hub_subscribe($self->{handle}, $conn, $list, $wish);
-    _check($method, $begin, join ' ', @topics) if $begin < 0;
-    my $subscription = PAGI::SSE::Subscription->new(hub => $self, sse => $sse, handle => $handle, begin => $begin);
-    $sse->_hub_subscribed;
-    $set->{on_reset}->($sse, $subscription->reset_reason) if $set->{on_reset} && $begin >= 2;
+
+    my $conn = $sse->_hub_conn;
+    # Pointers into $wish, which lives until the call is done.
+    my $options = PAGI::SSE::FFI::sized('J P J P J L L Q', @$wish);
+    my ($begin, $handle) = PAGI::SSE::FFI::hub_subscribe($hub, $conn, $names, $options);
+    if ($begin < 0) {
+        $sse->_hub_refused;
+        _check($method, $begin);
+    }
+    my $subscription = PAGI::SSE::Subscription->new(handle => $handle, begin => $begin);
+    $sse->_hub_subscribed($self);
+    my $reason = $subscription->reset_reason;
+    $sse->_call($on_reset, 'on_reset', $reason) if $on_reset && defined $reason;
     return $subscription;
+}
+
+# The fields of the library's struct, and what it does not know of.
+sub _wish {
+    my ($method, $sse, $given) = @_;
+    my $option = pairs($method, [%$given], qw(policy max_bytes max_events on_reset reset_event last_event_id query_id));
+    my ($policy, $on_reset) = @$option{qw(policy on_reset)};
+    $policy = 'disconnect' if !defined $policy;
+    defined $FULL{$policy} or refuse($method, "policy must be one of @{[sort keys %FULL]}, not", $policy);
+    !defined $on_reset || PAGI::SSE::_is_code($on_reset)
+        or refuse($method, 'on_reset must be a code reference, not', $on_reset);
+    my $id = exists $option->{last_event_id} ? $option->{last_event_id} : $sse->last_event_id;
+    # A first request of a browser cannot carry the header.
+    $id = $sse->query_param('last_event_id') if $option->{query_id} && !(defined $id && length $id);
+    $id = text($method, last_event_id => $id);
+    my $reset = line($method, reset_event => $option->{reset_event});
+    $reset = 'reset' if !defined $reset;
+    my $max_events = whole($method, max_events => $option->{max_events}, MOST_EVENTS);
+    my $max_bytes = whole($method, max_bytes => $option->{max_bytes});
+    return ([$id, length($id // ''), $reset, length $reset, $FULL{$policy}, $max_events, $max_bytes], $on_reset);
 }
 
 # As subscribe; then the application may return, and the stream lives on.
 sub serve {
     my ($self, $sse, @topics) = @_;
-    my $subscription = eval { $self->_subscribe('serve', $sse, @topics) };
-    return Future->fail($@) if !$subscription;
+    eval { $self->_subscribe('serve', $sse, @topics); 1 } or return Future->fail($@);
     return $sse->_hand_over;
 }
 
 sub ready {
     my ($self) = @_;
-    return $self->{ready}->without_cancel if $self->{ready};
-    return Future->done if _check('ready', PAGI::SSE::FFI::hub_ready($self->{handle}));
-    $self->{ready} = $self->{server} ? $self->{server}->new_future : PAGI::SSE::Hub::Bridge->new_future;
+    my $hub = eval { $self->_handle('ready') } or return Future->fail($@);
+    if (!$self->{ready}) {
+        return Future->done if PAGI::SSE::FFI::hub_ready($hub);
+        $self->{ready} = $self->{server} ? $self->{server}->new_future : PAGI::SSE::Hub::Bridge->new_future;
+    }
     return $self->{ready}->without_cancel;
 }
 
@@ -200,14 +186,14 @@ sub _attach_bridge { $_[0]{is_bridged} = 1; return }
 
 # Whether somebody waits for a record that the bridges' runtime will have.
 sub _is_awaited {
-    return !!grep { $_ && $_->{ready} && $_->{is_bridged} } values %HUB;
+    return !!grep { $_ && $_->{ready} && $_->{is_bridged} && $_->{pid} == $$ } values %HUB;
 }
 
 # The descriptor that says when dispatch is due, for applications whose loop
 # Future::IO does not know.
 sub fileno {
     my ($self) = @_;
-    return PAGI::SSE::Hub::Bridge->pin($self->{handle});
+    return PAGI::SSE::Hub::Bridge->pin($self->_handle('fileno'));
 }
 
 sub dispatch { return PAGI::SSE::Hub::Bridge->dispatch }
@@ -224,25 +210,31 @@ sub _note_ready {
     return;
 }
 
+# (reason => ...), ($topic, reason => ...)
 sub close {
-    my ($self, $topic, %option) = @_;
-    my $reason = defined $option{reason} ? octets($option{reason}) : 'app_closed';
-    $topic = undef if defined $topic && $topic eq 'all';
-    return _check('close',
-        PAGI::SSE::FFI::hub_close($self->{handle}, $topic, defined $topic ? length $topic : 0, $reason, length $reason)
-    );
+    my ($self, @option) = @_;
+    my $topic = @option % 2 ? topic_name('close', shift @option) : undef;
+    my $reason = text('close', reason => pairs('close', \@option, 'reason')->{reason});
+    $reason = 'app_closed' if !defined $reason || !length $reason;
+    my $hub = $self->_handle('close');
+    return _check('close', PAGI::SSE::FFI::hub_close($hub, $topic, length($topic // ''), $reason, length $reason));
 }
 
 sub subscribers {
-    my ($self, $topic) = @_;
-    return _check('subscribers', PAGI::SSE::FFI::hub_subscribers($self->{handle}, $topic, length $topic));
+    my ($self, $name) = @_;
+    my $topic = topic_name('subscribers', $name);
+    my $hub = $self->_handle('subscribers');
+    return _check('subscribers', PAGI::SSE::FFI::hub_subscribers($hub, $topic, length $topic));
 }
 
-sub stats { return $json->decode(PAGI::SSE::FFI::hub_stats($_[0]{handle})) }
+sub stats  { return $_[0]->_stats('stats') }
+sub topics { return sort keys %{ $_[0]->_stats('topics')->{topics} } }
 
-sub topics {
-    my ($self) = @_;
-    return sort keys %{ $self->stats->{topics} };
+sub _stats {
+    my ($self, $method) = @_;
+    my ($code, $text) = PAGI::SSE::FFI::hub_stats($self->_handle($method));
+    _check($method, $code);
+    return JSON::MaybeXS::decode_json($text);
 }
 
 sub DESTROY {
@@ -282,14 +274,32 @@ PAGI::SSE::Hub - publish once, everyone gets it, nobody misses, nobody blocks
 A hub has topics; a topic has subscribers and a history. C<publish> frames an
 event once, keeps it, and has the native library deliver it to every
 subscriber: the embedded server's connections are written to without entering
-Perl. Each event has an id, C<epoch.number>, so a client that comes back with its
+Perl.
+
+=head2 Ids
+
+Each event has an id, C<epoch.number>, so a client that comes back with its
 C<Last-Event-ID> gets exactly what it missed, and then the live events, without
-a gap and without a repeat.
+a gap and without a repeat. A client without an id gets one at once, in a block
+without data, so that it can resume before it has had an event.
 
 A client whose id is too old, or unknown, gets an event C<reset> (data:
-C<{"reason":"too_old"}> or C<{"reason":"unknown_id"}>) and then what the topic still has.
-A client without an id gets one at once, in a block without data, so that it can
-resume before it has had an event.
+C<{"reason":"too_old"}> or C<{"reason":"unknown_id"}>) and then what its topics
+still have. Too old is an id after which one of these topics has lost an event;
+what happened elsewhere does not matter.
+
+An C<id> of the application's is looked up as it was given, but only while its
+event is in the history; after that it is unknown. One that two topics of a
+subscription have used stands for the older event: rather one twice than one
+never. Clients also get ids of the hub's beside it: at the beginning, and after a
+replay that does not end with the hub's newest.
+
+=head2 One subscription
+
+A connection has one subscription at a time, of one hub: name all topics in one
+call. A client resumes after the last id that it saw, so ids must come in order,
+and two subscriptions would not keep one. After C<unsubscribe> another may
+follow.
 
 =head2 Slow clients
 
@@ -299,6 +309,12 @@ delayed, and C<publish> does not wait. What is left out is counted, see
 L</"subscribers, topics, stats, epoch"> and L<PAGI::SSE::Subscription/stats>. A replay is sent whole and does
 not count. A single event, or a burst that finds the queue empty, may pass the
 limits.
+
+=head2 Order
+
+What an application publishes, and what it sends to one connection, arrives in
+the order of the calls; nothing need be awaited. What was published before
+C<close> or C<unsubscribe> arrives before the end.
 
 =head2 Any server
 
@@ -311,13 +327,15 @@ the last is done. Replay, order, limits and policies are the same. These differ:
 
 =item *
 
-An C<sse.send> without data cannot be expressed. The id that a client gets at once
-is an event of type C<id> with empty data, to which nobody listens.
+An C<sse.send> without data cannot be expressed. An id alone arrives as an event
+of type C<id> with empty data, to which nobody listens.
 
 =item *
 
 Up to 4 KiB of a client's events (or one that is larger) are out of the queue
-and beyond the policies.
+and beyond the policies. So is all that waits when the application itself sends
+something to that client: it goes in front, and counts in the queue that
+L<PAGI::SSE/Futures> describes.
 
 =item *
 
@@ -332,45 +350,65 @@ loop can watch one descriptor only. With another loop, see L</"fileno, dispatch"
 
 =back
 
-=head2 Order
+=head2 Processes
 
-Events of one hub keep their order, and so do direct sends to one connection.
-Both go through one queue, so an event that is delivered, or accepted by a
-foreign C<$send>, comes before what is sent after that. But delivery is not
-done when C<publish> returns: a direct send right behind it may come first.
+A hub belongs to the process that made it; in a child of a fork its methods
+fail. Workers of a prefork server have a hub each, with an epoch each: what one
+publishes reaches its own clients only, and a client that comes back to
+another worker is reset.
+
+A hub that goes out of scope delivers what is pending and leaves its streams
+open, and silent. Keep it as long as the application runs, or C<close> it.
+
+=head2 Limits
+
+A hub has at most 100,000 topics, a subscription 1000, a state 10,000 keys. All
+states together take at most half of C<total_bytes>; a key that finds no room is
+left out, and counted. An event that is kept counts with its bytes as framed,
+its key, its id, and 200 more; twice if it is in a history and in a state. A
+history cannot be turned off: its least is one event.
 
 =head1 METHODS
+
+A bad argument dies at the application's line, names the value and the limit,
+and nothing has been done; L</serve> and L</ready> fail their Future instead. An
+option that is undef has its default.
 
 =head2 new
 
     my $hub = PAGI::SSE::Hub->new(%options);
 
 C<replay>: the history of each topic, C<events> (default 1000), C<bytes> (4 MiB)
-and C<age> in seconds (3600). C<total_bytes>: of all topics (64 MiB).
-C<ttl>: seconds that a topic outlives its last subscriber and event (600).
-C<epoch>: what ids begin with (default: from the clock). Dies for an option that
-it does not know or that is out of range.
+and C<age> in seconds (3600). C<total_bytes>: of all topics, histories and states
+(64 MiB). C<ttl>: seconds that a topic outlives its last subscriber and event
+(600). C<epoch>: what ids begin with, 1 to 40 letters, digits, C<-> and C<_>
+(default: six letters and digits by chance); use no epoch twice.
 
 =head2 topic
 
     $hub->topic('prices', state => 1, ttl => 600, replay => { events => 100 });
 
-Settings of one topic. C<state>: it keeps the newest event of each C<key>, which a
-new or reset subscriber gets before the live events. Names are 1 to 100 letters,
-digits and C<.-_:/>. Returns the hub.
+Settings of one topic, from now on; those that are not given stay as they are, at
+first the hub's. C<state>: it keeps the newest event of each C<key>, which a new
+or reset subscriber gets before the live events; 0 turns it off. History and
+state go with the topic after its C<ttl>; the settings stay. Names are 1 to 100
+letters, digits and C<.-_:/>. Returns the hub.
 
 =head2 publish
 
     my $id = $hub->publish($topic, data => ..., event => ..., key => ..., id => ..., retry => ...);
 
-Publishes an event and returns its id. C<data> is text, or a reference that is
-sent as JSON. C<key> says what it is the newest state of. An C<id> of your own
-is sent as it is, and looked up as it is. Never waits for a client. Dies for a
-bad argument.
+Publishes an event and returns its id, in octets. All but C<data> may be left
+out. C<data> is what L<PAGI::SSE/send_event> takes: text, or a reference, which
+becomes JSON. C<key> says what it is the newest state of. An C<id> of your own is
+sent as it is; C<''> makes clients forget theirs. Never waits for a client. Works
+anywhere in the process: before the first subscriber, in callbacks, from timers.
 
 =head2 publish_many
 
     my @ids = $hub->publish_many([ 'news', data => 1 ], [ 'alerts', data => 2 ]);
+
+As C<publish>, for each; all are checked before the first is published.
 
 =head2 subscribe
 
@@ -379,21 +417,50 @@ bad argument.
 
 Subscribes a connection until it ends: starts the stream, replays after
 C<last_event_id>, and joins the live events. Returns a L<PAGI::SSE::Subscription>.
-Dies for bad arguments and when the connection is closed.
-Options: C<policy>, what to do when C<max_events> (10000) or C<max_bytes> (1 MiB)
-wait for a slow client: C<disconnect> (the default; reason C<queue_overflow>; it comes back and resumes),
-C<drop_oldest>, C<drop_newest>, or C<latest> (the newest of each key);
-C<on_reset>, called with C<$sse> and the reason when the client missed events;
-C<reset_event>, the type of that event; C<last_event_id> in place of the header's;
-C<query_id>: true takes the query parameter C<last_event_id> when there is no header.
+Dies also when the connection has a subscription, and when it is closed: a client
+may have left before it could be served.
+
+=over 4
+
+=item policy
+
+What to do when C<max_events> or C<max_bytes> wait for a slow client:
+C<disconnect> (the default; reason C<queue_overflow>; it comes back and resumes),
+C<drop_oldest>, C<drop_newest>, or C<latest>: an event replaces a waiting one
+of its topic and key at any time, and at the limits the oldest goes.
+
+=item max_events, max_bytes
+
+10,000 and 1 MiB; C<max_events> up to 4,294,967,295.
+
+=item on_reset
+
+Called with C<$sse> and the reason, C<too_old> or C<unknown_id>, when the client
+missed events; after the subscription has begun. One that dies is a warning.
+
+=item reset_event
+
+The type of the event that tells the client; C<reset>.
+
+=item last_event_id
+
+In place of the header's; any text. undef: a new client.
+
+=item query_id
+
+True takes the query parameter C<last_event_id> when there is no header.
+
+=back
 
 =head2 serve
 
     await $hub->serve($sse, @topics);
 
 As C<subscribe>. On the embedded server it resolves at once; the application
-may return, and the stream lives on in the native library. Elsewhere it
-resolves when the connection has ended.
+may return, and the stream lives on in the native library. No Perl object is kept,
+unless C<on_close> is registered, before or after. Elsewhere, and with a C<$send>
+or C<$receive> that middleware has wrapped, it resolves when the connection has
+ended.
 
 =head2 ready
 
@@ -416,9 +483,12 @@ forks, in the child. The embedded server needs none of this.
 =head2 close
 
     my $count = $hub->close('news', reason => 'x-moved');
-    my $count = $hub->close('all');
+    my $count = $hub->close(reason => 'x-moved');
+    my $count = $hub->close;
 
-Delivers what is pending and closes the connections of a topic's subscribers, or of all.
+Delivers what is pending and closes the connections of a topic's subscribers, or
+of all. The reason is C<app_closed> if none is given. Returns their number; topic
+and hub stay.
 
 =head2 subscribers, topics, stats, epoch
 
@@ -426,9 +496,59 @@ The number of a topic's subscribers; the topics' names; what ids begin with.
 C<stats> is a hashref. From the beginning: C<published>; C<evicted>, events that
 histories had no more room for; C<dropped>, events that policies left out, summed
 over the clients; C<overflows>, clients disconnected. Now: C<connections>; C<high>,
-those above their high mark; C<pending_bytes>, not yet delivered; C<kept_bytes>;
-and C<topics>, by name, with C<subscribers>, C<published>, C<kept_events>,
-C<kept_bytes> and C<keys>.
+those above their high mark; C<pending_bytes>, not yet delivered; C<kept_bytes>,
+of histories and states; C<epoch>; and C<topics>, by name, with C<subscribers>,
+C<published>, C<kept_events>, C<kept_bytes>, C<keys>, C<state_bytes>, and
+C<refused_keys>, from the beginning.
+
+=head1 EXAMPLES
+
+=head2 News for all, and for one
+
+    await $hub->serve($sse, 'all', "user:$user_id");
+
+    $hub->publish('all',            event => 'notice', data => 'Down at noon');
+    $hub->publish("user:$user_id", event => 'mail',   data => { unread => 3 });
+
+=head2 A client that missed something
+
+In the browser:
+
+    const source = new EventSource('/events');
+    source.addEventListener('notice', (e) => show(e.data));
+    source.addEventListener('reset', (e) => location.reload());
+
+Or at the server, which sends all anew behind the reset:
+
+    $hub->subscribe($sse, ['notices'], {
+        on_reset => sub {
+            my ($sse, $reason) = @_;
+            $sse->send_event(event => 'all', data => load_notices());
+        },
+    });
+
+=head2 The present state, and no more than a slow client can take
+
+    $hub->topic('prices', state => 1);
+
+    await $hub->serve($sse, ['prices'], { policy => 'latest' });
+
+    $hub->publish('prices', key => $symbol, data => { $symbol => $price });
+
+=head2 A page that knows where it was
+
+A browser cannot give the first request of an EventSource a C<Last-Event-ID>.
+
+    new EventSource('/events?last_event_id=' + encodeURIComponent(id))
+
+    await $hub->serve($sse, ['news'], { query_id => 1 });
+
+=head2 A producer that can wait
+
+    while (defined(my $row = $source->next)) {
+        await $hub->ready;
+        $hub->publish('rows', data => $row);
+    }
 
 =head1 SEE ALSO
 

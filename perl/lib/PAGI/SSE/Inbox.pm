@@ -20,12 +20,8 @@ use constant {
 # wants to know what the client does, and the request body in pieces.
 
 sub new {
-    my ($class, $owner, %args) = @_;
-    my $self = bless {
-        receive  => $args{receive},
-        max_body => $args{max_body},    # octets
-        body     => '',
-    }, $class;
+    my ($class, $owner, $max_body) = @_;    # octets
+    my $self = bless { max_body => $max_body, body => '' }, $class;
     weaken($self->{owner} = $owner);
     return $self;
 }
@@ -43,7 +39,7 @@ sub listen {
     while ($self->_wants_more) {
         return $self->_pause if $ready >= READY_IN_A_ROW;
         my $answer;
-        eval { $answer = $self->{receive}->(); 1 } or return $self->{owner}->_read_failed($@);
+        eval { $answer = $owner->{receive}->(); 1 } or return $self->{owner}->_read_failed($@);
 
         if (blessed $answer && $answer->can('is_ready')) {
             return $self->_wait_for($answer) unless $answer->is_ready;
@@ -54,18 +50,6 @@ sub listen {
     }
     return;
 }
-
-# See PAGI::SSE::Foreign.
-sub park { weaken($_[0]{receive}) }
-
-sub unpark {
-    my ($self, $receive) = @_;
-    my $kept = $self->{receive};
-    $self->{receive} = $kept || $receive;
-    return;
-}
-
-sub retire { delete $_[0]{receive} }
 
 # A pending Future of the server's class, when one is known.
 sub new_future { $_[0]{outstanding} && PAGI::SSE::Shared::alike($_[0]{outstanding}) }
@@ -85,8 +69,8 @@ sub stop {
 
 sub _wants_more {
     my ($self) = @_;
-    return if !$self->{receive} || $self->{owner}->is_closed;
-    return $self->{until_end}   || !$self->{complete};
+    return if !$self->{owner}{receive} || $self->{owner}->is_closed;
+    return $self->{until_end}          || !$self->{complete};
 }
 
 sub _wait_for {

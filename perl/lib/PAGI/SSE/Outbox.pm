@@ -54,18 +54,29 @@ sub put {
 
 sub _enqueue {
     my ($self, $event, %options) = @_;
-    my $size = 0;
-    $size += length for grep { defined } @{ {%$event} }{qw(data event id comment)};
-    # One event of any size fits, or it never would behind a start in flight.
-    return PAGI::SSE::Delivery->failed($self->overflow)
-        if !$options{beyond_limits}
-        && (@{ $self->{queue} } >= $self->{max_events}
-        || $self->{bytes} && $self->{bytes} + $size > $self->{max_bytes});
+    return PAGI::SSE::Delivery->failed($self->overflow) if !$options{beyond_limits} && $self->is_full($event);
+    my $size = _size($event);
     my $delivery = PAGI::SSE::Delivery->new(%options, event => $event, size => $size);
     $self->{bytes} += $size;
     push @{ $self->{queue} }, $delivery;
     $self->{busy} = 2;
     return $delivery;
+}
+
+sub _size {
+    my ($event) = @_;
+    my $size = 0;
+    $size += length for grep { defined } map { $event->{$_} } qw(data event id comment);
+    return $size;
+}
+
+# Whether the event would be refused now. One of any size fits when no other
+# is queued, or it never would behind a start in flight.
+sub is_full {
+    my ($self, $event) = @_;
+    return $self->{busy}
+        && (@{ $self->{queue} } >= $self->{max_events}
+        || $self->{bytes} && $self->{bytes} + _size($event) > $self->{max_bytes});
 }
 
 # The deliveries in flight and queued, in order.

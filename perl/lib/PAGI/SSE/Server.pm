@@ -112,25 +112,23 @@ sub log {
     return;
 }
 
-# Calls the application; $ended gets the error, or undef. Never dies.
+# Calls the application; $ended gets its Future when that is ready. Never dies.
 sub _call_app {
     my ($self, $scope, $receive, $send, $ended) = @_;
     my $future;
     if (!eval { $future = $self->{app}->($scope, $receive, $send); 1 }) {
-        $ended->(defined $@ && length $@ ? $@ : 'unknown error');
-        return;
+        $future = Future->fail(defined $@ && length $@ ? $@ : 'unknown error');
     }
     # An application that is no async sub is done when it returns.
-    if (!blessed $future || !$future->can('on_ready')) { $ended->(undef); return }
-    $future->on_ready(sub {
-        my ($future) = @_;
-        $ended->(
-              $future->is_done ? undef
-            : $future->is_cancelled ? 'its Future was cancelled'
-            : ($future->failure)[0]
-        );
-    });
+    if (!blessed $future || !$future->can('on_ready')) { $future = Future->done }
+    $future->on_ready($ended);
     return $future->is_ready ? undef : $future;
+}
+
+# Why an application ended, if it did not just return.
+sub _app_error {
+    my ($future) = @_;
+    return $future->is_done ? undef : $future->is_cancelled ? 'its Future was cancelled' : ($future->failure)[0];
 }
 
 # Kept until the server goes: an application that is running right now, as it
@@ -182,7 +180,7 @@ sub _start_lifespan {
     $self->{lifespan_app} = $self->_call_app(
         $scope, $receive, $send,
         sub {
-            my ($error) = @_;
+            my $error = _app_error(@_);
             my $self = $weak or return;
             # Dying or returning without an answer is how an application says
             # that it knows no lifespan.
@@ -280,10 +278,13 @@ sub _not_taken {
     return;
 }
 
-# Once the application and the transport are both done with it.
+# Once the application and the transport are both done with it; before, when
+# the stream was handed over: the end is still told to who has the wrapper.
 sub _forget {
     my ($self, $conn) = @_;
-    delete $self->{exchanges}{$conn} if $self->{exchanges}{$conn} && $self->{exchanges}{$conn}->is_over;
+    my $exchange = $self->{exchanges}{$conn} or return;
+    if    ($exchange->is_over)  { delete $self->{exchanges}{$conn} }
+    elsif ($exchange->is_loose) { weaken($self->{exchanges}{$conn}) }
     return;
 }
 
@@ -334,19 +335,22 @@ sub _request {
         $scope,
         $exchange->receive_coderef,
         $exchange->send_coderef,
-        sub {
-            my ($error) = @_;
-            my $self = $weak                         or return;
-            my $exchange = $self->{exchanges}{$conn} or return;
-            delete $exchange->{app};
-            $exchange->app_ended($error);
-            $self->_forget($conn);
-            # Nothing else may come that would let the stop go on.
-            PAGI::SSE::FFI::server_wake($self->{handle}, 0) if $self->{stopping} && $self->{handle};
-        }
+        # As little as can be: each idle stream keeps one.
+        sub { $weak->_app_over($conn, @_) if $weak }
     );
     if   ($self->{exchanges}{$conn}) { $exchange->{app} = $app if $app }
     else                             { $self->_cancel($app) }              # it stopped the server
+    return;
+}
+
+sub _app_over {
+    my ($self, $conn, $future) = @_;
+    my $exchange = $self->{exchanges}{$conn} or return;
+    delete $exchange->{app};
+    $exchange->app_ended(_app_error($future));
+    $self->_forget($conn);
+    # Nothing else may come that would let the stop go on.
+    PAGI::SSE::FFI::server_wake($self->{handle}, 0) if $self->{stopping} && $self->{handle};
     return;
 }
 

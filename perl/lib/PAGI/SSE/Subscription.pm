@@ -4,23 +4,41 @@ use warnings;
 
 our $VERSION = '0.1.0';
 
+use Carp           ();
 use JSON::MaybeXS  ();
 use PAGI::SSE::FFI ();
+
+$Carp::Internal{$_}++ for __PACKAGE__;
 
 my @RESET_REASON = (undef, undef, 'too_old', 'unknown_id');
 
 sub new {
     my ($class, %field) = @_;    # handle, begin
-    return bless { handle => $field{handle}, begin => $field{begin} }, $class;
+    return bless {%field}, $class;
+}
+
+sub _check {
+    my ($method, $code) = @_;
+    return if $code >= 0;
+    my $why =
+        $code == PAGI::SSE::FFI::HANDLE_FORKED()
+        ? 'the subscription belongs to the parent process (fork)'
+        : PAGI::SSE::FFI::result_text($code);
+    Carp::croak("PAGI::SSE::Subscription->$method: $why");
 }
 
 sub unsubscribe {
     my ($self) = @_;
-    PAGI::SSE::FFI::subscription_cancel($self->{handle});
+    _check('unsubscribe', PAGI::SSE::FFI::subscription_cancel($self->{handle}));
     return $self;
 }
 
-sub stats { return JSON::MaybeXS::decode_json(PAGI::SSE::FFI::subscription_stats($_[0]{handle})) }
+sub stats {
+    my ($self) = @_;
+    my ($code, $text) = PAGI::SSE::FFI::subscription_stats($self->{handle});
+    _check('stats', $code);
+    return JSON::MaybeXS::decode_json($text);
+}
 
 sub is_resumed   { return $_[0]{begin} == 1 }
 sub reset_reason { return $RESET_REASON[$_[0]{begin}] }
@@ -42,22 +60,31 @@ __END__
 
 PAGI::SSE::Subscription - a connection's subscription to topics of a hub
 
+=head1 SYNOPSIS
+
+    my $subscription = $hub->subscribe($sse, 'news');
+    warn 'a slow client' if $subscription->stats->{dropped};
+    $subscription->unsubscribe;
+
 =head1 DESCRIPTION
 
 What C<subscribe> of L<PAGI::SSE::Hub> returns. The subscription ends with its
-connection; dropping this object does not end it.
+connection; dropping this object does not end it. A connection has one at a
+time. In a child of a fork C<unsubscribe> and C<stats> die.
 
 =head1 METHODS
 
 =head2 unsubscribe
 
-Ends the subscription; the stream stays open. Returns the object.
+Ends the subscription; the stream stays open, and may have another one. What was
+published before is delivered. Returns the object; a second call does nothing.
 
 =head2 stats
 
-A hashref: C<delivered>, events that the client has or that wait for it;
-C<dropped>, those that the policy left out; C<queued_bytes>, what waits; C<active>,
-whether the subscription has not ended.
+A hashref: C<delivered>, events that were given to the client's queue or socket,
+those of the replay among them, and not taken back: whether the client has them
+only the client knows; C<dropped>, those that the policy left out;
+C<queued_bytes>, what waits; C<active>, whether the subscription has not ended.
 
 =head2 is_resumed, reset_reason
 

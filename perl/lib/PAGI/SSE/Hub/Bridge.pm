@@ -4,10 +4,13 @@ use warnings;
 
 our $VERSION = '0.1.0';
 
+use Carp              ();
 use Future            ();
 use Scalar::Util      qw(weaken);
 use PAGI::SSE::FFI    ();
 use PAGI::SSE::Shared ();
+
+$Carp::Internal{$_}++ for __PACKAGE__;
 
 # From a hub to a connection of somebody else's server. A native connection
 # without a socket takes what is published, so that replay, order and policies
@@ -33,7 +36,7 @@ sub new {
     my $code = PAGI::SSE::FFI::conn_open_queue($runtime->{handle}, WIRE_EVENTS, \my $conn);
     if ($code < 0) {
         _stop_if_idle();
-        die 'PAGI::SSE::Hub: no native connection: ' . PAGI::SSE::FFI::result_text($code) . "\n";
+        Carp::croak('PAGI::SSE::Hub: no native connection: ' . PAGI::SSE::FFI::result_text($code));
     }
     my $self = bless { conn => $conn, rest => '' }, $class;
     weaken($self->{wire} = $wire);
@@ -42,7 +45,9 @@ sub new {
     return $self;
 }
 
-sub conn { return $_[0]{conn} }
+sub conn            { return $_[0]{conn} }
+sub note_subscribed { $_[0]{was_subscribed} = 1; return }
+sub was_subscribed  { return $_[0]{was_subscribed} }
 
 # The wire has ended; who is in pump will notice.
 sub end {
@@ -77,6 +82,16 @@ sub pump {
         return;
     }
     $self->{busy} = 0;
+    return;
+}
+
+# Sends all that was published by now, though the server makes us wait: an
+# event of the application's own, or the end, is to follow. The wire's queue
+# keeps the order, also when this is called in the middle of pump.
+sub catch_up {
+    my ($self) = @_;
+    PAGI::SSE::FFI::conn_catch_up($self->{conn});
+    while (defined(my $block = $self->_next_block)) { $self->{wire}->publish(_event($block)) }
     return;
 }
 
@@ -151,7 +166,7 @@ sub _runtime {
     _forget_parent();
     return $RUNTIME if $RUNTIME;
     my ($code, $handle) = PAGI::SSE::FFI::runtime_start(1);
-    die 'PAGI::SSE::Hub: no native runtime: ' . PAGI::SSE::FFI::result_text($code) . "\n" if $code < 0;
+    Carp::croak('PAGI::SSE::Hub: no native runtime: ' . PAGI::SSE::FFI::result_text($code)) if $code < 0;
     return $RUNTIME = { handle => $handle, pid => $$, fileno => PAGI::SSE::FFI::runtime_fd($handle) };
 }
 
@@ -239,7 +254,7 @@ sub _watch {
     return _look($runtime) if $runtime->{is_look};
     # A duplicate, as closing this handle must not close the runtime's.
     open my $fh, '<&', $runtime->{fileno}
-        or die "PAGI::SSE::Hub: cannot duplicate the wake-up descriptor: $!\n";
+        or Carp::croak("PAGI::SSE::Hub: cannot duplicate the wake-up descriptor: $!");
     return _read($runtime, $fh);
 }
 

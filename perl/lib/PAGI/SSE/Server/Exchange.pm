@@ -39,11 +39,8 @@ sub of {
 
 sub send_coderef {
     my ($self) = @_;
-    return bless sub {
-        my ($event) = @_;
-        return $self if !ref $event && $event eq __PACKAGE__;
-        return $self->_send($event);
-    }, 'PAGI::SSE::Server::Send';
+    # As little as can be: each idle stream keeps one.
+    return bless sub { $self->_send(@_) }, 'PAGI::SSE::Server::Send';
 }
 
 sub receive_coderef {
@@ -153,6 +150,7 @@ sub _tell_end {
     my ($self, $reason) = @_;
     return if defined $self->{closed};
     $self->{closed} = $reason;
+    my $kept = delete $self->{kept};    # as long as this takes
     $self->note_body;
     my $callbacks = delete $self->{on_disconnect} || [];
     delete $self->{on_complete};
@@ -181,14 +179,24 @@ sub note_ended {
 }
 
 # Nobody needs it any more: neither the application nor the transport.
-sub is_over { return $_[0]{app_over} && ($_[0]{ended} || $_[0]{handed_over} && !$_[0]{kept}) }
+sub is_over { return $_[0]{app_over} && $_[0]{ended} }
 
-# The stream is a hub's from now on, and the application may return. With
-# callbacks to run at the end, the wrapper stays.
+# Nobody needs it any more but who has the wrapper, if anybody has.
+sub is_loose { return $_[0]{app_over} && $_[0]{handed_over} && !$_[0]{kept} }
+
+# The stream is a hub's from now on, and the application may return.
 sub hand_over {
-    my ($self, $sse) = @_;
+    my ($self) = @_;
     $self->{handed_over} = 1;
-    $self->{kept} = $sse if $sse;
+    return;
+}
+
+# With callbacks to run at the end, the wrapper of such a stream stays till
+# then, and so do we.
+sub keep {
+    my ($self) = @_;
+    return if !$self->{handed_over} || defined $self->{closed};
+    $self->{kept} = $self->{sse};
     return;
 }
 
@@ -314,6 +322,7 @@ my %SEND_HTTP = (
 
 sub _send {
     my ($self, $event) = @_;
+    return $self if !ref $event && defined $event && $event eq __PACKAGE__;    # see of
     if (ref $event ne 'HASH' || !defined $event->{type}) {
         return $self->_fail("an event must be a hashref with a 'type'");
     }
@@ -468,6 +477,7 @@ sub _fixed_response {
 sub DESTROY {
     my ($self) = @_;
     return if ${^GLOBAL_PHASE} eq 'DESTRUCT';
+    delete $self->{server}{exchanges}{ $self->{handle} } if $self->{server};
     if   ($self->{handed_over}) { PAGI::SSE::FFI::conn_hand_over($self->{handle}) }
     else                        { PAGI::SSE::FFI::conn_free($self->{handle}) }
     return;
