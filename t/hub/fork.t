@@ -78,7 +78,7 @@ subtest 'in a child, each method says that it is the parent\'s' => sub {
     }
     for my $name (sort keys %of_subscription) {
         like $said{"sub $name"},
-            qr/\APAGI::SSE::Subscription->$name: the subscription belongs to the parent process \(fork\) at \Q$0\E line/,
+            qr/\APAGI::SSE::Hub::Subscription->$name: the subscription belongs to the parent process \(fork\) at \Q$0\E line/,
             "Subscription: $name";
     }
     is $said{handles},  0,   'no handle is left';

@@ -4,14 +4,14 @@ use warnings;
 
 our $VERSION = '0.1.0';
 
-use Future                    ();
-use JSON::MaybeXS             ();
-use PAGI::SSE                 ();
-use PAGI::SSE::FFI            ();
-use PAGI::SSE::Hub::Arguments qw(event line milliseconds pairs refuse text topic_name whole);
-use PAGI::SSE::Hub::Bridge    ();
-use PAGI::SSE::Subscription   ();
-use Scalar::Util              qw(blessed weaken);
+use Future                       ();
+use JSON::MaybeXS                ();
+use PAGI::SSE                    ();
+use PAGI::SSE::FFI               ();
+use PAGI::SSE::Hub::Arguments    qw(event line milliseconds pairs refuse text topic_name whole);
+use PAGI::SSE::Hub::Bridge       ();
+use PAGI::SSE::Hub::Subscription ();
+use Scalar::Util                 qw(blessed weaken);
 
 $Carp::Internal{$_}++ for __PACKAGE__;
 
@@ -130,7 +130,7 @@ sub _subscribe {
         $sse->_hub_refused;
         _check($method, $begin);
     }
-    my $subscription = PAGI::SSE::Subscription->new(handle => $handle, begin => $begin);
+    my $subscription = PAGI::SSE::Hub::Subscription->new(handle => $handle, begin => $begin);
     $sse->_hub_subscribed($self);
     my $reason = $subscription->reset_reason;
     $sse->_call($on_reset, 'on_reset', $reason) if $on_reset && defined $reason;
@@ -306,7 +306,7 @@ follow.
 What a client does not take waits in its own queue, up to C<max_events> and
 C<max_bytes> of its subscription; then the C<policy> decides. Nobody else is
 delayed, and C<publish> does not wait. What is left out is counted, see
-L</"subscribers, topics, stats, epoch"> and L<PAGI::SSE::Subscription/stats>. A replay is sent whole and does
+L</"subscribers, topics, stats, epoch"> and L<PAGI::SSE::Hub::Subscription/stats>. A replay is sent whole and does
 not count. A single event, or a burst that finds the queue empty, may pass the
 limits.
 
@@ -416,7 +416,7 @@ As C<publish>, for each; all are checked before the first is published.
     my $subscription = $hub->subscribe($sse, \@topics, \%options);
 
 Subscribes a connection until it ends: starts the stream, replays after
-C<last_event_id>, and joins the live events. Returns a L<PAGI::SSE::Subscription>.
+C<last_event_id>, and joins the live events. Returns a L<PAGI::SSE::Hub::Subscription>.
 Dies also when the connection has a subscription, and when it is closed: a client
 may have left before it could be served.
 

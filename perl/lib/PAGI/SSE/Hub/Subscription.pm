@@ -1,4 +1,4 @@
-package PAGI::SSE::Subscription;
+package PAGI::SSE::Hub::Subscription;
 use strict;
 use warnings;
 
@@ -24,7 +24,7 @@ sub _check {
         $code == PAGI::SSE::FFI::HANDLE_FORKED()
         ? 'the subscription belongs to the parent process (fork)'
         : PAGI::SSE::FFI::result_text($code);
-    Carp::croak("PAGI::SSE::Subscription->$method: $why");
+    Carp::croak("PAGI::SSE::Hub::Subscription->$method: $why");
 }
 
 sub unsubscribe {
@@ -58,7 +58,7 @@ __END__
 
 =head1 NAME
 
-PAGI::SSE::Subscription - a connection's subscription to topics of a hub
+PAGI::SSE::Hub::Subscription - a connection's subscription to topics of a hub
 
 =head1 SYNOPSIS
 
