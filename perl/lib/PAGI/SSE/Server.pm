@@ -12,6 +12,9 @@ use Time::HiRes  ();
 use PAGI::SSE::FFI              ();
 use PAGI::SSE::Server::Exchange ();
 use PAGI::SSE::Server::Future   ();
+use PAGI::SSE::Server::Lifespan ();
+use PAGI::SSE::Server::Request  ();
+use PAGI::SSE::Server::Stop     ();
 
 use constant {
     REQUEST => 1,
@@ -22,14 +25,12 @@ use constant {
     LOG     => 6,
     READY   => 8
 };    # src/rt/record.rs
-use constant { HAS_BODY => 1, PATH_IS_TEXT => 2, UNIX => 4 };
 use constant FREE_MS => 1000;    # for threads to end
 
+my %DEFAULT = (listen => '127.0.0.1:5000', shutdown_timeout => 10);
 my %MOST = (max_body => 999_999_999_999_999, max_connections => 1_000_000, workers => 256);
 my %LEAST_SECONDS = (shutdown_timeout => 0, write_timeout => 0.001);    # 0 ms would mean the default
-
-my %OPTION =
-    map { $_ => 1 } qw(app listen shutdown_timeout max_body max_connections workers write_timeout access_log on_log);
+my %OPTION = map { $_ => 1 } qw(app access_log on_log), keys %DEFAULT, keys %MOST, keys %LEAST_SECONDS;
 
 sub new {
     my ($class, %option) = @_;
@@ -37,18 +38,10 @@ sub new {
         Carp::croak("PAGI::SSE::Server->new: unknown option '$unknown[0]' (known: @{[sort keys %OPTION]})");
     }
     Carp::croak("PAGI::SSE::Server->new: 'app' must be a coderef") if ref $option{app} ne 'CODE';
-    $option{listen} = '127.0.0.1:5000' if !defined $option{listen};
-    for my $name (grep { defined $option{$_} } sort keys %MOST) {
-        next if $option{$name} =~ /\A[1-9][0-9]{0,14}\z/ && $option{$name} <= $MOST{$name};
-        Carp::croak(
-            "PAGI::SSE::Server->new: '$name' must be a whole number from 1 to $MOST{$name}, not '$option{$name}'");
+    for my $name (keys %DEFAULT) {
+        $option{$name} = $DEFAULT{$name} if !defined $option{$name};
     }
-    $option{shutdown_timeout} = 10 if !defined $option{shutdown_timeout};
-    for my $name (grep { defined $option{$_} } sort keys %LEAST_SECONDS) {
-        my ($seconds, $least) = ($option{$name}, $LEAST_SECONDS{$name});
-        looks_like_number($seconds) && $seconds >= $least && $seconds <= 86_400
-            or Carp::croak("PAGI::SSE::Server->new: '$name' must be from $least to 86400 seconds, not '$seconds'");
-    }
+    _check_numbers(%option);
     my $access_log = delete $option{access_log};
     my $self = bless { %option, exchanges => {}, records => [], pid => $$ }, $class;
     if (defined $access_log) {
@@ -56,6 +49,21 @@ sub new {
         $self->{access_log} = PAGI::SSE::Server::AccessLog->new($access_log);
     }
     return $self;
+}
+
+sub _check_numbers {
+    my (%option) = @_;
+    for my $name (grep { defined $option{$_} } sort keys %MOST) {
+        next if $option{$name} =~ /\A[1-9][0-9]{0,14}\z/ && $option{$name} <= $MOST{$name};
+        Carp::croak(
+            "PAGI::SSE::Server->new: '$name' must be a whole number from 1 to $MOST{$name}, not '$option{$name}'");
+    }
+    for my $name (grep { defined $option{$_} } sort keys %LEAST_SECONDS) {
+        my ($seconds, $least) = ($option{$name}, $LEAST_SECONDS{$name});
+        looks_like_number($seconds) && $seconds >= $least && $seconds <= 86_400
+            or Carp::croak("PAGI::SSE::Server->new: '$name' must be from $least to 86400 seconds, not '$seconds'");
+    }
+    return;
 }
 
 # ---- life
@@ -77,9 +85,19 @@ sub start {
     @$self{qw(handle pid)} = ($handle, $$);
     $self->{port} = PAGI::SSE::FFI::server_port($handle);
     $self->{fileno} = PAGI::SSE::FFI::server_fd($handle);
-    $self->_start_lifespan;
-    Carp::croak($self->{startup_error}) if defined $self->{startup_error};
+    my $lifespan = $self->{lifespan} = PAGI::SSE::Server::Lifespan->new($self);
+    $lifespan->start;
+    Carp::croak($lifespan->startup_error) if defined $lifespan->startup_error;
     return $self;
+}
+
+sub stop {
+    my ($self, $deadline) = @_;
+    $deadline = $self->{shutdown_timeout} if !defined $deadline;
+    if (!looks_like_number($deadline) || $deadline < 0) {
+        return Future->fail("PAGI::SSE::Server->stop: the deadline must be a number of seconds, not '$deadline'");
+    }
+    return $self->_stopping->begin($deadline);
 }
 
 sub port       { return $_[0]{port} }
@@ -112,7 +130,9 @@ sub log {
     return;
 }
 
-# Calls the application; $ended gets its Future when that is ready. Never dies.
+# ---- the application
+
+# Calls it; $ended gets its Future when that is ready. Never dies.
 sub _call_app {
     my ($self, $scope, $receive, $send, $ended) = @_;
     my $future;
@@ -125,15 +145,15 @@ sub _call_app {
     return $future->is_ready ? undef : $future;
 }
 
-# Why an application ended, if it did not just return.
+# Why it ended, if it did not just return.
 sub _app_error {
-    my ($future) = @_;
+    my ($self, $future) = @_;
     return $future->is_done ? undef : $future->is_cancelled ? 'its Future was cancelled' : ($future->failure)[0];
 }
 
 # Kept until the server goes: an application that is running right now, as it
 # stopped the server itself, must find its Future when it ends.
-sub _cancel {
+sub _cancel_app {
     my ($self, $app) = @_;
     return if !$app || $app->is_ready;
     push @{ $self->{cancelled} }, $app;
@@ -141,315 +161,48 @@ sub _cancel {
     return;
 }
 
-# ---- lifespan
+# ---- for the lifespan and the stop
 
-sub _start_lifespan {
+sub _handle   { return $_[0]{handle} }
+sub _lifespan { return $_[0]{lifespan} }
+sub _stopping { return $_[0]{stopping} ||= PAGI::SSE::Server::Stop->new($_[0]) }
+
+# How many requests are in progress; all of them, which are then forgotten.
+sub _exchanges { return scalar keys %{ $_[0]{exchanges} } }
+
+sub _take_exchanges {
     my ($self) = @_;
-    $self->{state} = {};
-    weaken(my $weak = $self);
-    my $asked = 0;
-    my $receive = sub {
-        return Future->done({ type => 'lifespan.startup' }) if !$asked++;
-        my $self = $weak or return Future->new;
-        return $self->{lifespan_shutdown} ||= $self->new_future;
-    };
-    my $send = sub {
-        my ($event) = @_;
-        my $self = $weak or return Future->done;
-        my $type = ref $event eq 'HASH' && defined $event->{type} ? $event->{type} : '';
-        if    ($type eq 'lifespan.startup.complete') { $self->_open }
-        elsif ($type eq 'lifespan.startup.failed') {
-            return Future->fail("PAGI::SSE::Server: lifespan.startup.failed: the startup is over\n")
-                if $self->{is_open} || $self->{is_stopped};
-            $self->_startup_failed($event->{message});
-        }
-        elsif ($type eq 'lifespan.shutdown.complete') { $self->_lifespan_over }
-        elsif ($type eq 'lifespan.shutdown.failed') {
-            $self->log(error => 'lifespan shutdown failed: ' . (defined $event->{message} ? $event->{message} : ''));
-            $self->_lifespan_over;
-        }
-        else { return Future->fail("PAGI::SSE::Server: Unknown event type '$type' for a scope of type 'lifespan'\n") }
-        return Future->done;
-    };
-    my $scope = {
-        type  => 'lifespan',
-        pagi  => { version => '0.3', spec_version => '0.3', is_worker => 0, worker_num => 0 },
-        state => $self->{state},
-    };
-    $self->{lifespan} = 1;
-    $self->{lifespan_app} = $self->_call_app(
-        $scope, $receive, $send,
-        sub {
-            my $error = _app_error(@_);
-            my $self = $weak or return;
-            # Dying or returning without an answer is how an application says
-            # that it knows no lifespan.
-            if (defined $error && $self->{is_open}) { $self->log(error => "the application's lifespan died: $error") }
-            $self->_lifespan_over;
-            $self->_open if !defined $self->{startup_error};
-        }
-    );
-    $self->_cancel($self->{lifespan_app}) if $self->{is_stopped};
-    return;
-}
-
-sub _open {
-    my ($self) = @_;
-    return if $self->{is_open}++ || !$self->{handle};
-    PAGI::SSE::FFI::server_accept($self->{handle}) if !$self->{stopping};
-    return;
-}
-
-sub _startup_failed {
-    my ($self, $message) = @_;
-    $self->{startup_error} = 'PAGI::SSE::Server: the application refused to start'
-        . (defined $message && length $message ? ": $message" : '');
-    delete $self->{lifespan};
-    $self->log(error => $self->{startup_error}) if $self->{is_running};
-    $self->_finish_stop;
-    return;
-}
-
-sub _lifespan_over {
-    my ($self) = @_;
-    delete $self->{lifespan};
-    # In the next turn: the application is still running.
-    PAGI::SSE::FFI::server_wake($self->{handle}, 0) if $self->{stopping} && $self->{handle};
-    return;
-}
-
-# ---- work
-
-sub dispatch {
-    my ($self) = @_;
-    my $handle = $self->{handle} or return 0;
-    return 0 if $self->{pid} != $$;
-    # An application that waits by ->get brings us here in the middle of a
-    # batch: what is left of it comes first.
-    push @{ $self->{records} }, PAGI::SSE::FFI::server_next($handle);
-    my $count = 0;
-    while (defined(my $record = shift @{ $self->{records} })) {
-        $count++;
-        eval { $self->_take($record); 1 } or $self->_not_taken($record, $@);
-    }
-    $self->_advance_stop if $self->{stopping};
-    PAGI::SSE::FFI::server_flush($handle) if $self->{handle};
-    return $count;
-}
-
-sub _take {
-    my ($self, $record) = @_;
-    my ($type, $conn) = unpack 'C Q', $record;
-    return $self->_request($conn, $record) if $type == REQUEST;
-    return PAGI::SSE::Hub->_note_ready($conn) if $type == READY && PAGI::SSE::Hub->can('_note_ready');
-    if ($type == LOG) {
-        $self->log(warning => unpack 'x9 L/a', $record);
-        return;
-    }
-    my $exchange = $self->{exchanges}{$conn};
-    if ($type == ENDED) {
-        my ($status, $bytes, $ms, $reason) = unpack 'x9 S Q Q L/a', $record;
-        $self->_log_access($conn, $status, $bytes, $ms, $reason);
-        return if !$exchange;
-        $exchange->note_ended($reason);
-        $self->_forget($conn);
-        return;
-    }
-    return if !$exchange;
-    return $exchange->note_body if $type == BODY;
-    return $exchange->note_drained if $type == DRAINED;
-    $exchange->note_closed(unpack 'x9 L/a', $record) if $type == CLOSED;
-    return;
-}
-
-# One record's trouble is not the others'; a request gets its answer.
-sub _not_taken {
-    my ($self, $record, $error) = @_;
-    my ($type, $conn) = unpack 'C Q', $record;
-    $self->log(error => "internal error in a record of type $type: $error");
-    return if $type != REQUEST;
-    my $exchange = $self->{exchanges}{$conn} ||= PAGI::SSE::Server::Exchange->new(
-        server => $self,
-        handle => $conn,
-        type   => 'http',
-        label  => 'a request',
-    );
-    $exchange->app_ended('it could not be called');
-    return;
-}
-
-# Once the application and the transport are both done with it; before, when
-# the stream was handed over: the end is still told to who has the wrapper.
-sub _forget {
-    my ($self, $conn) = @_;
-    my $exchange = $self->{exchanges}{$conn} or return;
-    if    ($exchange->is_over)  { delete $self->{exchanges}{$conn} }
-    elsif ($exchange->is_loose) { weaken($self->{exchanges}{$conn}) }
-    return;
-}
-
-sub _log_access {
-    my ($self, $conn, @result) = @_;
-    my $remembered = delete $self->{remembered}{$conn}           or return;
-    eval { $self->{access_log}->write($remembered, @result); 1 } or $self->log(error => "access_log died: $@");
-    return;
-}
-
-sub _request {
-    my ($self, $conn, $record) = @_;
-    my ($sse, $flags, $method, $version, $path, $raw_path, $query, $client, $client_port, $host, $port, $fields) =
-        unpack 'x9 C C L/a L/a L/a L/a L/a L/a S L/a S a*', $record;
-    # Apart, as a group dies of an empty rest.
-    my @fields = length $fields ? unpack '(L/a)*', $fields : ();
-    utf8::decode($path) if $flags & PATH_IS_TEXT;
-    my $type = $sse ? 'sse' : 'http';
-    my $exchange = PAGI::SSE::Server::Exchange->new(
-        server   => $self,
-        handle   => $conn,
-        type     => $type,
-        label    => "$method $raw_path",
-        has_body => $flags & HAS_BODY,
-    );
-    $self->{exchanges}{$conn} = $exchange;
-    my $scope = {
-        type             => $type,
-        pagi             => { version => '0.3', spec_version => '0.3' },
-        http_version     => $version,
-        method           => $method,
-        scheme           => 'http',
-        path             => $path,
-        raw_path         => $raw_path,
-        query_string     => $query,
-        root_path        => '',
-        headers          => [map { [@fields[2 * $_, 2 * $_ + 1]] } 0 .. @fields / 2 - 1],
-        server           => $flags & UNIX ? [$host, undef] : [$host, $port],
-        state            => { %{ $self->{state} } },
-        extensions       => {},
-        'pagi.transport' => $exchange,
-        length $client ? (client => [$client, $client_port]) : (),
-        $sse ? () : ('pagi.connection' => $exchange),
-    };
-    $self->{remembered}{$conn} = $self->{access_log}->remember($scope) if $self->{access_log};
-    weaken(my $weak = $self);
-    my $app = $self->_call_app(
-        $scope,
-        $exchange->receive_coderef,
-        $exchange->send_coderef,
-        # As little as can be: each idle stream keeps one.
-        sub { $weak->_app_over($conn, @_) if $weak }
-    );
-    if   ($self->{exchanges}{$conn}) { $exchange->{app} = $app if $app }
-    else                             { $self->_cancel($app) }              # it stopped the server
-    return;
-}
-
-sub _app_over {
-    my ($self, $conn, $future) = @_;
-    my $exchange = $self->{exchanges}{$conn} or return;
-    delete $exchange->{app};
-    $exchange->app_ended(_app_error($future));
-    $self->_forget($conn);
-    # Nothing else may come that would let the stop go on.
-    PAGI::SSE::FFI::server_wake($self->{handle}, 0) if $self->{stopping} && $self->{handle};
-    return;
-}
-
-# ---- stopping: no new connections; the application's lifespan; streams;
-# requests in progress; threads.
-
-sub stop {
-    my ($self, $deadline) = @_;
-    $deadline = $self->{shutdown_timeout} if !defined $deadline;
-    if (!looks_like_number($deadline) || $deadline < 0) {
-        return Future->fail("PAGI::SSE::Server->stop: the deadline must be a number of seconds, not '$deadline'");
-    }
-    my $until = Time::HiRes::time() + $deadline;
-    if (!$self->{stopped}) {
-        $self->{stopped} = $self->new_future;
-        $self->{stop_until} = $until;
-        $self->{stopping} = 'lifespan';
-        if (!$self->{handle}) {
-            $self->_finish_stop;
-            return $self->{stopped};
-        }
-        PAGI::SSE::FFI::server_drain($self->{handle});
-        my $shutdown = $self->{lifespan_shutdown} ||= $self->new_future;
-        if (!$shutdown->is_ready && !eval { $shutdown->done({ type => 'lifespan.shutdown' }); 1 }) {
-            $self->log(error => "a callback of the application's lifespan died: $@");
-        }
-    }
-    $self->{stop_until} = $until if $until < $self->{stop_until};
-    if ($self->{handle}) {
-        # In the next turns, as we may be inside the application, or a signal
-        # handler.
-        my $ms = 1000 * ($self->{stop_until} - Time::HiRes::time());
-        PAGI::SSE::FFI::server_wake($self->{handle}, 0);
-        PAGI::SSE::FFI::server_wake($self->{handle}, int($ms) + 1) if $ms > 0;
-    }
-    return $self->{stopped};
-}
-
-sub _advance_stop {
-    my ($self) = @_;
-    return if !$self->{handle} || $self->{advancing};
-    local $self->{advancing} = 1;
-    my $late = Time::HiRes::time() >= $self->{stop_until};
-    if ($self->{stopping} eq 'lifespan' && ($late || !$self->{lifespan})) {
-        $self->{stopping} = 'streams';
-        PAGI::SSE::FFI::server_close_streams($self->{handle}, 'server_shutdown', length 'server_shutdown');
-    }
-    return if $self->{stopping} eq 'lifespan';
-    my $busy = %{ $self->{exchanges} } || PAGI::SSE::FFI::server_busy($self->{handle}) > 0;
-    return if $busy && !$late;
-    $self->_finish_stop;
-    return;
-}
-
-sub _finish_stop {
-    my ($self) = @_;
-    $self->{stopping} = 'done';
-    $self->_take_last;
     my @left = values %{ $self->{exchanges} };
     %{ $self->{exchanges} } = ();
-    for my $exchange (@left) {
-        $exchange->cut;
-        $self->_cancel(delete $exchange->{app});
-    }
-    $self->_cancel($self->{lifespan_app});
-    delete $self->{lifespan_shutdown};
-    $self->_log_cut;
-    $self->_free;
-    my $stopped = $self->{stopped} ||= Future->new;
-    return if $stopped->is_ready || eval { $stopped->done; 1 };
-    $self->log(error => "a callback of stop died: $@");
+    return @left;
+}
+
+# A dispatch will come in so many milliseconds.
+sub _wake {
+    my ($self, $ms) = @_;
+    PAGI::SSE::FFI::server_wake($self->{handle}, $ms) if $self->{handle};
     return;
 }
 
-# What came before the end; new requests are refused.
-sub _take_last {
+# In the next turn, as the application is still running.
+sub _advance_soon {
     my ($self) = @_;
-    return if !$self->{handle};
-    while (1) {
-        push @{ $self->{records} }, PAGI::SSE::FFI::server_next($self->{handle}) if !@{ $self->{records} };
-        my $record = shift @{ $self->{records} };
-        last if !defined $record;
-        my ($type, $conn) = unpack 'C Q', $record;
-        if ($type == REQUEST) { PAGI::SSE::Server::Exchange->new(handle => $conn)->cut }
-        else {
-            eval { $self->_take($record); 1 } or $self->_not_taken($record, $@);
-        }
-    }
+    $self->_wake(0) if $self->{stopping};
     return;
 }
 
-# The library's totals of these are lost with it.
-sub _log_cut {
+# The application has started up.
+sub _open {
     my ($self) = @_;
-    my $now = Time::HiRes::time();
-    my $remembered = $self->{remembered} or return;
-    for my $conn (sort { $remembered->{$a}[1] <=> $remembered->{$b}[1] } keys %$remembered) {
-        $self->_log_access($conn, undef, undef, 1000 * ($now - $remembered->{$conn}[1]), 'server_shutdown');
-    }
+    PAGI::SSE::FFI::server_accept($self->{handle}) if $self->{handle} && !$self->{stopping};
+    return;
+}
+
+# The application does not want to start.
+sub _refused {
+    my ($self, $error) = @_;
+    $self->log(error => $error) if $self->{is_running};
+    $self->_stopping->finish;
     return;
 }
 
@@ -466,13 +219,155 @@ sub DESTROY {
     my ($self) = @_;
     local ($@, $!, $?);
     $self->_free if $self->{handle};
-    # Nobody is left to say so later.
-    my $stopped = $self->{stopped};
-    eval { $stopped->done } if $stopped && !$stopped->is_ready;
     return;
 }
 
 sub CLONE_SKIP { return 1 }
+
+# ---- work
+
+sub dispatch {
+    my ($self) = @_;
+    my $handle = $self->{handle} or return 0;
+    return 0 if $self->{pid} != $$;
+    # An application that waits by ->get brings us here in the middle of a
+    # batch: what is left of it comes first.
+    push @{ $self->{records} }, PAGI::SSE::FFI::server_next($handle);
+    my $count = 0;
+    while (defined(my $record = shift @{ $self->{records} })) {
+        $count++;
+        $self->_take($record);
+    }
+    $self->{stopping}->advance if $self->{stopping};
+    PAGI::SSE::FFI::server_flush($handle) if $self->{handle};
+    return $count;
+}
+
+sub _next_record {
+    my ($self) = @_;
+    my $records = $self->{records};
+    push @$records, PAGI::SSE::FFI::server_next($self->{handle}) if !@$records;
+    return shift @$records;
+}
+
+# One record's trouble is not the others'.
+sub _take {
+    my ($self, $record) = @_;
+    eval { $self->_act_on($record); 1 } or $self->_not_taken($record, $@);
+    return;
+}
+
+sub _act_on {
+    my ($self, $record) = @_;
+    my ($type, $conn) = unpack 'C Q', $record;
+    return $self->_request($conn, $record) if $type == REQUEST;
+    return PAGI::SSE::Hub->_note_ready($conn) if $type == READY && PAGI::SSE::Hub->can('_note_ready');
+    return $self->log(warning => unpack 'x9 L/a', $record) if $type == LOG;
+    return $self->_ended($conn, unpack 'x9 S Q Q L/a', $record) if $type == ENDED;
+    my $exchange = $self->{exchanges}{$conn} or return;
+    return $exchange->note_body if $type == BODY;
+    return $exchange->note_drained if $type == DRAINED;
+    $exchange->note_closed(unpack 'x9 L/a', $record) if $type == CLOSED;
+    return;
+}
+
+# A request gets its answer.
+sub _not_taken {
+    my ($self, $record, $error) = @_;
+    my ($type) = unpack 'C', $record;
+    $self->log(error => "internal error in a record of type $type: $error");
+    my $conn = $self->_request_of($record) or return;
+    my $exchange = $self->{exchanges}{$conn} ||= PAGI::SSE::Server::Exchange->new(
+        server => $self,
+        handle => $conn,
+        type   => 'http',
+        label  => 'a request',
+    );
+    $exchange->app_ended('it could not be called');
+    return;
+}
+
+# The connection, if a record is a request.
+sub _request_of {
+    my ($self, $record) = @_;
+    my ($type, $conn) = unpack 'C Q', $record;
+    return $type == REQUEST ? $conn : undef;
+}
+
+sub _request {
+    my ($self, $conn, $record) = @_;
+    my $request = PAGI::SSE::Server::Request->new($record);
+    my $exchange = $self->{exchanges}{$conn} = PAGI::SSE::Server::Exchange->new(
+        server   => $self,
+        handle   => $conn,
+        type     => $request->type,
+        label    => $request->label,
+        has_body => $request->has_body,
+    );
+    my $scope = $request->scope($exchange, $self->{lifespan}->state);
+    $self->{remembered}{$conn} = $self->{access_log}->remember($scope) if $self->{access_log};
+    weaken(my $weak = $self);
+    my $app = $self->_call_app(
+        $scope,
+        $exchange->receive_coderef,
+        $exchange->send_coderef,
+        # As little as can be: each idle stream keeps one.
+        sub { $weak->_app_over($conn, @_) if $weak }
+    );
+    if   ($self->{exchanges}{$conn}) { $exchange->{app} = $app if $app }
+    else                             { $self->_cancel_app($app) }          # it stopped the server
+    return;
+}
+
+sub _app_over {
+    my ($self, $conn, $future) = @_;
+    my $exchange = $self->{exchanges}{$conn} or return;
+    delete $exchange->{app};
+    $exchange->app_ended($self->_app_error($future));
+    $self->_forget($conn);
+    # Nothing else may come that would let the stop go on.
+    $self->_advance_soon;
+    return;
+}
+
+sub _ended {
+    my ($self, $conn, @result) = @_;    # status, octets, milliseconds, reason
+    $self->_log_access($conn, @result);
+    my $exchange = $self->{exchanges}{$conn} or return;
+    $exchange->note_ended($result[3]);
+    $self->_forget($conn);
+    return;
+}
+
+# Once the application and the transport are both done with it; before, when
+# the stream was handed over: the end is still told to who has the wrapper.
+sub _forget {
+    my ($self, $conn) = @_;
+    my $exchange = $self->{exchanges}{$conn} or return;
+    if    ($exchange->is_over)  { delete $self->{exchanges}{$conn} }
+    elsif ($exchange->is_loose) { weaken($self->{exchanges}{$conn}) }
+    return;
+}
+
+# ---- the access log
+
+sub _log_access {
+    my ($self, $conn, @result) = @_;
+    my $remembered = delete $self->{remembered}{$conn}           or return;
+    eval { $self->{access_log}->write($remembered, @result); 1 } or $self->log(error => "access_log died: $@");
+    return;
+}
+
+# What is left: the library's totals of these are lost with it.
+sub _log_cut {
+    my ($self) = @_;
+    my $now = Time::HiRes::time();
+    my $remembered = $self->{remembered} or return;
+    for my $conn (sort { $remembered->{$a}[1] <=> $remembered->{$b}[1] } keys %$remembered) {
+        $self->_log_access($conn, undef, undef, 1000 * ($now - $remembered->{$conn}[1]), 'server_shutdown');
+    }
+    return;
+}
 
 # ---- a loop of our own
 
@@ -521,7 +416,8 @@ sub run {
             $readable->await;
         }
     }
-    die "$self->{startup_error}\n" if defined $self->{startup_error};
+    my $error = $self->{lifespan} && $self->{lifespan}->startup_error;
+    die "$error\n" if defined $error;
     return;
 }
 

@@ -4,26 +4,19 @@ use warnings;
 
 our $VERSION = '0.1.0';
 
-use Carp ();
-use Future;
-use Future::AsyncAwait;
-use Scalar::Util qw(blessed weaken);
+use parent 'PAGI::SSE::Server::Transport';
 
-use PAGI::SSE::FFI    ();
-use PAGI::SSE::Shared ();
-use PAGI::SSE::Text   ();
+use Future;
+use Scalar::Util qw(weaken);
+
+use PAGI::SSE::FFI          ();
+use PAGI::SSE::Server::Send ();
+use PAGI::SSE::Text         ();
 
 # One request and its answer: what the application's $send and $receive do.
 # Fields are few and made when needed: an idle stream keeps one of these.
 
 use constant { PENDING => 0, STARTED => 1, CLOSED => 2, RESPONDING => 3 };
-use constant { HIGH_WATER_BYTES => 64 * 1024, LOW_WATER_BYTES => 16 * 1024 };    # src/limits.rs
-use constant FILE_PIECE_BYTES => 64 * 1024;
-
-# Handed out by $send for all that went at once.
-my $DONE = Future->done;
-sub _done { return PAGI::SSE::Shared::lasting($DONE) }
-
 sub new {
     my ($class, %field) = @_;    # server, handle, type, has_body
     my $self = bless {%field}, $class;
@@ -59,57 +52,6 @@ sub attach {
 }
 
 sub state { return PAGI::SSE::FFI::conn_state($_[0]{handle}) }
-
-# ---- flow control: $scope->{'pagi.transport'}
-
-sub buffered_amount {
-    my $n = PAGI::SSE::FFI::conn_buffered($_[0]{handle});
-    return $n < 0 ? 0 : $n;
-}
-sub high_water_mark { return HIGH_WATER_BYTES }
-sub low_water_mark  { return LOW_WATER_BYTES }
-
-sub on_high_water {
-    my ($self, $callback) = @_;
-    push @{ $self->{on_high_water} }, $callback;
-    $self->_guarded($callback) if $self->{drained} || $self->buffered_amount >= HIGH_WATER_BYTES;
-    return $self;
-}
-
-sub on_drain {
-    my ($self, $callback) = @_;
-    push @{ $self->{on_drain} }, $callback;
-    return $self;
-}
-
-# Done when the queue is low again, or the connection over. One for each
-# caller, who may cancel it.
-sub drained {
-    my ($self) = @_;
-    return _done() if defined $self->{closed};
-    my $was_high = $self->{drained};
-    my $drained = $self->_waiter($self->{drained} ||= []);
-    if (!$was_high) { $self->_guarded($_) for @{ $self->{on_high_water} || [] } }
-    return $drained;
-}
-
-# A new pending Future in a list, from which those cancelled meanwhile go.
-sub _waiter {
-    my ($self, $list) = @_;
-    pop @$list while @$list && $list->[-1]->is_ready;
-    push @$list, my $future = $self->new_future;
-    return $future;
-}
-
-sub note_drained {
-    my ($self) = @_;
-    my $waiting = delete $self->{drained} or return;
-    for my $drained (@$waiting) {
-        $self->_guarded(sub { $drained->done }) if !$drained->is_ready;
-    }
-    $self->_guarded($_) for @{ $self->{on_drain} || [] };
-    return;
-}
 
 # ---- $scope->{'pagi.connection'} of http scopes
 
@@ -203,7 +145,7 @@ sub keep {
 # The server ends now.
 sub cut {
     my ($self) = @_;
-    $self->_fixed_response(503, "Service Unavailable\n") if $self->_is_pending;
+    $self->_fixed_response(503, "Service Unavailable\n") if $self->is_pending;
     $self->note_closed('server_shutdown');
     return;
 }
@@ -262,85 +204,15 @@ sub _next_event {
     return { type => "$type.disconnect", reason => $self->{closed} };
 }
 
-# ---- $send
-
-my %SEND = (
-    'sse.start' => sub {
-        my ($self, $event) = @_;
-        my $code = PAGI::SSE::FFI::conn_start_list($self->{handle}, _status($event), $event->{headers} || []);
-        return $self->_fail('sse.start: the stream has already started') if $code == 0;
-        return $self->_settle('sse.start', $code == 1 ? 0 : $code);
-    },
-    'sse.send' => sub {
-        my ($self, $event) = @_;
-        my ($data, $name, $id, $retry) = @$event{qw(data event id retry)};
-        return $self->_fail("sse.send requires 'data'") if !defined $data;
-        if (defined $retry && $retry !~ /\A[0-9]{1,18}\z/) {
-            return $self->_fail("sse.send: 'retry' must be a whole number of milliseconds, not '$retry'");
-        }
-        return $self->_fail('sse.send before sse.start') if $self->_is_pending;
-        $_ = PAGI::SSE::Text::octets($_) for $data, grep { defined } $name, $id;
-        return $self->_settle(
-            'sse.send',
-            PAGI::SSE::FFI::conn_send_event(
-                $self->{handle}, $data, length $data, $name, defined $name ? length $name : 0,
-                $id,
-                defined $id ? length $id : 0,
-                defined $retry ? $retry : -1
-            )
-        );
-    },
-    'sse.comment' => sub {
-        my ($self, $event) = @_;
-        return $self->_fail('sse.comment before sse.start') if $self->_is_pending;
-        my $text = PAGI::SSE::Text::octets(defined $event->{comment} ? $event->{comment} : '');
-        return $self->_settle('sse.comment', PAGI::SSE::FFI::conn_comment($self->{handle}, $text, length $text));
-    },
-    'sse.keepalive' => sub {
-        my ($self, $event) = @_;
-        my $text = PAGI::SSE::Text::octets(defined $event->{comment} ? $event->{comment} : '');
-        my $interval = defined $event->{interval} ? $event->{interval} : 0;
-        if (!Scalar::Util::looks_like_number($interval)) {
-            return $self->_fail("sse.keepalive: 'interval' must be a number of seconds, not '$interval'");
-        }
-        return $self->_settle('sse.keepalive',
-            PAGI::SSE::FFI::conn_keepalive($self->{handle}, $interval, $text, length $text));
-    },
-    'sse.close' => sub {
-        my ($self, $event) = @_;
-        $self->close($event->{reason});
-        return _done();
-    },
-    'sse.http.response.start' => \&_response_start,
-    'sse.http.response.body'  => \&_response_body,
-);
-
-my %SEND_HTTP = (
-    'http.response.start' => \&_response_start,
-    'http.response.body'  => \&_response_body,
-);
+# ---- what $send needs
 
 sub _send {
     my ($self, $event) = @_;
     return $self if !ref $event && defined $event && $event eq __PACKAGE__;    # see of
-    if (ref $event ne 'HASH' || !defined $event->{type}) {
-        return $self->_fail("an event must be a hashref with a 'type'");
-    }
-    my $how = ($self->{type} eq 'sse' ? \%SEND : \%SEND_HTTP)->{ $event->{type} }
-        or return $self->_fail("Unknown event type '$event->{type}' for a scope of type '$self->{type}'");
-    my $future = eval { $how->($self, $event) };
-    return defined $future ? $future : Future->fail($@);
+    return PAGI::SSE::Server::Send::event($self, $event);
 }
 
-# Here, as the library takes 16 bits of it.
-sub _status {
-    my ($event) = @_;
-    my $status = defined $event->{status} ? $event->{status} : 200;
-    return $status if $status =~ /\A[2-5][0-9][0-9]\z/;
-    die "PAGI::SSE::Server: $event->{type}: a status must be a whole number from 200 to 599, not '$status'\n";
-}
-
-sub _is_pending { return $_[0]->state == PENDING }
+sub is_pending { return $_[0]->state == PENDING }
 
 # Ends the stream by the application.
 sub close {
@@ -355,9 +227,9 @@ sub close {
 
 # A result code as the Future of a send. Sends to a client that has gone are
 # dropped, as PAGI says; after the application's own end they fail.
-sub _settle {
+sub settled {
     my ($self, $what, $code) = @_;
-    return _done() if $code == 0;
+    return $self->done if $code == 0;
     return $self->drained if $code == 1;
     if ($code == PAGI::SSE::FFI::CLOSED()) {
         if    ($self->{responded} && $what !~ /\.body\z/) { $code = PAGI::SSE::FFI::DECLINED() }
@@ -367,72 +239,28 @@ sub _settle {
             # that says so.
             my $reason = PAGI::SSE::FFI::conn_reason($self->{handle});
             $self->note_closed($reason) if defined $reason;
-            return _done();
+            return $self->done;
         }
     }
-    return $self->_fail("$what: " . PAGI::SSE::FFI::result_text($code));
+    return $self->failed("$what: " . PAGI::SSE::FFI::result_text($code));
 }
 
-sub _fail {
+sub failed {
     my ($self, $message) = @_;
     return Future->fail("PAGI::SSE::Server: $message\n", 'pagi');
 }
 
-# ---- ordinary responses: http scopes, and the decline of sse scopes
-
-sub _response_start {
-    my ($self, $event) = @_;
-    my $code = PAGI::SSE::FFI::conn_respond_list($self->{handle}, _status($event), $event->{headers} || []);
-    $self->{responded} = 1 if $code == 0;
-    return $self->_settle($event->{type}, $code);
-}
-
-sub _response_body {
-    my ($self, $event) = @_;
-    my @given = grep { defined $event->{$_} } qw(body file fh);
-    return $self->_fail("$event->{type}: give one of 'body', 'file', 'fh', not " . join ' and ', @given) if @given > 1;
-    if (@given && $given[0] ne 'body') {
-        return $self->_send_file($event);
-    }
-    return $self->_body_piece($event, defined $event->{body} ? $event->{body} : '', $event->{more});
-}
-
-sub _body_piece {
+sub body_piece {
     my ($self, $event, $bytes, $more) = @_;
     if (!utf8::downgrade($bytes, 1)) {
         my $field = defined $event->{fh} ? 'fh' : 'body';
-        return $self->_fail("$event->{type}: '$field' must be octets, it has wide characters");
+        return $self->failed("$event->{type}: '$field' must be octets, it has wide characters");
     }
     my $code = PAGI::SSE::FFI::conn_body($self->{handle}, $bytes, length $bytes, $more ? 1 : 0);
-    my $sent = $self->_settle($event->{type}, $code);
+    my $sent = $self->settled($event->{type}, $code);
     # A piece that went nowhere, as the client has all or has gone, counts.
     $self->{body_ended} = 1 if !$more && !$sent->is_failed;
     return $sent;
-}
-
-async sub _send_file {
-    my ($self, $event) = @_;
-    my $fh = $event->{fh};
-    if (!defined $fh) {
-        open $fh, '<:raw', $event->{file}
-            or die "PAGI::SSE::Server: $event->{type}: cannot read file '$event->{file}': $!\n";
-    }
-    if ($event->{offset}) {
-        seek $fh, $event->{offset}, 0
-            or die "PAGI::SSE::Server: $event->{type}: cannot seek to offset $event->{offset}: $!\n";
-    }
-    my $left = $event->{length};
-    while (!defined $left || $left > 0) {
-        my $want = !defined $left || $left > FILE_PIECE_BYTES ? FILE_PIECE_BYTES : $left;
-        my $got = read $fh, my ($piece), $want;
-        die "PAGI::SSE::Server: $event->{type}: read failed: $!\n" if !defined $got;
-        last if !$got;
-        $left -= $got if defined $left;
-        await $self->_body_piece($event, $piece, 1);
-        return if defined $self->{closed};
-    }
-    await $self->_body_piece($event, '', $event->{more});
-    return;
 }
 
 # ---- the application's end
@@ -496,13 +324,10 @@ PAGI::SSE::Server::Exchange - one request of the embedded server and its answer
 =head1 DESCRIPTION
 
 Internal to L<PAGI::SSE::Server>. It is what C<< $scope->{'pagi.transport'} >>
-and, in C<http> scopes, C<< $scope->{'pagi.connection'} >> hold:
+(see L<PAGI::SSE::Server::Transport>) and, in C<http> scopes,
+C<< $scope->{'pagi.connection'} >> hold:
 
 =over
-
-=item buffered_amount, high_water_mark, low_water_mark, on_high_water, on_drain
-
-Outbound flow control, in bytes, as PAGI describes it.
 
 =item is_connected, disconnect_reason, on_disconnect, on_complete, response_started
 
