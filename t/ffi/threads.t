@@ -21,7 +21,7 @@ use T::Inc;
 use Test2::V0;
 
 use PAGI::SSE::FFI;
-use PAGI::SSE::Handle;
+use PAGI::SSE::Wire::Handle;
 
 my %code = %{ PAGI::SSE::FFI::codes() };
 
@@ -59,7 +59,7 @@ subtest 'threads open and free at the same time' => sub {
 
 subtest 'the end of a thread does not free what the first thread owns' => sub {
     my $before = PAGI::SSE::FFI::handle_count();
-    my $owner = PAGI::SSE::Handle->new;
+    my $owner = PAGI::SSE::Wire::Handle->new;
     is(PAGI::SSE::FFI::handle_count(), $before + 1, 'one handle');
     threads->create(sub { my $copy = $owner; return })->join for 1 .. 3;
     is(PAGI::SSE::FFI::handle_count(), $before + 1, 'still there');

@@ -238,7 +238,7 @@ subtest 'fork: the child cannot use the connection, and does not harm it' => sub
 };
 
 subtest 'threads: an object is not cloned' => sub {
-    is "$_"->CLONE_SKIP, 1, $_ for qw(PAGI::SSE PAGI::SSE::Handle PAGI::SSE::Foreign);
+    is "$_"->CLONE_SKIP, 1, $_ for qw(PAGI::SSE PAGI::SSE::Wire::Handle PAGI::SSE::Wire::Foreign);
 };
 
 done_testing;

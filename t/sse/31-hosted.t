@@ -43,7 +43,7 @@ subtest "the server's own \$send: straight to the library" => sub {
         }
     );
     $host->until(sub { $client->body =~ /\n\n/ });
-    isa_ok $sse->{wire}, 'PAGI::SSE::Hosted';
+    isa_ok $sse->{wire}, 'PAGI::SSE::Wire::Hosted';
     is scalar $client->body, "event: e\nid: 1\nretry: 5\ndata: a\ndata: b\n\n", 'on the wire';
     $client->close;
     $host->until(sub { $sse->is_closed && $sse->{ended} });
@@ -67,7 +67,7 @@ subtest 'a wrapped $send: the wrapped one' => sub {
         }
     );
     $host->until(sub { $client->body =~ /\n\n/ });
-    isa_ok $sse->{wire}, 'PAGI::SSE::Foreign';
+    isa_ok $sse->{wire}, 'PAGI::SSE::Wire::Foreign';
     is scalar $client->body, "data: ABC\xC3\xA9\n\n", 'on the wire';
     $client->close;
     ok $host->until(sub { $sse->{ended} }), 'run hears of the end by $receive';
@@ -84,7 +84,7 @@ subtest 'a wrapped $receive with our own $send' => sub {
         }
     );
     $host->until(sub { $asked });
-    isa_ok $sse->{wire}, 'PAGI::SSE::Hosted';
+    isa_ok $sse->{wire}, 'PAGI::SSE::Wire::Hosted';
     $client->close;
     ok $host->until(sub { $sse->{ended} }), 'the end';
     is $sse->disconnect_reason, 'client_closed', 'reason';

@@ -144,7 +144,7 @@ sub _wish {
     my ($policy, $on_reset) = @$option{qw(policy on_reset)};
     $policy = 'disconnect' if !defined $policy;
     defined $FULL{$policy} or refuse($method, "policy must be one of @{[sort keys %FULL]}, not", $policy);
-    !defined $on_reset || PAGI::SSE::_is_code($on_reset)
+    !defined $on_reset || PAGI::SSE::Check::is_code($on_reset)
         or refuse($method, 'on_reset must be a code reference, not', $on_reset);
     my $id = exists $option->{last_event_id} ? $option->{last_event_id} : $sse->last_event_id;
     # A first request of a browser cannot carry the header.

@@ -3,9 +3,10 @@ package PAGI::SSE::Request;
 use strict;
 use warnings;
 
-use Carp             ();
 use Encode           ();
 use Hash::MultiValue ();
+
+use PAGI::SSE::Check ();
 
 our $VERSION = '0.1.0';
 
@@ -27,7 +28,7 @@ sub server       { $_[0]->scope->{server} }
 
 sub header_all {
     my ($self, $name) = @_;
-    Carp::croak 'PAGI::SSE: header needs a name' unless defined $name;
+    die PAGI::SSE::Check::message('PAGI::SSE: header needs a name') unless defined $name;
     $name = lc $name;
     return map { $_->[1] } grep { lc $_->[0] eq $name } @{ $self->scope->{headers} || [] };
 }
@@ -63,10 +64,10 @@ sub path_param {
 
 sub query_params {
     my ($self, @options) = @_;
-    Carp::croak 'PAGI::SSE: query_params takes name => value pairs as options' if @options % 2;
+    die PAGI::SSE::Check::message('PAGI::SSE: query_params takes name => value pairs as options') if @options % 2;
     my %options = @options;
     for my $option (keys %options) {
-        Carp::croak "PAGI::SSE: unknown option '$option' of query_params (strict and raw exist)"
+        die PAGI::SSE::Check::message("PAGI::SSE: unknown option '$option' of query_params (strict and raw exist)")
             unless $option eq 'strict' || $option eq 'raw';
     }
     my $kind = $options{raw} ? 'raw' : $options{strict} ? 'strict' : 'decoded';
@@ -99,8 +100,9 @@ sub _query_text {
     my $octets = $text;
     my $decoded = eval { Encode::decode('UTF-8', $text, Encode::FB_CROAK()) };
     return $decoded if defined $decoded;
-    Carp::croak "PAGI::SSE: query_params(strict): not well-formed UTF-8: '"
-        . ($octets =~ s/([^\x20-\x7E])/sprintf '%%%02X', ord $1/ger) . "'";
+    die PAGI::SSE::Check::message("query_params(strict): not well-formed UTF-8: '"
+            . ($octets =~ s/([^\x20-\x7E])/sprintf '%%%02X', ord $1/ger)
+            . "'");
 }
 
 sub _or { defined $_[0] ? $_[0] : $_[1] }

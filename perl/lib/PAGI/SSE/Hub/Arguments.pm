@@ -4,11 +4,11 @@ use warnings;
 
 our $VERSION = '0.1.0';
 
-use Carp            ();
-use Exporter        qw(import);
-use PAGI::SSE       ();
-use PAGI::SSE::Text qw(octets);
-use Scalar::Util    qw(looks_like_number);
+use Carp             ();
+use Exporter         qw(import);
+use PAGI::SSE::Check ();
+use PAGI::SSE::Text  qw(octets);
+use Scalar::Util     qw(looks_like_number);
 
 our @EXPORT_OK = qw(event line milliseconds pairs refuse text topic_name whole);
 
@@ -21,7 +21,7 @@ use constant { MOST => 999_999_999_999_999, MOST_SECONDS => 1_000_000_000 };
 
 sub refuse {
     my ($method, $why, @value) = @_;
-    Carp::croak(join ' ', "PAGI::SSE::Hub->$method: $why", map { PAGI::SSE::_shown($_) } @value);
+    Carp::croak(join ' ', "PAGI::SSE::Hub->$method: $why", map { PAGI::SSE::Check::shown($_) } @value);
 }
 
 # name => value pairs, of known names, as a hashref.
@@ -32,7 +32,7 @@ sub pairs {
     for (my $i = 0; $i < @$given; $i += 2) {
         my $name = $given->[$i];
         defined $name && grep { $_ eq $name } @known
-            or refuse($method, 'unknown option ' . PAGI::SSE::_shown($name) . " (known: @known)");
+            or refuse($method, 'unknown option ' . PAGI::SSE::Check::shown($name) . " (known: @known)");
         $pair{$name} = $given->[$i + 1];
     }
     return \%pair;
@@ -68,7 +68,7 @@ sub topic_name {
 sub text {
     my ($method, $name, $value) = @_;
     return $value if !defined $value;
-    !ref $value || PAGI::SSE::_is_stringy($value) or refuse($method, "$name must be text, not", $value);
+    !ref $value || PAGI::SSE::Check::is_stringy($value) or refuse($method, "$name must be text, not", $value);
     return octets($value);
 }
 
@@ -92,7 +92,8 @@ sub event {
     pairs($method, \@given, @FIELDS) if %given;    # says what is wrong
     refuse($method, 'data is required') if !defined $data;
     if (ref $data) {
-        eval { $data = PAGI::SSE::_encoded($data); 1 } or refuse($method, 'data: ' . PAGI::SSE::_reason($@));
+        eval { $data = PAGI::SSE::Check::encoded($data); 1 }
+            or refuse($method, 'data: ' . PAGI::SSE::Check::reason($@));
     }
     $data = octets($data) if $data =~ /[[:^ascii:]]/;
     # Printable ASCII, nearly everything, is fine as it is.

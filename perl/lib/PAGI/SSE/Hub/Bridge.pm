@@ -4,11 +4,11 @@ use warnings;
 
 our $VERSION = '0.1.0';
 
-use Carp              ();
-use Future            ();
-use Scalar::Util      qw(weaken);
-use PAGI::SSE::FFI    ();
-use PAGI::SSE::Shared ();
+use Carp               ();
+use Future             ();
+use Scalar::Util       qw(weaken);
+use PAGI::SSE::FFI     ();
+use PAGI::SSE::Futures ();
 
 $Carp::Internal{$_}++ for __PACKAGE__;
 
@@ -198,7 +198,7 @@ sub _stop_if_idle {
 # A pending Future that knows how to wait for the loop that drives us.
 sub new_future {
     my $watch = $RUNTIME && $RUNTIME->{watch};
-    return $watch ? PAGI::SSE::Shared::alike($watch) : Future->new;
+    return $watch ? PAGI::SSE::Futures::alike($watch) : Future->new;
 }
 
 # For a loop of the application's: it watches from now on.

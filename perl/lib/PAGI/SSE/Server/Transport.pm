@@ -6,8 +6,8 @@ our $VERSION = '0.1.0';
 
 use Future;
 
-use PAGI::SSE::FFI    ();
-use PAGI::SSE::Shared ();
+use PAGI::SSE::FFI     ();
+use PAGI::SSE::Futures ();
 
 # The flow control of an exchange, its base class: an object of its own would
 # cost each idle stream more than its fields do.
@@ -16,7 +16,7 @@ use constant { HIGH_WATER_BYTES => 64 * 1024, LOW_WATER_BYTES => 16 * 1024 };   
 
 # Handed out for all that went at once.
 my $DONE = Future->done;
-sub done { return PAGI::SSE::Shared::lasting($DONE) }
+sub done { return PAGI::SSE::Futures::lasting($DONE) }
 
 sub buffered_amount {
     my $n = PAGI::SSE::FFI::conn_buffered($_[0]{handle});

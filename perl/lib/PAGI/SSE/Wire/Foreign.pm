@@ -1,67 +1,55 @@
-package PAGI::SSE::Foreign;
+package PAGI::SSE::Wire::Foreign;
 
 use strict;
 use warnings;
 
-use parent 'PAGI::SSE::Outbox';
+use parent qw(PAGI::SSE::Wire PAGI::SSE::Wire::Outbox);
 
 use Scalar::Util qw(weaken);
 
-use PAGI::SSE::Delivery ();
-use PAGI::SSE::FFI      ();
-use PAGI::SSE::Handle   ();
-use PAGI::SSE::Shared   ();
-use PAGI::SSE::Text     qw(octets characters);
+use PAGI::SSE::Check          qw(message);
+use PAGI::SSE::FFI            ();
+use PAGI::SSE::Futures        ();
+use PAGI::SSE::Text           qw(octets characters);
+use PAGI::SSE::Wire::Delivery ();
+use PAGI::SSE::Wire::Handle   ();
 
 our $VERSION = '0.1.0';
 
 # A function call is cheaper than looking the method up for every event.
-*put = \&PAGI::SSE::Outbox::put;
+*put = \&PAGI::SSE::Wire::Outbox::put;
 
 # The wire of a connection whose server is somebody else's: events go out as
 # the documented hashes, state and validation are the native library's. One
 # FFI call per event.
 #
 # Methods that send return nothing when the server accepted at once, else a
-# PAGI::SSE::Delivery.
+# PAGI::SSE::Wire::Delivery.
 
 sub new {
     my ($class, $owner, %args) = @_;
-    my $self = $class->SUPER::new(%args);
-    $self->{guard} = PAGI::SSE::Handle->new;
+    my $self = $class->PAGI::SSE::Wire::Outbox::new(%args);
+    $self->{guard} = PAGI::SSE::Wire::Handle->new;
     $self->{handle} = ${ $self->{guard} };
     $self->{text} = $args{text} eq 'characters' ? \&characters : \&octets;
     weaken($self->{owner} = $owner);
     return $self;
 }
 
-sub state         { PAGI::SSE::FFI::conn_state($_[0]{handle}) }
 sub reason        { undef }
 sub buffered      { undef }
 sub notice_end    { }
 sub note_on_close { }
 
 # A pending Future of the server's class, when one is known.
-sub new_future { $_[0]{in_flight} && PAGI::SSE::Shared::alike($_[0]{in_flight}) }
-
-# While the object is parked in the scope, $send is held weakly: it may well
-# be a closure around that scope. If it goes, the next one is as good.
-sub park { weaken($_[0]{send}) }
-
-sub unpark {
-    my ($self, $send) = @_;
-    my $kept = $self->{send};
-    $self->{send} = $kept || $send;
-    return;
+sub new_future {
+    $_[0]{in_flight} && PAGI::SSE::Futures::alike($_[0]{in_flight});
 }
-
-# Nothing will be sent any more: let go of what may lead back to us.
-sub retire { delete $_[0]{send} }
 
 sub start {
     my ($self, $status, $headers) = @_;
     my $code = PAGI::SSE::FFI::conn_start_list($self->{handle}, $status, $headers || []);
-    return $self->_refused('start', $code) if $code < 0;
+    return $self->refused('start', $code) if $code < 0;
     return $self->{starting} unless $code;
     return $self->_put_start($status, $headers);
 }
@@ -70,7 +58,7 @@ sub start {
 sub ensure_started {
     my ($self, $method) = @_;
     my $code = PAGI::SSE::FFI::conn_admit($self->{handle});
-    return $self->_refused($method, $code) if $code < 0;
+    return $self->refused($method, $code) if $code < 0;
     return $self->{starting} unless $code;
     return $self->_put_start(200);
 }
@@ -163,10 +151,10 @@ sub _drop_bridge {
 sub _put_own {
     my ($self, $event, $method) = @_;
     my $bridge = $self->{bridge} or return put($self, $event);
-    return PAGI::SSE::Delivery->failed($self->overflow) if $self->is_full($event);
+    return PAGI::SSE::Wire::Delivery->failed($self->overflow) if $self->is_full($event);
     $bridge->catch_up;
     # That may have been the end.
-    return $self->_refused($method, PAGI::SSE::FFI::CLOSED()) if !$self->{bridge};
+    return $self->refused($method, PAGI::SSE::FFI::CLOSED()) if !$self->{bridge};
     return put($self, $event, beyond_limits => 1);
 }
 
@@ -187,7 +175,8 @@ sub close {
     $self->mark_closed($reason);
     @{ $self->{released} } = $self->waiting;
     # A server that does not know sse.close is no reason to complain.
-    my %event = (type => 'sse.close', defined $reason ? (reason => $reason) : ());
+    my %event =
+        (type => 'sse.close', defined $reason ? (reason => $reason) : ());
     return put($self, \%event, beyond_limits => 1, quiet => 1);
 }
 
@@ -195,7 +184,7 @@ sub close {
 sub release {
     my ($self, $lost) = @_;
     if ($lost) {
-        $self->drop($self->{owner}->_closed_message);
+        $self->drop($self->closed_message);
     }
     else {
         $_->settle for @{ delete $self->{released} || [] };
@@ -216,7 +205,7 @@ sub mark_closed {
 sub force_state {
     my ($self, $state) = @_;
     $self->{open} = 0;
-    $self->{guard} = PAGI::SSE::Handle->new;
+    $self->{guard} = PAGI::SSE::Wire::Handle->new;
     $self->{handle} = ${ $self->{guard} };
     PAGI::SSE::FFI::conn_admit($self->{handle}) if $state eq 'started';
     return;
@@ -230,7 +219,7 @@ sub undo_decline  { $_[0]->force_state('pending') }
 # Returns a delivery when the event cannot go out.
 sub _open {
     my ($self, $method, $code, $event) = @_;
-    return $self->_refused($method, $code, $event) if $code < 0;
+    return $self->refused($method, $code, $event) if $code < 0;
     $self->{open} = !$self->{bridge};
     return unless $code;
     my $start = $self->_put_start(200) or return;
@@ -239,7 +228,11 @@ sub _open {
 
 sub _put_start {
     my ($self, $status, $headers) = @_;
-    my %event = (type => 'sse.start', status => $status, $headers ? (headers => $headers) : ());
+    my %event = (
+        type   => 'sse.start',
+        status => $status,
+        $headers ? (headers => $headers) : ()
+    );
     my $start = put($self, \%event, beyond_limits => 1) or return;
     unless ($start->{settled}) {
         $self->{starting} = $start;
@@ -249,14 +242,11 @@ sub _put_start {
     return $start;
 }
 
-sub _refused {
-    my ($self, $method, $code, $fields) = @_;
-    return $self->{owner}->_refused($method, $code, $fields);
-}
-
 sub overflow {
     my ($self) = @_;
-    return $self->{owner}->_overflow_message($self->{max_events}, $self->{max_bytes});
+    return message("queue_overflow: the server has not yet accepted an earlier event, and the queue"
+            . " of $self->{max_events} events or $self->{max_bytes} octets (max_queue_events, max_queue_bytes) is full"
+    );
 }
 
 sub failed {
@@ -266,8 +256,6 @@ sub failed {
     return;
 }
 
-sub CLONE_SKIP { 1 }
-
 1;
 
 __END__
@@ -276,7 +264,7 @@ __END__
 
 =head1 NAME
 
-PAGI::SSE::Foreign - the wire of a connection under any PAGI server (internal)
+PAGI::SSE::Wire::Foreign - the wire of a connection under any PAGI server (internal)
 
 =head1 DESCRIPTION
 

@@ -1,19 +1,21 @@
-package PAGI::SSE::Hosted;
+package PAGI::SSE::Wire::Hosted;
 
 use strict;
 use warnings;
 
+use parent 'PAGI::SSE::Wire';
+
 use Scalar::Util qw(blessed weaken);
 
-use PAGI::SSE::Delivery ();
-use PAGI::SSE::FFI      ();
-use PAGI::SSE::Text     qw(octets);
+use PAGI::SSE::Wire::Delivery ();
+use PAGI::SSE::FFI            ();
+use PAGI::SSE::Text           qw(octets);
 
 our $VERSION = '0.1.0';
 
 # The wire of a connection of the embedded server: everything goes straight to
 # the native library, in one call and without a hash. Same interface as
-# PAGI::SSE::Foreign.
+# PAGI::SSE::Wire::Foreign.
 
 sub new {
     my ($class, $owner, %args) = @_;
@@ -28,33 +30,22 @@ sub new {
     return $self;
 }
 
-sub state { PAGI::SSE::FFI::conn_state($_[0]{handle}) }
-
 # Why the native side ended, when it has.
 sub reason {
     my ($self) = @_;
-    return $self->state == 2 ? PAGI::SSE::FFI::conn_reason($self->{handle}) : undef;
+    return $self->state == 2
+        ? PAGI::SSE::FFI::conn_reason($self->{handle})
+        : undef;
 }
 
 # A pending Future, of the class that this server's loop can wait for.
 sub new_future { $_[0]{exchange}->new_future }
 
-# See PAGI::SSE::Foreign.
-sub park { weaken($_[0]{send}) }
-
-sub unpark {
-    my ($self, $send) = @_;
-    my $kept = $self->{send};
-    $self->{send} = $kept || $send;
-    return;
-}
-
-sub retire { delete $_[0]{send} }
-
 # The client may have gone without the server having said so yet.
 sub notice_end {
     my ($self) = @_;
-    $self->{owner}->_note_disconnected(undef, $self->reason) if $self->state == 2;
+    $self->{owner}->_note_disconnected(undef, $self->reason)
+        if $self->state == 2;
     return;
 }
 
@@ -105,7 +96,9 @@ sub send_event {
         length($id // ''),
         $retry // -1
     );
-    return $code ? $self->_outcome($method, $code, { event => $name, id => $id }) : undef;
+    return $code
+        ? $self->_outcome($method, $code, { event => $name, id => $id })
+        : undef;
 }
 
 sub comment {
@@ -119,7 +112,9 @@ sub keepalive {
     my ($self, $interval, $comment) = @_;
     my $octets = defined $comment ? octets($comment) : '';
     my $code = PAGI::SSE::FFI::conn_keepalive($self->{handle}, $interval, $octets, length $octets);
-    return $code < 0 ? $self->_outcome('keepalive', $code, { interval => $interval }) : undef;
+    return $code < 0
+        ? $self->_outcome('keepalive', $code, { interval => $interval })
+        : undef;
 }
 
 sub close { $_[0]->mark_closed($_[1]); return }
@@ -135,7 +130,7 @@ sub mark_closed {
 sub release {
     my ($self, $lost) = @_;
     my @blocked = @{ delete $self->{blocked} || [] };
-    my @error = $lost ? $self->{owner}->_closed_message : ();
+    my @error = $lost ? $self->closed_message : ();
     for my $delivery (@blocked) {
         $delivery->{closed} = 1 if $lost;
         $delivery->settle(@error);
@@ -153,16 +148,21 @@ sub force_state {
 # The server's $send knows the response events and keeps their order.
 sub put {
     my ($self, $event) = @_;
-    my $delivery = PAGI::SSE::Delivery->new;
+    my $delivery = PAGI::SSE::Wire::Delivery->new;
     my $future;
-    eval { $future = $self->{send}->($event); 1 } or return PAGI::SSE::Delivery->failed($@);
+    eval { $future = $self->{send}->($event); 1 }
+        or return PAGI::SSE::Wire::Delivery->failed($@);
     return if !blessed $future || $future->is_done;
     $self->{response} = $future;
     weaken(my $weak = $self);
     $future->on_ready(sub {
         my ($future) = @_;
         delete $weak->{response} if $weak;
-        $delivery->settle($future->is_done ? () : $future->is_cancelled ? "cancelled\n" : $future->failure);
+        $delivery->settle(
+              $future->is_done ? ()
+            : $future->is_cancelled ? "cancelled\n"
+            : $future->failure
+        );
     });
     return $delivery;
 }
@@ -174,7 +174,7 @@ sub undo_decline  { }
 sub _outcome {
     my ($self, $method, $code, $fields) = @_;
     if ($code == 1) {
-        my $delivery = PAGI::SSE::Delivery->new;
+        my $delivery = PAGI::SSE::Wire::Delivery->new;
         push @{ $self->{blocked} }, $delivery;    # above the high mark
         $self->_watch_drain;
         return $delivery->{settled} ? undef : $delivery;
@@ -183,7 +183,7 @@ sub _outcome {
     if ($code == PAGI::SSE::FFI::CLOSED()) {
         $owner->_note_disconnected(undef, $self->reason);
     }
-    return $owner->_refused($method, $code, $fields);
+    return $self->refused($method, $code, $fields);
 }
 
 sub _watch_drain {
@@ -202,8 +202,6 @@ sub _watch_drain {
     return;
 }
 
-sub CLONE_SKIP { 1 }
-
 1;
 
 __END__
@@ -212,7 +210,7 @@ __END__
 
 =head1 NAME
 
-PAGI::SSE::Hosted - the wire of a connection of the embedded server (internal)
+PAGI::SSE::Wire::Hosted - the wire of a connection of the embedded server (internal)
 
 =head1 DESCRIPTION
 

@@ -1,4 +1,4 @@
-package PAGI::SSE::Handle;
+package PAGI::SSE::Wire::Handle;
 
 use strict;
 use warnings;
@@ -36,7 +36,7 @@ __END__
 
 =head1 NAME
 
-PAGI::SSE::Handle - owns one native connection (internal)
+PAGI::SSE::Wire::Handle - owns one native connection (internal)
 
 =head1 DESCRIPTION
 

@@ -1,12 +1,12 @@
-package PAGI::SSE::Outbox;
+package PAGI::SSE::Wire::Outbox;
 
 use strict;
 use warnings;
 
 use Scalar::Util qw(blessed weaken);
 
-use PAGI::SSE::Delivery ();
-use PAGI::SSE::Shared   qw(FUTURE_IS_HASH);
+use PAGI::SSE::Wire::Delivery ();
+use PAGI::SSE::Futures        qw(FUTURE_IS_HASH);
 
 our $VERSION = '0.1.0';
 
@@ -29,7 +29,7 @@ sub new {
 
 # put($event, %options): hand an event over, or queue it. Returns nothing when
 # the server accepted it on the spot, else a delivery. Options: beyond_limits,
-# always queue it; quiet, see PAGI::SSE::Delivery.
+# always queue it; quiet, see PAGI::SSE::Wire::Delivery.
 #
 # Also called as a plain function: this is the hot path of every send.
 sub put {
@@ -47,16 +47,20 @@ sub put {
         $self->{busy} == 1 ? $self->{busy} = 0 : $self->_pump;
         return;
     }
-    my $delivery = PAGI::SSE::Delivery->new(@_[2 .. $#_], event => $event);
+    my $delivery = PAGI::SSE::Wire::Delivery->new(@_[2 .. $#_], event => $event);
     $self->_answered($delivery, $answer, $@) and $self->_pump;
     return $delivery->{settled} && !$delivery->{error} ? undef : $delivery;
 }
 
 sub _enqueue {
     my ($self, $event, %options) = @_;
-    return PAGI::SSE::Delivery->failed($self->overflow) if !$options{beyond_limits} && $self->is_full($event);
+    return PAGI::SSE::Wire::Delivery->failed($self->overflow) if !$options{beyond_limits} && $self->is_full($event);
     my $size = _size($event);
-    my $delivery = PAGI::SSE::Delivery->new(%options, event => $event, size => $size);
+    my $delivery = PAGI::SSE::Wire::Delivery->new(
+        %options,
+        event => $event,
+        size  => $size
+    );
     $self->{bytes} += $size;
     push @{ $self->{queue} }, $delivery;
     $self->{busy} = 2;
@@ -107,9 +111,11 @@ sub _answered {
     my @error;
     if (blessed $answer && $answer->can('is_ready')) {
         return $self->_wait_for($delivery, $answer) unless $answer->is_ready;
-        if    ($answer->is_done)      { }
-        elsif ($answer->is_cancelled) { @error = ("the server cancelled the send\n") }
-        else                          { @error = $answer->failure }
+        if    ($answer->is_done) { }
+        elsif ($answer->is_cancelled) {
+            @error = ("the server cancelled the send\n");
+        }
+        else { @error = $answer->failure }
     }
     elsif (ref $died || length $died) {
         @error = ($died || "$died");    # a Future's failure is true
@@ -129,7 +135,9 @@ sub _wait_for {
     $future->on_ready(sub {
         my ($future) = @_;
         my $self = $weak or return;
-        return unless $self->{current} && $self->{current} == $delivery;    # dropped
+        return
+            unless $self->{current}
+            && $self->{current} == $delivery;    # dropped
         my $owner = delete $self->{owner_in_flight};
         delete @$self{qw(current in_flight)};
         $self->_answered($delivery, $future, '') and $self->_pump;
@@ -157,11 +165,11 @@ __END__
 
 =head1 NAME
 
-PAGI::SSE::Outbox - one call of $send at a time (internal)
+PAGI::SSE::Wire::Outbox - one call of $send at a time (internal)
 
 =head1 DESCRIPTION
 
 The bounded FIFO between a L<PAGI::SSE> object and a C<$send> that is not
-ours. Internal; the base class of L<PAGI::SSE::Foreign>.
+ours. Internal; the base class of L<PAGI::SSE::Wire::Foreign>.
 
 =cut

@@ -1,11 +1,11 @@
-package PAGI::SSE::Inbox;
+package PAGI::SSE::Wire::Inbox;
 
 use strict;
 use warnings;
 
 use Scalar::Util qw(blessed weaken);
 
-use PAGI::SSE::Shared ();
+use PAGI::SSE::Futures ();
 
 our $VERSION = '0.1.0';
 
@@ -31,7 +31,6 @@ sub listen {
     my ($self, $until) = @_;
     $self->{until_end} = 1 if $until eq 'end';
     return if $self->{outstanding} || $self->{listening} || $self->{pause};
-
     # What we tell the owner may be the end of its last other reference.
     my $owner = $self->{owner};
     local $self->{listening} = 1;
@@ -39,7 +38,8 @@ sub listen {
     while ($self->_wants_more) {
         return $self->_pause if $ready >= READY_IN_A_ROW;
         my $answer;
-        eval { $answer = $owner->{receive}->(); 1 } or return $self->{owner}->_read_failed($@);
+        eval { $answer = $owner->{receive}->(); 1 }
+            or return $self->{owner}->_read_failed($@);
 
         if (blessed $answer && $answer->can('is_ready')) {
             return $self->_wait_for($answer) unless $answer->is_ready;
@@ -52,7 +52,9 @@ sub listen {
 }
 
 # A pending Future of the server's class, when one is known.
-sub new_future { $_[0]{outstanding} && PAGI::SSE::Shared::alike($_[0]{outstanding}) }
+sub new_future {
+    $_[0]{outstanding} && PAGI::SSE::Futures::alike($_[0]{outstanding});
+}
 
 # The body when it is complete, and whether it was too large.
 sub is_complete  { $_[0]{complete} }
@@ -83,11 +85,11 @@ sub _wait_for {
         # After the end nobody wants to know.
         my $mine = delete $self->{outstanding} or return;
         my $owner = $self->{owner};
-
         # We are inside of the server's done(): nothing may escape.
         my $fine = eval {
             my $answer = $self->_result($future);
-            $self->listen('more') if defined $answer && $self->_take($answer);
+            $self->listen('more')
+                if defined $answer && $self->_take($answer);
             1;
         };
         warn "PAGI::SSE: in a receive: $@" unless $fine;
@@ -129,7 +131,9 @@ sub _take {
         $self->{owner}->_note_disconnected(undef, $event->{reason});
         return;
     }
-    if (($type eq 'sse.request' || $type eq 'http.request') && !$self->{complete}) {
+    if (($type eq 'sse.request' || $type eq 'http.request')
+        && !$self->{complete})
+    {
         my $piece = defined $event->{body} ? $event->{body} : '';
         if (length($self->{body}) + length($piece) > $self->{max_body}) {
             @$self{qw(body too_large)} = ('', 1);
@@ -163,7 +167,7 @@ __END__
 
 =head1 NAME
 
-PAGI::SSE::Inbox - the one outstanding $receive of a connection (internal)
+PAGI::SSE::Wire::Inbox - the one outstanding $receive of a connection (internal)
 
 =head1 DESCRIPTION
 

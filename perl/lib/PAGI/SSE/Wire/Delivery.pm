@@ -1,9 +1,15 @@
-package PAGI::SSE::Delivery;
+package PAGI::SSE::Wire::Delivery;
 
 use strict;
 use warnings;
 
+use Exporter ();
+
+use PAGI::SSE::Check qw(message);
+
 our $VERSION = '0.1.0';
+our @ISA = 'Exporter';
+our @EXPORT_OK = qw(refused);
 
 # An event that was not accepted on the spot: it waits, or it has failed.
 # Fields: event (hash for $send), size (octets), quiet (that it fails does not
@@ -19,6 +25,9 @@ sub failed {
     my ($class, @error) = @_;
     return bless { settled => 1, error => \@error }, $class;
 }
+
+# For an argument that is no good: the message with the application's line.
+sub refused { return __PACKAGE__->failed(message($_[0])) }
 
 # For an event that came after the end.
 sub gone {
@@ -57,11 +66,11 @@ __END__
 
 =head1 NAME
 
-PAGI::SSE::Delivery - an event on its way to a server (internal)
+PAGI::SSE::Wire::Delivery - an event on its way to a server (internal)
 
 =head1 DESCRIPTION
 
-What the wires of L<PAGI::SSE> (L<PAGI::SSE::Foreign>, L<PAGI::SSE::Hosted>)
+What the wires of L<PAGI::SSE> (L<PAGI::SSE::Wire::Foreign>, L<PAGI::SSE::Wire::Hosted>)
 return for an event that was not accepted at once. Internal.
 
 =cut

@@ -1,0 +1,143 @@
+package PAGI::SSE::Check;
+
+use strict;
+use warnings;
+
+use Exporter      ();
+use JSON::MaybeXS ();
+use Scalar::Util  qw(blessed looks_like_number reftype);
+use overload      ();
+
+our $VERSION = '0.1.0';
+our @ISA = 'Exporter';
+our @EXPORT_OK = qw(
+    bad_response decode_json encode_json encoded is_code is_future is_number is_stringy
+    message place reason shown warning
+);
+
+# What an application gives us, checked; the one JSON object; and messages that
+# point at the application's line.
+
+my $json = JSON::MaybeXS->new(utf8 => 1, allow_nonref => 1, convert_blessed => 1);
+
+sub encode_json { return $json->encode($_[0]) }
+sub decode_json { return $json->decode($_[0]) }
+
+# What a reference is sent as: an object made to be a string as that, unless
+# it has its own idea of JSON.
+sub encoded {
+    my ($data) = @_;
+    return is_stringy($data)
+        && !$data->can('TO_JSON') ? "$data" : encode_json($data);
+}
+
+sub is_code {
+    my ($code) = @_;
+    my $type = reftype($code);
+    return 1 if defined $type && $type eq 'CODE';
+    return blessed($code) && overload::Method($code, '&{}');
+}
+
+sub is_future {
+    my ($future) = @_;
+    return
+           blessed($future)
+        && $future->can('on_ready')
+        && $future->can('is_ready');
+}
+
+# An object that is made to be used as a string.
+sub is_stringy {
+    my ($value) = @_;
+    return blessed($value) && overload::Method($value, '""');
+}
+
+sub is_number {
+    my ($number) = @_;
+    return
+           looks_like_number($number)
+        && $number == $number
+        && $number < 9**9**9;
+}
+
+# What is wrong with the head of a response; nothing if it is fine.
+sub bad_response {
+    my ($status, $headers) = @_;
+    return 'status must be a whole number from 200 to 599, got ' . shown($status)
+        unless $status =~ /\A[2-5][0-9][0-9]\z/;
+    return unless defined $headers;
+    my $shape = 'headers must be a reference to an array of [name, value] pairs';
+    return $shape if ref $headers ne 'ARRAY';
+    for my $header (@$headers) {
+        return $shape if ref $header ne 'ARRAY' || @$header != 2;
+        my ($name, $value) = @$header;
+        return $shape if !defined $name || !defined $value;
+        return 'a header name must be a token, got ' . shown($name)
+            if $name !~ /\A[!#\$%&'*+\-.^_`|~0-9A-Za-z]+\z/;
+        return "a header value must be octets without CR, LF, NUL and other controls, got $name: " . shown($value)
+            if $value =~ /[^\t\x20-\x7E\x80-\xFF]/;
+    }
+    return;
+}
+
+# A value for a message, in one short line.
+sub shown {
+    my ($value) = @_;
+    return 'undef' unless defined $value;
+    return 'a reference (' . ref($value) . ')' if ref $value;
+    my $shown = length $value > 60 ? substr($value, 0, 57) . '...' : $value;
+    $shown =~ s/([^\x20-\x7E])/sprintf '\\x{%X}', ord $1/ge;
+    return "'$shown'";
+}
+
+# An exception's text without its place in some module.
+sub reason {
+    my ($error) = @_;
+    $error =~ s/ at \S+ line \d+\.?\n\z//;
+    return $error;
+}
+
+# The text of an error, with the application's line.
+sub message {
+    my ($text) = @_;
+    return ($text =~ /\APAGI::SSE/ ? $text : "PAGI::SSE: $text") . place();
+}
+
+# Never dies, unless $SIG{__WARN__} does.
+sub warning {
+    my ($text) = @_;
+    $text = "PAGI::SSE: $text" unless $text =~ /\APAGI::SSE/;
+    $text .= "\n" unless $text =~ /\n\z/;
+    warn $text;
+    return;
+}
+
+# " at FILE line N." of the innermost caller that is neither ours nor a
+# subclass. By hand, as Carp takes a hundred times as long.
+sub place {
+    my ($level, $found) = 0;
+    while (my ($package, $file, $line) = caller $level++) {
+        next if $package =~ /\A(?:PAGI::SSE|Future)(?:::|\z)/;
+        $found = " at $file line $line.\n"
+            if !defined $found || !$package->isa('PAGI::SSE');
+        return $found unless $package->isa('PAGI::SSE');
+    }
+    return defined $found ? $found : "\n";
+}
+
+1;
+
+__END__
+
+=encoding UTF-8
+
+=head1 NAME
+
+PAGI::SSE::Check - what an application gives us, checked (internal)
+
+=head1 DESCRIPTION
+
+Validators and messages for L<PAGI::SSE>, L<PAGI::SSE::Hub> and
+L<PAGI::SSE::Server>. Internal.
+
+=cut

@@ -1,0 +1,145 @@
+package PAGI::SSE::Connection::Outcome;
+
+use strict;
+use warnings;
+
+use Future       ();
+use Scalar::Util ();
+
+use PAGI::SSE::Futures ();
+use PAGI::SSE::Wire    ();
+
+our $VERSION = '0.1.0';
+
+# The Futures that the methods return.
+
+our $TRUE = Future->done(1);
+my $FALSE = Future->done(0);
+my $NOTHING = Future->done;
+
+sub _nothing { return PAGI::SSE::Futures::lasting($NOTHING) }
+
+# A Future of $self, already done. The object keeps it, so the Future refers
+# to the object weakly; whoever takes the result has a strong reference.
+sub _itself {
+    my ($self) = @_;
+    return PAGI::SSE::Futures::lasting($self->{itself}) if $self->{itself};
+    my $future = Future->done($self);
+    $self->{itself} = PAGI::SSE::Futures::weakened($future);
+    return $future;
+}
+
+# A pending Future, of the server's class where there is one to copy.
+sub _pending {
+    my ($self) = @_;
+    return
+           $self->{wire}->new_future
+        || ($self->{inbox} && $self->{inbox}->new_future)
+        || Future->new;
+}
+
+# For send*: done with the object, or failed.
+sub _sent {
+    my ($self, $delivery) = @_;
+    return $self->_itself unless $delivery;
+    if ($delivery->{settled}) {
+        return $self->_itself unless $delivery->{error};
+        return PAGI::SSE::Futures::failure(PAGI::SSE::Wire::CLOSED) if $delivery->{closed};
+        return Future->fail(@{ $delivery->{error} });
+    }
+    my $pending = $self->_pending;
+    $delivery->on_settled(sub {
+        my ($delivery) = @_;
+        return if $pending->is_ready;    # cancelled
+        $delivery->{error}
+            ? $pending->fail(@{ $delivery->{error} })
+            : $pending->done($self);
+    });
+    return $pending;
+}
+
+# For try_*: done with 1 or 0, after on_error.
+sub _tried {
+    my ($self, $delivery) = @_;
+    return PAGI::SSE::Futures::lasting($TRUE) unless $delivery;
+    if ($delivery->{settled}) {
+        return PAGI::SSE::Futures::lasting($TRUE) unless $delivery->{error};
+        my @reports = $delivery->{closed} ? () : $self->_report($delivery);
+        return PAGI::SSE::Futures::lasting($FALSE) unless @reports;
+        my $pending = PAGI::SSE::Futures::alike($reports[0]);
+        PAGI::SSE::Futures::when_all(sub { $pending->done(0) unless $pending->is_ready }, @reports);
+        return $pending;
+    }
+    my $pending = $self->_pending;
+    $delivery->on_settled(sub {
+        my ($delivery) = @_;
+        my $ok = $delivery->{error} ? 0 : 1;
+        my @reports =
+            $ok || $delivery->{closed} ? () : $self->_report($delivery);
+        PAGI::SSE::Futures::when_all(sub { $pending->done($ok) unless $pending->is_ready }, @reports);
+    });
+    return $pending;
+}
+
+# A Future that is done at the end of the connection.
+sub _until_end {
+    my ($self) = @_;
+    my $pending = $self->_pending;
+    $self->_remember($self->{waiters} ||= [], $pending);
+    return $pending;
+}
+
+# A view of a Future that is done at the end of the connection, too. The
+# original is neither cancelled nor lost.
+sub _unless_ended {
+    my ($self, $future) = @_;
+    return $future if $future->is_ready;
+    return $self->_itself if $self->is_closed;
+    $self->_held($future);
+    my $view = PAGI::SSE::Futures::alike($future);
+    $self->_remember($self->{waiters} ||= [], $view);
+    $future->on_ready(sub {
+        my ($future) = @_;
+        return if $view->is_ready;
+        if    ($future->is_cancelled)          { $view->cancel }
+        elsif (my @failure = $future->failure) { $view->fail(@failure) }
+        else                                   { $view->done($future->result) }
+    });
+    return $view;
+}
+
+# Keep a Future until it is ready, and the object as long.
+sub _held {
+    my ($self, $future) = @_;
+    return $future if $future->is_ready;
+    my $key = Scalar::Util::refaddr($future);
+    $self->{held}{$key} = $future;
+    $future->on_ready(sub { delete $self->{held}{$key} });
+    return $future;
+}
+
+# Put a pending Future of ours in a list; it keeps the object until it is
+# ready.
+sub _remember {
+    my ($self, $list, $future) = @_;
+    @$list = grep { !$_->is_ready } @$list;
+    push @$list, $future;
+    $future->on_ready(sub { undef $self });
+    return;
+}
+
+1;
+
+__END__
+
+=encoding UTF-8
+
+=head1 NAME
+
+PAGI::SSE::Connection::Outcome - a part of PAGI::SSE (internal)
+
+=head1 DESCRIPTION
+
+See the comment at the top. Internal.
+
+=cut

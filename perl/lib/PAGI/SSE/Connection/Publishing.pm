@@ -1,0 +1,54 @@
+package PAGI::SSE::Connection::Publishing;
+
+use strict;
+use warnings;
+
+our $VERSION = '0.1.0';
+
+# What PAGI::SSE::Hub calls.
+
+# For PAGI::SSE::Hub: the native connection that events are published to. The
+# hub then says whether it does.
+sub _hub_conn { return $_[0]{wire}->hub_conn }
+
+sub _hub_refused { return $_[0]{wire}->hub_refused }
+
+# Starts the stream and sends what has come, where the library does not do so.
+sub _hub_subscribed {
+    my ($self, $hub) = @_;
+    $self->{wire}->hub_subscribed($hub);
+    my $bridge = $self->{wire}{bridge} or return;
+    if (my $start = $self->{wire}->ensure_started('subscribe')) {
+        # As in run.
+        $start->on_settled(sub { $self->_report($_[0]) if $_[0]{error} && !$_[0]{closed} });
+    }
+    $bridge->pump;
+    return;
+}
+
+# For PAGI::SSE::Hub: the stream may outlive the application, where the server
+# is ours and nobody stands in between; else wait for its end.
+sub _hand_over {
+    my ($self) = @_;
+    my $exchange = $self->{told_of_end} && $self->{wire}{exchange};
+    return $self->run unless $exchange && !$self->is_closed;
+    $exchange->hand_over;
+    $exchange->keep if @{ $self->{_on_close} };
+    return $self->_nothing;
+}
+
+1;
+
+__END__
+
+=encoding UTF-8
+
+=head1 NAME
+
+PAGI::SSE::Connection::Publishing - a part of PAGI::SSE (internal)
+
+=head1 DESCRIPTION
+
+See the comment at the top. Internal.
+
+=cut
