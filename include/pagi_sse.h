@@ -442,16 +442,16 @@ extern "C" {
 // *Ownership*: nothing.
 // *Threads*: any.
 // *Fork*: no difference.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 uint32_t pagi_sse_abi_version(void);
 
-// The version of this library, as `"0.1.0"`.
+// The version of this library, as `"0.3.0"`.
 //
 // *Returns* a NUL-terminated string; never NULL.
 // *Ownership*: static; never to be freed.
 // *Threads*: any.
 // *Fork*: no difference.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 const char *pagi_sse_version(void);
 
 // What a result code means, in plain English.
@@ -463,7 +463,7 @@ const char *pagi_sse_version(void);
 // *Ownership*: static; never to be freed.
 // *Threads*: any.
 // *Fork*: no difference.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 const char *pagi_sse_result_text(int32_t code);
 
 // Counts the live handles, of all kinds: what was opened and not yet freed.
@@ -472,7 +472,7 @@ const char *pagi_sse_result_text(int32_t code);
 // *Ownership*: nothing.
 // *Threads*: any.
 // *Fork*: a child's own only.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 uint64_t pagi_sse_handle_count(void);
 
 // Panics inside, for a host's test that no panic crosses the boundary. Says
@@ -482,7 +482,7 @@ uint64_t pagi_sse_handle_count(void);
 // *Ownership*: nothing.
 // *Threads*: any.
 // *Fork*: no difference.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_test_panic(void);
 
 // Opens a detached connection: the library keeps its state, the host does the
@@ -495,7 +495,7 @@ int32_t pagi_sse_test_panic(void);
 // *Ownership*: the caller's; pagi_sse_conn_free ends it.
 // *Threads*: any.
 // *Fork*: a child opens its own.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_conn_open(pagi_sse_conn *out);
 
 // Opens a connection whose output the host takes with pagi_sse_conn_read and
@@ -511,7 +511,7 @@ int32_t pagi_sse_conn_open(pagi_sse_conn *out);
 // *Ownership*: the caller's; pagi_sse_conn_free ends it.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_conn_open_queue(pagi_sse_runtime runtime, int32_t wire, pagi_sse_conn *out);
 
 // Opens a connection on a socket of the host's: TCP or Unix, of stream type,
@@ -529,7 +529,7 @@ int32_t pagi_sse_conn_open_queue(pagi_sse_runtime runtime, int32_t wire, pagi_ss
 // caller's as before. The handle is the caller's; pagi_sse_conn_free ends it.
 // *Threads*: any.
 // *Fork*: a handle error in a child; the socket stays the parent's.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_conn_open_fd(pagi_sse_runtime runtime,
                               int32_t fd,
                               int32_t wire,
@@ -546,7 +546,7 @@ int32_t pagi_sse_conn_open_fd(pagi_sse_runtime runtime,
 // *Ownership*: the handle is stale from now on.
 // *Threads*: any; a call that another thread has in progress ends as usual.
 // *Fork*: a child cannot free its parent's.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_conn_free(pagi_sse_conn conn);
 
 // Gives the number of a server's stream back without closing it: it lives on
@@ -558,7 +558,7 @@ int32_t pagi_sse_conn_free(pagi_sse_conn conn);
 // *Ownership*: the number ends, the connection does not.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_conn_hand_over(pagi_sse_conn conn);
 
 // Begins the event stream. Where the library writes the response head,
@@ -576,7 +576,7 @@ int32_t pagi_sse_conn_hand_over(pagi_sse_conn conn);
 // *Ownership*: the fields are copied.
 // *Threads*: any; of many calls at a time one begins it.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_conn_start(pagi_sse_conn conn,
                             uint16_t status,
                             const struct pagi_sse_header *headers,
@@ -592,7 +592,7 @@ int32_t pagi_sse_conn_start(pagi_sse_conn conn,
 // *Ownership*: nothing.
 // *Threads*: any; of many calls at a time one gives 1.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_conn_admit(pagi_sse_conn conn);
 
 // As pagi_sse_conn_admit, and checks the fields of the event first.
@@ -607,7 +607,7 @@ int32_t pagi_sse_conn_admit(pagi_sse_conn conn);
 // *Ownership*: nothing is kept.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_conn_admit_event(pagi_sse_conn conn,
                                   const char *event,
                                   size_t event_len,
@@ -628,7 +628,7 @@ int32_t pagi_sse_conn_admit_event(pagi_sse_conn conn,
 // *Ownership*: the data are copied.
 // *Threads*: any; each thread's events keep their order.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_conn_send(pagi_sse_conn conn, const char *data, size_t len);
 
 // Queues an event. Without data it changes the client's id or reconnection
@@ -644,7 +644,7 @@ int32_t pagi_sse_conn_send(pagi_sse_conn conn, const char *data, size_t len);
 // *Ownership*: all is copied.
 // *Threads*: any; each thread's events keep their order.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_conn_send_event(pagi_sse_conn conn,
                                  const char *data,
                                  size_t data_len,
@@ -665,7 +665,7 @@ int32_t pagi_sse_conn_send_event(pagi_sse_conn conn,
 // *Ownership*: all is copied.
 // *Threads*: any; each thread's events keep their order.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_conn_send_json(pagi_sse_conn conn,
                                 const char *json,
                                 size_t json_len,
@@ -685,7 +685,7 @@ int32_t pagi_sse_conn_send_json(pagi_sse_conn conn,
 // *Ownership*: the text is copied.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_conn_comment(pagi_sse_conn conn, const char *comment, size_t len);
 
 // Has a comment sent whenever nothing else was for so long. The last setting
@@ -700,7 +700,7 @@ int32_t pagi_sse_conn_comment(pagi_sse_conn conn, const char *comment, size_t le
 // *Ownership*: the text is copied.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_conn_keepalive(pagi_sse_conn conn,
                                 double interval,
                                 const char *comment,
@@ -718,7 +718,7 @@ int32_t pagi_sse_conn_keepalive(pagi_sse_conn conn,
 // *Ownership*: the reason is copied. The handle stays valid.
 // *Threads*: any; of many calls at a time one gives 1.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_conn_close(pagi_sse_conn conn, const char *reason, size_t len);
 
 // Reports that the client has gone, for a host that sees it: what is queued is
@@ -735,7 +735,7 @@ int32_t pagi_sse_conn_close(pagi_sse_conn conn, const char *reason, size_t len);
 // *Ownership*: the reason is copied. The handle stays valid.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_conn_disconnect(pagi_sse_conn conn, const char *reason, size_t len);
 
 // Takes output of a connection of pagi_sse_conn_open_queue: bytes for the
@@ -751,7 +751,7 @@ int32_t pagi_sse_conn_disconnect(pagi_sse_conn conn, const char *reason, size_t 
 // *Ownership*: the bytes are the caller's, and no longer queued.
 // *Threads*: any; one at a time for the bytes to have an order.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int64_t pagi_sse_conn_read(pagi_sse_conn conn, char *buf, size_t cap);
 
 // Where the connection stands.
@@ -762,7 +762,7 @@ int64_t pagi_sse_conn_read(pagi_sse_conn conn, char *buf, size_t cap);
 // *Ownership*: nothing.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_conn_state(pagi_sse_conn conn);
 
 // Why the connection closed: PAGI's reason token, as `client_closed`.
@@ -776,7 +776,7 @@ int32_t pagi_sse_conn_state(pagi_sse_conn conn);
 // *Ownership*: a copy.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int64_t pagi_sse_conn_reason(pagi_sse_conn conn, char *buf, size_t cap);
 
 // The last failure of a call with this handle, in words: the text of its code
@@ -791,7 +791,7 @@ int64_t pagi_sse_conn_reason(pagi_sse_conn conn, char *buf, size_t cap);
 // *Ownership*: a copy; UTF-8.
 // *Threads*: any; it is the last failure of them all.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int64_t pagi_sse_conn_error(pagi_sse_conn conn, char *buf, size_t cap);
 
 // Has the hub deliver to this connection, if it is subscribed, what was
@@ -805,7 +805,7 @@ int64_t pagi_sse_conn_error(pagi_sse_conn conn, char *buf, size_t cap);
 // *Ownership*: nothing.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_conn_catch_up(pagi_sse_conn conn);
 
 // Bytes queued and not yet taken by the kernel, or by pagi_sse_conn_read.
@@ -816,7 +816,7 @@ int32_t pagi_sse_conn_catch_up(pagi_sse_conn conn);
 // *Ownership*: nothing.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int64_t pagi_sse_conn_buffered(pagi_sse_conn conn);
 
 // Counters of a connection, and depth and marks of its queue.
@@ -829,7 +829,7 @@ int64_t pagi_sse_conn_buffered(pagi_sse_conn conn);
 // *Ownership*: a copy.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_conn_counters(pagi_sse_conn conn, struct pagi_sse_counters *out, size_t size);
 
 // Sets the marks of the output queue: from `high` bytes on sends give 1, at
@@ -843,7 +843,7 @@ int32_t pagi_sse_conn_counters(pagi_sse_conn conn, struct pagi_sse_counters *out
 // *Ownership*: nothing.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_conn_set_marks(pagi_sse_conn conn, uint32_t low, uint32_t high, uint32_t limit);
 
 // Chooses an ordinary HTTP response in place of a stream, for a request of a
@@ -859,7 +859,7 @@ int32_t pagi_sse_conn_set_marks(pagi_sse_conn conn, uint32_t low, uint32_t high,
 // *Ownership*: the fields are copied.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_conn_respond(pagi_sse_conn conn,
                               uint16_t status,
                               const struct pagi_sse_header *headers,
@@ -876,7 +876,7 @@ int32_t pagi_sse_conn_respond(pagi_sse_conn conn,
 // *Ownership*: the bytes are copied.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_conn_body(pagi_sse_conn conn, const char *body, size_t len, int32_t more);
 
 // Takes request body bytes.
@@ -890,7 +890,7 @@ int32_t pagi_sse_conn_body(pagi_sse_conn conn, const char *body, size_t len, int
 // *Ownership*: the bytes are the caller's.
 // *Threads*: any; one at a time for the bytes to have an order.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int64_t pagi_sse_conn_read_body(pagi_sse_conn conn, char *buf, size_t cap, int32_t *more);
 
 // Encodes an event into the caller's buffer: `event`, `id`, `retry` and
@@ -910,7 +910,7 @@ int64_t pagi_sse_conn_read_body(pagi_sse_conn conn, char *buf, size_t cap, int32
 // *Ownership*: nothing is kept.
 // *Threads*: any.
 // *Fork*: no difference.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int64_t pagi_sse_frame_event(const char *data,
                              size_t data_len,
                              const char *event,
@@ -934,7 +934,7 @@ int64_t pagi_sse_frame_event(const char *data,
 // *Ownership*: nothing is kept.
 // *Threads*: any.
 // *Fork*: no difference.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int64_t pagi_sse_frame_comment(const char *comment, size_t len, char *buf, size_t cap);
 
 // Opens a hub: topics with history, and a thread that delivers.
@@ -950,7 +950,7 @@ int64_t pagi_sse_frame_comment(const char *comment, size_t len, char *buf, size_
 // *Ownership*: the caller's; pagi_sse_hub_free ends it. All is copied.
 // *Threads*: any.
 // *Fork*: fork first, then open; a child opens its own.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_hub_open(const char *epoch,
                           size_t epoch_len,
                           const struct pagi_sse_topic_options *defaults,
@@ -966,7 +966,7 @@ int32_t pagi_sse_hub_open(const char *epoch,
 // *Ownership*: the number ends; connections stay.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_hub_free(pagi_sse_hub hub);
 
 // Gives a topic settings of its own.
@@ -980,7 +980,7 @@ int32_t pagi_sse_hub_free(pagi_sse_hub hub);
 // *Ownership*: all is copied.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_hub_topic(pagi_sse_hub hub,
                            const char *topic,
                            size_t topic_len,
@@ -1000,7 +1000,7 @@ int32_t pagi_sse_hub_topic(pagi_sse_hub hub,
 // *Ownership*: all is copied.
 // *Threads*: any; each thread's events keep their order.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int64_t pagi_sse_hub_publish(pagi_sse_hub hub,
                              const char *topic,
                              size_t topic_len,
@@ -1034,7 +1034,7 @@ int64_t pagi_sse_hub_publish(pagi_sse_hub hub,
 // pagi_sse_subscription_free gives it back. All else is copied.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_hub_subscribe(pagi_sse_hub hub,
                                pagi_sse_conn conn,
                                const char *topics,
@@ -1050,7 +1050,7 @@ int32_t pagi_sse_hub_subscribe(pagi_sse_hub hub,
 // *Ownership*: the number stays the caller's.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_subscription_cancel(pagi_sse_subscription subscription);
 
 // Gives the handle back. The subscription goes on to its connection's end.
@@ -1061,7 +1061,7 @@ int32_t pagi_sse_subscription_cancel(pagi_sse_subscription subscription);
 // *Ownership*: the number ends, the subscription does not.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_subscription_free(pagi_sse_subscription subscription);
 
 // A subscription's figures, as a JSON object: `delivered`, `dropped`,
@@ -1076,7 +1076,7 @@ int32_t pagi_sse_subscription_free(pagi_sse_subscription subscription);
 // *Ownership*: a copy.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int64_t pagi_sse_subscription_stats(pagi_sse_subscription subscription, char *buf, size_t cap);
 
 // For producers that can wait: whether no subscriber's queue is above its
@@ -1089,7 +1089,7 @@ int64_t pagi_sse_subscription_stats(pagi_sse_subscription subscription, char *bu
 // *Ownership*: nothing.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_hub_ready(pagi_sse_hub hub);
 
 // Delivers what is pending and closes the connections subscribed to a topic,
@@ -1103,7 +1103,7 @@ int32_t pagi_sse_hub_ready(pagi_sse_hub hub);
 // *Ownership*: the reason is copied.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int64_t pagi_sse_hub_close(pagi_sse_hub hub,
                            const char *topic,
                            size_t topic_len,
@@ -1119,7 +1119,7 @@ int64_t pagi_sse_hub_close(pagi_sse_hub hub,
 // *Ownership*: nothing.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int64_t pagi_sse_hub_subscribers(pagi_sse_hub hub, const char *topic, size_t topic_len);
 
 // A hub's figures, as a JSON object: `epoch`, `published`, `connections`,
@@ -1136,7 +1136,7 @@ int64_t pagi_sse_hub_subscribers(pagi_sse_hub hub, const char *topic, size_t top
 // *Ownership*: a copy.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int64_t pagi_sse_hub_stats(pagi_sse_hub hub, char *buf, size_t cap);
 
 // Opens a parser for one stream.
@@ -1150,7 +1150,7 @@ int64_t pagi_sse_hub_stats(pagi_sse_hub hub, char *buf, size_t cap);
 // copied.
 // *Threads*: any.
 // *Fork*: a child opens its own.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_parser_open(const struct pagi_sse_parser_options *options, pagi_sse_parser *out);
 
 // Gives a parser back.
@@ -1161,7 +1161,7 @@ int32_t pagi_sse_parser_open(const struct pagi_sse_parser_options *options, pagi
 // *Ownership*: the handle is stale from now on, what it had is freed.
 // *Threads*: any.
 // *Fork*: a child cannot free its parent's.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_parser_free(pagi_sse_parser parser);
 
 // Takes the next bytes of the stream, cut anywhere; what they complete waits
@@ -1176,7 +1176,7 @@ int32_t pagi_sse_parser_free(pagi_sse_parser parser);
 // *Ownership*: the bytes are copied.
 // *Threads*: any; one at a time for the bytes to have an order.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int64_t pagi_sse_parser_push(pagi_sse_parser parser, const char *bytes, size_t len);
 
 // Fills `buf` with whole records, never waiting: PAGI_SSE_KIND_EVENT,
@@ -1191,7 +1191,7 @@ int64_t pagi_sse_parser_push(pagi_sse_parser parser, const char *bytes, size_t l
 // *Ownership*: the records are the caller's.
 // *Threads*: any; one at a time for the records to have an order.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int64_t pagi_sse_parser_next(pagi_sse_parser parser, char *buf, size_t cap);
 
 // The id to send when reconnecting, as the Last-Event-ID field: that of the
@@ -1205,7 +1205,7 @@ int64_t pagi_sse_parser_next(pagi_sse_parser parser, char *buf, size_t cap);
 // *Ownership*: a copy.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int64_t pagi_sse_parser_last_event_id(pagi_sse_parser parser, char *buf, size_t cap);
 
 // The last reconnection time that the stream gave.
@@ -1217,7 +1217,7 @@ int64_t pagi_sse_parser_last_event_id(pagi_sse_parser parser, char *buf, size_t 
 // *Ownership*: nothing.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_parser_retry(pagi_sse_parser parser, uint64_t *out);
 
 // The stream has ended, and another takes its place: what is unfinished is
@@ -1230,7 +1230,7 @@ int32_t pagi_sse_parser_retry(pagi_sse_parser parser, uint64_t *out);
 // *Ownership*: nothing.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_parser_reset(pagi_sse_parser parser);
 
 // Reads one record of a buffer that pagi_sse_server_next,
@@ -1248,7 +1248,7 @@ int32_t pagi_sse_parser_reset(pagi_sse_parser parser);
 // *Ownership*: the record's bytes are in `buf` and live as long.
 // *Threads*: any.
 // *Fork*: no difference.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int64_t pagi_sse_record_read(const char *buf,
                              size_t used,
                              int64_t at,
@@ -1266,7 +1266,7 @@ int64_t pagi_sse_record_read(const char *buf,
 // *Ownership*: the value is in the record's buffer.
 // *Threads*: any.
 // *Fork*: no difference.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_record_header(struct pagi_sse_bytes headers,
                                const char *name,
                                size_t len,
@@ -1283,7 +1283,7 @@ int32_t pagi_sse_record_header(struct pagi_sse_bytes headers,
 // *Ownership*: name and value are in the record's buffer.
 // *Threads*: any.
 // *Fork*: no difference.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_record_header_at(struct pagi_sse_bytes headers,
                                   size_t index,
                                   struct pagi_sse_header *out);
@@ -1299,7 +1299,7 @@ int32_t pagi_sse_record_header_at(struct pagi_sse_bytes headers,
 // copied.
 // *Threads*: any.
 // *Fork*: fork first, then open; a child opens its own.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_runtime_open(const struct pagi_sse_runtime_options *options,
                               pagi_sse_runtime *out);
 
@@ -1312,7 +1312,7 @@ int32_t pagi_sse_runtime_open(const struct pagi_sse_runtime_options *options,
 // duplicate; do not read or close it.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_runtime_fd(pagi_sse_runtime runtime);
 
 // Fills `buf` with whole records, never waiting, and makes the descriptor
@@ -1327,7 +1327,7 @@ int32_t pagi_sse_runtime_fd(pagi_sse_runtime runtime);
 // *Ownership*: the records are the caller's.
 // *Threads*: any; one at a time for the records to have an order.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int64_t pagi_sse_runtime_next(pagi_sse_runtime runtime, char *buf, size_t cap);
 
 // Has everything queued on any socket written now, by the runtime. To be
@@ -1340,7 +1340,7 @@ int64_t pagi_sse_runtime_next(pagi_sse_runtime runtime, char *buf, size_t cap);
 // *Ownership*: nothing.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_runtime_flush(pagi_sse_runtime runtime);
 
 // Makes the descriptor readable, to wake the host's loop.
@@ -1351,7 +1351,7 @@ int32_t pagi_sse_runtime_flush(pagi_sse_runtime runtime);
 // *Ownership*: nothing.
 // *Threads*: any; made for other threads of the host's.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_runtime_wake(pagi_sse_runtime runtime, uint64_t delay_ms);
 
 // Counts the connections in progress: those for which no ENDED record has
@@ -1363,7 +1363,7 @@ int32_t pagi_sse_runtime_wake(pagi_sse_runtime runtime, uint64_t delay_ms);
 // *Ownership*: nothing.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int64_t pagi_sse_runtime_busy(pagi_sse_runtime runtime);
 
 // Statistics, as a JSON object: `version`, `abi`, `connections` (`open` now,
@@ -1380,7 +1380,7 @@ int64_t pagi_sse_runtime_busy(pagi_sse_runtime runtime);
 // *Ownership*: a copy.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int64_t pagi_sse_runtime_stats(pagi_sse_runtime runtime, char *buf, size_t cap);
 
 // Closes every connection in order (a CLOSED record each, reason
@@ -1395,7 +1395,7 @@ int64_t pagi_sse_runtime_stats(pagi_sse_runtime runtime, char *buf, size_t cap);
 // *Ownership*: the handle stays valid.
 // *Threads*: any. The one call that waits, with pagi_sse_runtime_free.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_runtime_stop(pagi_sse_runtime runtime, uint64_t deadline_ms);
 
 // Ends the threads, cuts off what is still in progress, closes the
@@ -1408,7 +1408,7 @@ int32_t pagi_sse_runtime_stop(pagi_sse_runtime runtime, uint64_t deadline_ms);
 // *Ownership*: the handle is stale from now on.
 // *Threads*: any; the runtime ends when calls that are in it have returned.
 // *Fork*: a child cannot free its parent's.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_runtime_free(pagi_sse_runtime runtime, uint64_t deadline_ms);
 
 // Remembers the connection of a key: the address of the host's own request
@@ -1423,7 +1423,7 @@ int32_t pagi_sse_runtime_free(pagi_sse_runtime runtime, uint64_t deadline_ms);
 // *Ownership*: nothing is kept.
 // *Threads*: any.
 // *Fork*: a child has no keys of its parent.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_scope_set(uint64_t key, pagi_sse_conn conn);
 
 // The connection of a key.
@@ -1435,7 +1435,7 @@ int32_t pagi_sse_scope_set(uint64_t key, pagi_sse_conn conn);
 // *Ownership*: the connection stays whose it was.
 // *Threads*: any.
 // *Fork*: a child has no keys of its parent.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_scope_get(uint64_t key, pagi_sse_conn *out);
 
 // Forgets a key. Its connection stays open.
@@ -1446,7 +1446,7 @@ int32_t pagi_sse_scope_get(uint64_t key, pagi_sse_conn *out);
 // *Ownership*: the connection stays whose it was.
 // *Threads*: any.
 // *Fork*: a child has no keys of its parent.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_scope_remove(uint64_t key);
 
 // Binds the address and starts the runtime's threads, with all signals
@@ -1462,7 +1462,7 @@ int32_t pagi_sse_scope_remove(uint64_t key);
 // copied.
 // *Threads*: any.
 // *Fork*: fork first, then start; a child starts its own.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_server_start(const struct pagi_sse_server_options *options, pagi_sse_server *out);
 
 // Begins to accept connections.
@@ -1474,7 +1474,7 @@ int32_t pagi_sse_server_start(const struct pagi_sse_server_options *options, pag
 // *Ownership*: nothing.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_server_accept(pagi_sse_server server);
 
 // The TCP port bound.
@@ -1485,7 +1485,7 @@ int32_t pagi_sse_server_accept(pagi_sse_server server);
 // *Ownership*: nothing.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_server_port(pagi_sse_server server);
 
 // The descriptor that is readable while pagi_sse_server_next has records.
@@ -1497,7 +1497,7 @@ int32_t pagi_sse_server_port(pagi_sse_server server);
 // duplicate; do not read or close it.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_server_fd(pagi_sse_server server);
 
 // Fills `buf` with whole records, never waiting, and makes the descriptor
@@ -1526,7 +1526,7 @@ int32_t pagi_sse_server_fd(pagi_sse_server server);
 // records.
 // *Threads*: any; one at a time for the records to have an order.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int64_t pagi_sse_server_next(pagi_sse_server server, char *buf, size_t cap);
 
 // Has everything queued on any connection written now, by the runtime. To be
@@ -1539,7 +1539,7 @@ int64_t pagi_sse_server_next(pagi_sse_server server, char *buf, size_t cap);
 // *Ownership*: nothing.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_server_flush(pagi_sse_server server);
 
 // Makes the descriptor readable, to wake the host's loop.
@@ -1550,7 +1550,7 @@ int32_t pagi_sse_server_flush(pagi_sse_server server);
 // *Ownership*: nothing.
 // *Threads*: any; made for other threads of the host's.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_server_wake(pagi_sse_server server, uint64_t delay_ms);
 
 // Counts requests and streams in progress, and connections whose response is
@@ -1563,7 +1563,7 @@ int32_t pagi_sse_server_wake(pagi_sse_server server, uint64_t delay_ms);
 // *Ownership*: nothing.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int64_t pagi_sse_server_busy(pagi_sse_server server);
 
 // Statistics, as a JSON object; see pagi_sse_runtime_stats.
@@ -1577,7 +1577,7 @@ int64_t pagi_sse_server_busy(pagi_sse_server server);
 // *Ownership*: a copy.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int64_t pagi_sse_server_stats(pagi_sse_server server, char *buf, size_t cap);
 
 // Accepts no more connections and requests; what is in progress goes on.
@@ -1588,7 +1588,7 @@ int64_t pagi_sse_server_stats(pagi_sse_server server, char *buf, size_t cap);
 // *Ownership*: nothing.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_server_drain(pagi_sse_server server);
 
 // Closes every stream in order (a CLOSED record each). Ordinary requests go
@@ -1602,7 +1602,7 @@ int32_t pagi_sse_server_drain(pagi_sse_server server);
 // *Ownership*: the reason is copied.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_server_close_streams(pagi_sse_server server, const char *reason, size_t len);
 
 // Ends in order, in one call: drains, closes every stream with the reason
@@ -1616,7 +1616,7 @@ int32_t pagi_sse_server_close_streams(pagi_sse_server server, const char *reason
 // *Ownership*: the handle stays valid.
 // *Threads*: any. The one call that waits, with pagi_sse_server_free.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_server_stop(pagi_sse_server server, uint64_t deadline_ms);
 
 // Ends the threads, cuts off what is still in progress, closes sockets and
@@ -1629,7 +1629,7 @@ int32_t pagi_sse_server_stop(pagi_sse_server server, uint64_t deadline_ms);
 // *Ownership*: the handle is stale from now on.
 // *Threads*: any; the server ends when calls that are in it have returned.
 // *Fork*: a child cannot free its parent's.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_server_free(pagi_sse_server server, uint64_t deadline_ms);
 
 #ifdef __cplusplus

@@ -142,7 +142,7 @@ fn on<T>(handle: pagi_sse_conn, f: impl FnOnce(&Arc<Conn>) -> Result<T>) -> Resu
 /// *Ownership*: the caller's; pagi_sse_conn_free ends it.
 /// *Threads*: any.
 /// *Fork*: a child opens its own.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_open(out: *mut pagi_sse_conn) -> i32 {
     guard(|| {
@@ -170,7 +170,7 @@ pub unsafe extern "C" fn pagi_sse_conn_open(out: *mut pagi_sse_conn) -> i32 {
 /// *Ownership*: the caller's; pagi_sse_conn_free ends it.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_open_queue(
     runtime: pagi_sse_runtime,
@@ -203,7 +203,7 @@ pub unsafe extern "C" fn pagi_sse_conn_open_queue(
 /// caller's as before. The handle is the caller's; pagi_sse_conn_free ends it.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child; the socket stays the parent's.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_open_fd(
     runtime: pagi_sse_runtime,
@@ -242,7 +242,7 @@ pub unsafe extern "C" fn pagi_sse_conn_open_fd(
 /// *Ownership*: the handle is stale from now on.
 /// *Threads*: any; a call that another thread has in progress ends as usual.
 /// *Fork*: a child cannot free its parent's.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_conn_free(conn: pagi_sse_conn) -> i32 {
     guard(|| {
@@ -261,7 +261,7 @@ pub extern "C" fn pagi_sse_conn_free(conn: pagi_sse_conn) -> i32 {
 /// *Ownership*: the number ends, the connection does not.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_conn_hand_over(conn: pagi_sse_conn) -> i32 {
     guard(|| {
@@ -286,7 +286,7 @@ pub extern "C" fn pagi_sse_conn_hand_over(conn: pagi_sse_conn) -> i32 {
 /// *Ownership*: the fields are copied.
 /// *Threads*: any; of many calls at a time one begins it.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_start(
     conn: pagi_sse_conn,
@@ -314,7 +314,7 @@ pub unsafe extern "C" fn pagi_sse_conn_start(
 /// *Ownership*: nothing.
 /// *Threads*: any; of many calls at a time one gives 1.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_conn_admit(conn: pagi_sse_conn) -> i32 {
     guard(|| on(conn, |conn| Ok(conn.admit()?.into())))
@@ -333,7 +333,7 @@ pub extern "C" fn pagi_sse_conn_admit(conn: pagi_sse_conn) -> i32 {
 /// *Ownership*: nothing is kept.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_admit_event(
     conn: pagi_sse_conn,
@@ -369,7 +369,7 @@ pub unsafe extern "C" fn pagi_sse_conn_admit_event(
 /// *Ownership*: the data are copied.
 /// *Threads*: any; each thread's events keep their order.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_send(
     conn: pagi_sse_conn,
@@ -403,7 +403,7 @@ pub unsafe extern "C" fn pagi_sse_conn_send(
 /// *Ownership*: all is copied.
 /// *Threads*: any; each thread's events keep their order.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 #[allow(clippy::too_many_arguments)]
 pub unsafe extern "C" fn pagi_sse_conn_send_event(
@@ -444,7 +444,7 @@ pub unsafe extern "C" fn pagi_sse_conn_send_event(
 /// *Ownership*: all is copied.
 /// *Threads*: any; each thread's events keep their order.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 #[allow(clippy::too_many_arguments)]
 pub unsafe extern "C" fn pagi_sse_conn_send_json(
@@ -489,7 +489,7 @@ pub unsafe extern "C" fn pagi_sse_conn_send_json(
 /// *Ownership*: the text is copied.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_comment(
     conn: pagi_sse_conn,
@@ -518,7 +518,7 @@ pub unsafe extern "C" fn pagi_sse_conn_comment(
 /// *Ownership*: the text is copied.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_keepalive(
     conn: pagi_sse_conn,
@@ -549,7 +549,7 @@ pub unsafe extern "C" fn pagi_sse_conn_keepalive(
 /// *Ownership*: the reason is copied. The handle stays valid.
 /// *Threads*: any; of many calls at a time one gives 1.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_close(
     conn: pagi_sse_conn,
@@ -581,7 +581,7 @@ pub unsafe extern "C" fn pagi_sse_conn_close(
 /// *Ownership*: the reason is copied. The handle stays valid.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_disconnect(
     conn: pagi_sse_conn,
@@ -612,7 +612,7 @@ pub unsafe extern "C" fn pagi_sse_conn_disconnect(
 /// *Ownership*: the bytes are the caller's, and no longer queued.
 /// *Threads*: any; one at a time for the bytes to have an order.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_read(
     conn: pagi_sse_conn,
@@ -637,7 +637,7 @@ pub unsafe extern "C" fn pagi_sse_conn_read(
 /// *Ownership*: nothing.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_conn_state(conn: pagi_sse_conn) -> i32 {
     guard(|| Ok(table().get(conn)?.phase() as i32))
@@ -655,7 +655,7 @@ pub extern "C" fn pagi_sse_conn_state(conn: pagi_sse_conn) -> i32 {
 /// *Ownership*: a copy.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_reason(
     conn: pagi_sse_conn,
@@ -682,7 +682,7 @@ pub unsafe extern "C" fn pagi_sse_conn_reason(
 /// *Ownership*: a copy; UTF-8.
 /// *Threads*: any; it is the last failure of them all.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_error(
     conn: pagi_sse_conn,
@@ -708,7 +708,7 @@ pub unsafe extern "C" fn pagi_sse_conn_error(
 /// *Ownership*: nothing.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_conn_catch_up(conn: pagi_sse_conn) -> i32 {
     guard(|| {
@@ -725,7 +725,7 @@ pub extern "C" fn pagi_sse_conn_catch_up(conn: pagi_sse_conn) -> i32 {
 /// *Ownership*: nothing.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_conn_buffered(conn: pagi_sse_conn) -> i64 {
     guard(|| Ok(table().get(conn)?.buffered() as i64))
@@ -742,7 +742,7 @@ pub extern "C" fn pagi_sse_conn_buffered(conn: pagi_sse_conn) -> i64 {
 /// *Ownership*: a copy.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_counters(
     conn: pagi_sse_conn,
@@ -779,7 +779,7 @@ pub unsafe extern "C" fn pagi_sse_conn_counters(
 /// *Ownership*: nothing.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_conn_set_marks(
     conn: pagi_sse_conn,
@@ -809,7 +809,7 @@ pub extern "C" fn pagi_sse_conn_set_marks(
 /// *Ownership*: the fields are copied.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_respond(
     conn: pagi_sse_conn,
@@ -840,7 +840,7 @@ pub unsafe extern "C" fn pagi_sse_conn_respond(
 /// *Ownership*: the bytes are copied.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_body(
     conn: pagi_sse_conn,
@@ -869,7 +869,7 @@ pub unsafe extern "C" fn pagi_sse_conn_body(
 /// *Ownership*: the bytes are the caller's.
 /// *Threads*: any; one at a time for the bytes to have an order.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_read_body(
     conn: pagi_sse_conn,

@@ -51,7 +51,7 @@ unsafe fn room<'a>(
 /// *Ownership*: nothing is kept.
 /// *Threads*: any.
 /// *Fork*: no difference.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 #[allow(clippy::too_many_arguments)]
 pub unsafe extern "C" fn pagi_sse_frame_event(
@@ -100,7 +100,7 @@ pub unsafe extern "C" fn pagi_sse_frame_event(
 /// *Ownership*: nothing is kept.
 /// *Threads*: any.
 /// *Fork*: no difference.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_frame_comment(
     comment: *const c_char,

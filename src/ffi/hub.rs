@@ -127,7 +127,7 @@ unsafe fn changes(options: *const pagi_sse_topic_options) -> Result<TopicChange>
 /// *Ownership*: the caller's; pagi_sse_hub_free ends it. All is copied.
 /// *Threads*: any.
 /// *Fork*: fork first, then open; a child opens its own.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_hub_open(
     epoch: *const c_char,
@@ -169,7 +169,7 @@ pub unsafe extern "C" fn pagi_sse_hub_open(
 /// *Ownership*: the number ends; connections stay.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_hub_free(hub: pagi_sse_hub) -> i32 {
     guard(|| {
@@ -190,7 +190,7 @@ pub extern "C" fn pagi_sse_hub_free(hub: pagi_sse_hub) -> i32 {
 /// *Ownership*: all is copied.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_hub_topic(
     hub: pagi_sse_hub,
@@ -222,7 +222,7 @@ pub unsafe extern "C" fn pagi_sse_hub_topic(
 /// *Ownership*: all is copied.
 /// *Threads*: any; each thread's events keep their order.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 #[allow(clippy::too_many_arguments)]
 pub unsafe extern "C" fn pagi_sse_hub_publish(
@@ -281,7 +281,7 @@ pub unsafe extern "C" fn pagi_sse_hub_publish(
 /// pagi_sse_subscription_free gives it back. All else is copied.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_hub_subscribe(
     hub: pagi_sse_hub,
@@ -355,7 +355,7 @@ pub unsafe extern "C" fn pagi_sse_hub_subscribe(
 /// *Ownership*: the number stays the caller's.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_subscription_cancel(subscription: pagi_sse_subscription) -> i32 {
     guard(|| {
@@ -372,7 +372,7 @@ pub extern "C" fn pagi_sse_subscription_cancel(subscription: pagi_sse_subscripti
 /// *Ownership*: the number ends, the subscription does not.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_subscription_free(subscription: pagi_sse_subscription) -> i32 {
     guard(|| {
@@ -394,7 +394,7 @@ pub extern "C" fn pagi_sse_subscription_free(subscription: pagi_sse_subscription
 /// *Ownership*: a copy.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_subscription_stats(
     subscription: pagi_sse_subscription,
@@ -418,7 +418,7 @@ pub unsafe extern "C" fn pagi_sse_subscription_stats(
 /// *Ownership*: nothing.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_hub_ready(hub: pagi_sse_hub) -> i32 {
     guard(|| Ok(hubs().get(hub)?.hub().ready().into()))
@@ -436,7 +436,7 @@ pub extern "C" fn pagi_sse_hub_ready(hub: pagi_sse_hub) -> i32 {
 /// *Ownership*: the reason is copied.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_hub_close(
     hub: pagi_sse_hub,
@@ -468,7 +468,7 @@ pub unsafe extern "C" fn pagi_sse_hub_close(
 /// *Ownership*: nothing.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_hub_subscribers(
     hub: pagi_sse_hub,
@@ -498,7 +498,7 @@ pub unsafe extern "C" fn pagi_sse_hub_subscribers(
 /// *Ownership*: a copy.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_hub_stats(
     hub: pagi_sse_hub,

@@ -220,19 +220,19 @@ unsafe fn options<T>(options: *const T, first_version: usize) -> Result<Option<T
 /// *Ownership*: nothing.
 /// *Threads*: any.
 /// *Fork*: no difference.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_abi_version() -> u32 {
     guard(|| Ok(i64::from(PAGI_SSE_ABI_VERSION))) as u32
 }
 
-/// The version of this library, as `"0.1.0"`.
+/// The version of this library, as `"0.3.0"`.
 ///
 /// *Returns* a NUL-terminated string; never NULL.
 /// *Ownership*: static; never to be freed.
 /// *Threads*: any.
 /// *Fork*: no difference.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_version() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
@@ -247,7 +247,7 @@ pub extern "C" fn pagi_sse_version() -> *const c_char {
 /// *Ownership*: static; never to be freed.
 /// *Threads*: any.
 /// *Fork*: no difference.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_result_text(code: i32) -> *const c_char {
     let known = Error::ALL.iter().find(|e| e.code() == code);
@@ -260,7 +260,7 @@ pub extern "C" fn pagi_sse_result_text(code: i32) -> *const c_char {
 /// *Ownership*: nothing.
 /// *Threads*: any.
 /// *Fork*: a child's own only.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_handle_count() -> u64 {
     guard(|| {
@@ -281,7 +281,7 @@ pub extern "C" fn pagi_sse_handle_count() -> u64 {
 /// *Ownership*: nothing.
 /// *Threads*: any.
 /// *Fork*: no difference.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_test_panic() -> i32 {
     // In the library as shipped, not under a cfg: what is to be tested is how

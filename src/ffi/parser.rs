@@ -128,7 +128,7 @@ fn limit(given: u64, default: usize) -> Result<usize> {
 /// copied.
 /// *Threads*: any.
 /// *Fork*: a child opens its own.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_parser_open(
     options: *const pagi_sse_parser_options,
@@ -172,7 +172,7 @@ pub unsafe extern "C" fn pagi_sse_parser_open(
 /// *Ownership*: the handle is stale from now on, what it had is freed.
 /// *Threads*: any.
 /// *Fork*: a child cannot free its parent's.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_parser_free(parser: pagi_sse_parser) -> i32 {
     guard(|| {
@@ -194,7 +194,7 @@ pub extern "C" fn pagi_sse_parser_free(parser: pagi_sse_parser) -> i32 {
 /// *Ownership*: the bytes are copied.
 /// *Threads*: any; one at a time for the bytes to have an order.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_parser_push(
     parser: pagi_sse_parser,
@@ -227,7 +227,7 @@ pub unsafe extern "C" fn pagi_sse_parser_push(
 /// *Ownership*: the records are the caller's.
 /// *Threads*: any; one at a time for the records to have an order.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_parser_next(
     parser: pagi_sse_parser,
@@ -253,7 +253,7 @@ pub unsafe extern "C" fn pagi_sse_parser_next(
 /// *Ownership*: a copy.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_parser_last_event_id(
     parser: pagi_sse_parser,
@@ -278,7 +278,7 @@ pub unsafe extern "C" fn pagi_sse_parser_last_event_id(
 /// *Ownership*: nothing.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_parser_retry(parser: pagi_sse_parser, out: *mut u64) -> i32 {
     guard(|| {
@@ -302,7 +302,7 @@ pub unsafe extern "C" fn pagi_sse_parser_retry(parser: pagi_sse_parser, out: *mu
 /// *Ownership*: nothing.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_parser_reset(parser: pagi_sse_parser) -> i32 {
     guard(|| {

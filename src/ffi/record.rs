@@ -169,7 +169,7 @@ fn read(bytes: &[u8]) -> Result<pagi_sse_record> {
 /// *Ownership*: the record's bytes are in `buf` and live as long.
 /// *Threads*: any.
 /// *Fork*: no difference.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_record_read(
     buf: *const c_char,
@@ -225,7 +225,7 @@ fn fields(packed: &[u8]) -> impl Iterator<Item = Result<(&[u8], &[u8])>> {
 /// *Ownership*: the value is in the record's buffer.
 /// *Threads*: any.
 /// *Fork*: no difference.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_record_header(
     headers: pagi_sse_bytes,
@@ -264,7 +264,7 @@ pub unsafe extern "C" fn pagi_sse_record_header(
 /// *Ownership*: name and value are in the record's buffer.
 /// *Threads*: any.
 /// *Fork*: no difference.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_record_header_at(
     headers: pagi_sse_bytes,

@@ -60,7 +60,7 @@ pub(super) fn stats(mut stats: serde_json::Value) -> String {
 /// copied.
 /// *Threads*: any.
 /// *Fork*: fork first, then open; a child opens its own.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_runtime_open(
     options: *const pagi_sse_runtime_options,
@@ -97,7 +97,7 @@ pub unsafe extern "C" fn pagi_sse_runtime_open(
 /// duplicate; do not read or close it.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_runtime_fd(runtime: pagi_sse_runtime) -> i32 {
     guard(|| Ok(table().get(runtime)?.desk().fd()))
@@ -116,7 +116,7 @@ pub extern "C" fn pagi_sse_runtime_fd(runtime: pagi_sse_runtime) -> i32 {
 /// *Ownership*: the records are the caller's.
 /// *Threads*: any; one at a time for the records to have an order.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_runtime_next(
     runtime: pagi_sse_runtime,
@@ -140,7 +140,7 @@ pub unsafe extern "C" fn pagi_sse_runtime_next(
 /// *Ownership*: nothing.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_runtime_flush(runtime: pagi_sse_runtime) -> i32 {
     guard(|| {
@@ -157,7 +157,7 @@ pub extern "C" fn pagi_sse_runtime_flush(runtime: pagi_sse_runtime) -> i32 {
 /// *Ownership*: nothing.
 /// *Threads*: any; made for other threads of the host's.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_runtime_wake(runtime: pagi_sse_runtime, delay_ms: u64) -> i32 {
     guard(|| {
@@ -176,7 +176,7 @@ pub extern "C" fn pagi_sse_runtime_wake(runtime: pagi_sse_runtime, delay_ms: u64
 /// *Ownership*: nothing.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_runtime_busy(runtime: pagi_sse_runtime) -> i64 {
     guard(|| Ok(table().get(runtime)?.desk().live() as i64))
@@ -197,7 +197,7 @@ pub extern "C" fn pagi_sse_runtime_busy(runtime: pagi_sse_runtime) -> i64 {
 /// *Ownership*: a copy.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_runtime_stats(
     runtime: pagi_sse_runtime,
@@ -223,7 +223,7 @@ pub unsafe extern "C" fn pagi_sse_runtime_stats(
 /// *Ownership*: the handle stays valid.
 /// *Threads*: any. The one call that waits, with pagi_sse_runtime_free.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_runtime_stop(runtime: pagi_sse_runtime, deadline_ms: u64) -> i32 {
     guard(|| {
@@ -242,7 +242,7 @@ pub extern "C" fn pagi_sse_runtime_stop(runtime: pagi_sse_runtime, deadline_ms: 
 /// *Ownership*: the handle is stale from now on.
 /// *Threads*: any; the runtime ends when calls that are in it have returned.
 /// *Fork*: a child cannot free its parent's.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_runtime_free(runtime: pagi_sse_runtime, deadline_ms: u64) -> i32 {
     guard(|| {

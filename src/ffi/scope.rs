@@ -17,7 +17,7 @@ use crate::scope::scopes;
 /// *Ownership*: nothing is kept.
 /// *Threads*: any.
 /// *Fork*: a child has no keys of its parent.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_scope_set(key: u64, conn: pagi_sse_conn) -> i32 {
     guard(|| {
@@ -39,7 +39,7 @@ pub extern "C" fn pagi_sse_scope_set(key: u64, conn: pagi_sse_conn) -> i32 {
 /// *Ownership*: the connection stays whose it was.
 /// *Threads*: any.
 /// *Fork*: a child has no keys of its parent.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_scope_get(key: u64, out: *mut pagi_sse_conn) -> i32 {
     guard(|| {
@@ -61,7 +61,7 @@ pub unsafe extern "C" fn pagi_sse_scope_get(key: u64, out: *mut pagi_sse_conn) -
 /// *Ownership*: the connection stays whose it was.
 /// *Threads*: any.
 /// *Fork*: a child has no keys of its parent.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_scope_remove(key: u64) -> i32 {
     guard(|| Ok(scopes().remove(key).into()))

@@ -57,7 +57,7 @@ pub(super) fn table() -> &'static Table<Arc<Server>> {
 /// copied.
 /// *Threads*: any.
 /// *Fork*: fork first, then start; a child starts its own.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_server_start(
     options: *const pagi_sse_server_options,
@@ -100,7 +100,7 @@ pub unsafe extern "C" fn pagi_sse_server_start(
 /// *Ownership*: nothing.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_accept(server: pagi_sse_server) -> i32 {
     guard(|| {
@@ -117,7 +117,7 @@ pub extern "C" fn pagi_sse_server_accept(server: pagi_sse_server) -> i32 {
 /// *Ownership*: nothing.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_port(server: pagi_sse_server) -> i32 {
     guard(|| Ok(table().get(server)?.port().into()))
@@ -132,7 +132,7 @@ pub extern "C" fn pagi_sse_server_port(server: pagi_sse_server) -> i32 {
 /// duplicate; do not read or close it.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_fd(server: pagi_sse_server) -> i32 {
     guard(|| Ok(table().get(server)?.fd()))
@@ -165,7 +165,7 @@ pub extern "C" fn pagi_sse_server_fd(server: pagi_sse_server) -> i32 {
 /// records.
 /// *Threads*: any; one at a time for the records to have an order.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_server_next(
     server: pagi_sse_server,
@@ -189,7 +189,7 @@ pub unsafe extern "C" fn pagi_sse_server_next(
 /// *Ownership*: nothing.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_flush(server: pagi_sse_server) -> i32 {
     guard(|| {
@@ -206,7 +206,7 @@ pub extern "C" fn pagi_sse_server_flush(server: pagi_sse_server) -> i32 {
 /// *Ownership*: nothing.
 /// *Threads*: any; made for other threads of the host's.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_wake(server: pagi_sse_server, delay_ms: u64) -> i32 {
     guard(|| {
@@ -226,7 +226,7 @@ pub extern "C" fn pagi_sse_server_wake(server: pagi_sse_server, delay_ms: u64) -
 /// *Ownership*: nothing.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_busy(server: pagi_sse_server) -> i64 {
     guard(|| Ok(table().get(server)?.busy() as i64))
@@ -244,7 +244,7 @@ pub extern "C" fn pagi_sse_server_busy(server: pagi_sse_server) -> i64 {
 /// *Ownership*: a copy.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_server_stats(
     server: pagi_sse_server,
@@ -266,7 +266,7 @@ pub unsafe extern "C" fn pagi_sse_server_stats(
 /// *Ownership*: nothing.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_drain(server: pagi_sse_server) -> i32 {
     guard(|| {
@@ -287,7 +287,7 @@ pub extern "C" fn pagi_sse_server_drain(server: pagi_sse_server) -> i32 {
 /// *Ownership*: the reason is copied.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_server_close_streams(
     server: pagi_sse_server,
@@ -314,7 +314,7 @@ pub unsafe extern "C" fn pagi_sse_server_close_streams(
 /// *Ownership*: the handle stays valid.
 /// *Threads*: any. The one call that waits, with pagi_sse_server_free.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_stop(server: pagi_sse_server, deadline_ms: u64) -> i32 {
     guard(|| {
@@ -333,7 +333,7 @@ pub extern "C" fn pagi_sse_server_stop(server: pagi_sse_server, deadline_ms: u64
 /// *Ownership*: the handle is stale from now on.
 /// *Threads*: any; the server ends when calls that are in it have returned.
 /// *Fork*: a child cannot free its parent's.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_free(server: pagi_sse_server, deadline_ms: u64) -> i32 {
     guard(|| {

@@ -12,7 +12,6 @@ use Test2::V0 -no_srand => 1;
 my $expected =
     (grep { !ref && m{(?:^|/)blib(?:/|$)} } @INC) ? qr{blib/lib/PAGI/SSE\.pm\z} : root() . '/perl/lib/PAGI/SSE.pm';
 
-is $PAGI::SSE::VERSION, '0.1.0', 'the version';
 like $INC{'PAGI/SSE.pm'}, ref $expected ? $expected : qr/\A\Q$expected\E\z/, 'our own PAGI::SSE was loaded';
 ok !PAGI::SSE->can($_), "no function of another module is a method: $_"
     for qw(croak blessed weaken octets refaddr encode_json);

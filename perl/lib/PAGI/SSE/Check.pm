@@ -8,7 +8,7 @@ use JSON::MaybeXS ();
 use Scalar::Util  qw(blessed looks_like_number reftype);
 use overload      ();
 
-our $VERSION = '0.1.0';
+our $VERSION = '0.003000';
 our @ISA = 'Exporter';
 our @EXPORT_OK = qw(
     bad_response decode_json encode_json encoded is_code is_future is_number is_stringy

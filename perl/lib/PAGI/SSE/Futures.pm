@@ -9,7 +9,7 @@ use Scalar::Util ();
 
 use PAGI::SSE::Check qw(message warning);
 
-our $VERSION = '0.1.0';
+our $VERSION = '0.003000';
 our @EXPORT_OK = qw(FUTURE_IS_HASH alike failure guarded lasting weakened when_all);
 
 # In debug mode a Future says where it was made: at the application's line.

@@ -8,7 +8,7 @@ use Hash::MultiValue ();
 
 use PAGI::SSE::Check ();
 
-our $VERSION = '0.1.0';
+our $VERSION = '0.003000';
 
 # What the scope says of the request: the base class of PAGI::SSE, which has
 # the scope in {scope}.

@@ -5,7 +5,7 @@ use warnings;
 
 use Exporter 'import';
 
-our $VERSION = '0.1.0';
+our $VERSION = '0.003000';
 our @EXPORT_OK = qw(octets characters decoded);
 
 # What cannot be in well-formed UTF-8: surrogates, and what is past U+10FFFF.

@@ -9,7 +9,7 @@ use PAGI::SSE::Check          qw(message shown);
 use PAGI::SSE::FFI            ();
 use PAGI::SSE::Wire::Delivery ();
 
-our $VERSION = '0.1.0';
+our $VERSION = '0.003000';
 
 use constant CLOSED => 'Cannot send on closed SSE connection';
 

@@ -9,7 +9,7 @@ use PAGI::SSE::Futures        ();
 use PAGI::SSE::Wire::Delivery ();
 use PAGI::SSE::Wire::Inbox    ();
 
-our $VERSION = '0.1.0';
+our $VERSION = '0.003000';
 
 use constant MAX_BODY => 1_048_576;    # octets, unless new was told otherwise
 

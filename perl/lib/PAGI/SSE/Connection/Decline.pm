@@ -5,7 +5,7 @@ use warnings;
 
 use PAGI::SSE::Wire::Delivery ();
 
-our $VERSION = '0.1.0';
+our $VERSION = '0.003000';
 
 # An ordinary response in place of a stream.
 

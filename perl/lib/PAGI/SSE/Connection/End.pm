@@ -7,7 +7,7 @@ use PAGI::SSE::Check          ();
 use PAGI::SSE::Futures        ();
 use PAGI::SSE::Wire::Delivery ();
 
-our $VERSION = '0.1.0';
+our $VERSION = '0.003000';
 
 # The end of a connection, and the callbacks that are told of it or of errors.
 

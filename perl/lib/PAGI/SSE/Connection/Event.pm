@@ -6,7 +6,7 @@ use warnings;
 use PAGI::SSE::Check          ();
 use PAGI::SSE::Wire::Delivery ();
 
-our $VERSION = '0.1.0';
+our $VERSION = '0.003000';
 
 # The arguments of the sends, checked. Each of these gives a delivery, or
 # nothing when the event was accepted at once.

@@ -8,7 +8,7 @@ use Future::AsyncAwait;
 use PAGI::SSE::Check ();
 use PAGI::SSE::Wire  ();
 
-our $VERSION = '0.1.0';
+our $VERSION = '0.003000';
 
 # The loops of each and every.
 

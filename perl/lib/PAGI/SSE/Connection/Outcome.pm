@@ -9,7 +9,7 @@ use Scalar::Util ();
 use PAGI::SSE::Futures ();
 use PAGI::SSE::Wire    ();
 
-our $VERSION = '0.1.0';
+our $VERSION = '0.003000';
 
 # The Futures that the methods return.
 

@@ -3,7 +3,7 @@ package PAGI::SSE::Connection::Publishing;
 use strict;
 use warnings;
 
-our $VERSION = '0.1.0';
+our $VERSION = '0.003000';
 
 # What PAGI::SSE::Hub calls.
 

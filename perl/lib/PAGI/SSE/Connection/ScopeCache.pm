@@ -5,7 +5,7 @@ use warnings;
 
 use Scalar::Util ();
 
-our $VERSION = '0.1.0';
+our $VERSION = '0.003000';
 
 # One object for each scope, for as long as the scope lives. Object to scope is
 # a strong reference, scope to object a weak one. When the last reference to

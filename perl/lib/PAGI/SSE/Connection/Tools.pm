@@ -3,7 +3,7 @@ package PAGI::SSE::Connection::Tools;
 use strict;
 use warnings;
 
-our $VERSION = '0.1.0';
+our $VERSION = '0.003000';
 
 # What test tools and the toolkit's classes call by these names.
 

@@ -2,7 +2,7 @@ package PAGI::SSE::Hub::Arguments;
 use strict;
 use warnings;
 
-our $VERSION = '0.1.0';
+our $VERSION = '0.003000';
 
 use Carp             ();
 use Exporter         qw(import);

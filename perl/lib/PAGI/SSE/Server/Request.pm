@@ -2,7 +2,7 @@ package PAGI::SSE::Server::Request;
 use strict;
 use warnings;
 
-our $VERSION = '0.1.0';
+our $VERSION = '0.003000';
 
 # A record of a request (src/rt/record.rs), read, and the PAGI scope of it.
 

@@ -7,7 +7,7 @@ use Exporter ();
 
 use PAGI::SSE::Check qw(message);
 
-our $VERSION = '0.1.0';
+our $VERSION = '0.003000';
 our @ISA = 'Exporter';
 our @EXPORT_OK = qw(refused);
 

@@ -14,7 +14,7 @@ use PAGI::SSE::Text           qw(octets characters);
 use PAGI::SSE::Wire::Delivery ();
 use PAGI::SSE::Wire::Handle   ();
 
-our $VERSION = '0.1.0';
+our $VERSION = '0.003000';
 
 # A function call is cheaper than looking the method up for every event.
 *put = \&PAGI::SSE::Wire::Outbox::put;

@@ -5,7 +5,7 @@ use warnings;
 
 use PAGI::SSE::FFI ();
 
-our $VERSION = '0.1.0';
+our $VERSION = '0.003000';
 
 # The owner of a detached native connection, and nothing else: the wrapper
 # object may be kept alive by its own DESTROY, this one never is.

@@ -11,7 +11,7 @@ use PAGI::SSE::Wire::Delivery ();
 use PAGI::SSE::FFI            ();
 use PAGI::SSE::Text           qw(octets);
 
-our $VERSION = '0.1.0';
+our $VERSION = '0.003000';
 
 # The wire of a connection of the embedded server: everything goes straight to
 # the native library, in one call and without a hash. Same interface as

@@ -7,7 +7,7 @@ use Scalar::Util qw(blessed weaken);
 
 use PAGI::SSE::Futures ();
 
-our $VERSION = '0.1.0';
+our $VERSION = '0.003000';
 
 # A server that always has an answer at once, and never the end of the
 # connection, must not make us spin: after this many in a row we pause.

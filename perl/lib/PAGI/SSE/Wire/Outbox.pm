@@ -8,7 +8,7 @@ use Scalar::Util qw(blessed weaken);
 use PAGI::SSE::Wire::Delivery ();
 use PAGI::SSE::Futures        qw(FUTURE_IS_HASH);
 
-our $VERSION = '0.1.0';
+our $VERSION = '0.003000';
 
 # A FIFO in front of somebody else's $send: at most one call of it is in
 # flight, so events keep their order under any server. Subclasses provide
