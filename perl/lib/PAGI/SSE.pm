@@ -44,7 +44,8 @@ sub new {
     my %options = _options(@options);
     my $self = bless { scope => $scope, _on_close => [], _on_error => [] }, $class;
 
-    $self->_choose_wire($receive, $send, \%options);
+    my $exchange = $INC{'PAGI/SSE/Server/Exchange.pm'} && PAGI::SSE::Server::Exchange->of_scope($scope);
+    $self->_choose_wire($exchange, $send, \%options);
     # The inbox is made when something is to be received: under our server, which
     # tells of the end by itself, most never receive.
     $self->{receive} = $receive;
@@ -52,6 +53,11 @@ sub new {
         if $options{max_body} != $DEFAULT{max_body};
 
     Scalar::Util::weaken($scope->{'pagi.sse'} = $self);
+    if ($exchange) {
+        # The server tells us of the end by itself; so may a $receive around its own.
+        $self->{told_of_end} = $exchange->is_own_receive($receive);
+        $exchange->attach($self);
+    }
     return $self;
 }
 
@@ -73,19 +79,15 @@ sub _options {
 }
 
 sub _choose_wire {
-    my ($self, $receive, $send, $options) = @_;
+    my ($self, $exchange, $send, $options) = @_;
     # The short way only when it is certain that nobody stands in between.
-    my $exchange = ref $send eq 'PAGI::SSE::Server::Send'
-        && PAGI::SSE::Server::Exchange->of($send);
-    if ($exchange) {
+    if ($exchange && $exchange->is_own_send($send)) {
         require PAGI::SSE::Wire::Hosted;
         $self->{wire} = PAGI::SSE::Wire::Hosted->new(
             $self,
             exchange => $exchange,
             send     => $send
         );
-        # The server tells us of the end by itself.
-        $self->{told_of_end} = ref $receive eq 'PAGI::SSE::Server::Receive';
         return;
     }
     $self->{wire} = PAGI::SSE::Wire::Foreign->new(

@@ -6,7 +6,7 @@ our $VERSION = '0.003000';
 
 use Carp ();
 use Future;
-use Scalar::Util qw(blessed looks_like_number weaken);
+use Scalar::Util qw(blessed looks_like_number refaddr weaken);
 use Time::HiRes  ();
 
 use PAGI::SSE::FFI              ();
@@ -43,7 +43,7 @@ sub new {
     }
     _check_numbers(%option);
     my $access_log = delete $option{access_log};
-    my $self = bless { %option, exchanges => {}, records => [], pid => $$ }, $class;
+    my $self = bless { %option, exchanges => {}, held => {}, records => [], pid => $$ }, $class;
     if (defined $access_log) {
         require PAGI::SSE::Server::AccessLog;
         $self->{access_log} = PAGI::SSE::Server::AccessLog->new($access_log);
@@ -151,13 +151,13 @@ sub _app_error {
     return $future->is_done ? undef : $future->is_cancelled ? 'its Future was cancelled' : ($future->failure)[0];
 }
 
-# Kept until the server goes: an application that is running right now, as it
-# stopped the server itself, must find its Future when it ends.
-sub _cancel_app {
-    my ($self, $app) = @_;
-    return if !$app || $app->is_ready;
-    push @{ $self->{cancelled} }, $app;
-    eval { $app->cancel; 1 } or $self->log(error => "an application's cancel died: $@");
+# Kept until the server goes: what is running right now, as it stopped the
+# server itself, must find its Future when it ends.
+sub _cancel {
+    my ($self, $future) = @_;
+    return if !$future || $future->is_ready;
+    push @{ $self->{cancelled} }, $future;
+    eval { $future->cancel; 1 } or $self->log(error => "an application's cancel died: $@");
     return;
 }
 
@@ -167,13 +167,30 @@ sub _handle   { return $_[0]{handle} }
 sub _lifespan { return $_[0]{lifespan} }
 sub _stopping { return $_[0]{stopping} ||= PAGI::SSE::Server::Stop->new($_[0]) }
 
-# How many requests are in progress; all of them, which are then forgotten.
-sub _exchanges { return scalar keys %{ $_[0]{exchanges} } }
+# Requests in progress, or callbacks of their end.
+sub _is_busy { return %{ $_[0]{exchanges} } || %{ $_[0]{held} } }
 
-sub _take_exchanges {
-    my ($self) = @_;
-    my @left = values %{ $self->{exchanges} };
-    %{ $self->{exchanges} } = ();
+# A Future that a stop waits for.
+sub _hold {
+    my ($self, $future) = @_;
+    return if $future->is_ready;
+    my $key = refaddr($future);
+    $self->{held}{$key} = $future;
+    weaken(my $weak = $self);
+    $future->on_ready(sub {
+        delete $weak->{held}{$key} if $weak;
+        $weak->_advance_soon if $weak;
+    });
+    return;
+}
+
+sub _take_exchanges { return _take_all($_[0]{exchanges}) }
+sub _take_held      { return _take_all($_[0]{held}) }
+
+sub _take_all {
+    my ($list) = @_;
+    my @left = values %$list;
+    %$list = ();
     return @left;
 }
 
@@ -315,7 +332,7 @@ sub _request {
         sub { $weak->_app_over($conn, @_) if $weak }
     );
     if   ($self->{exchanges}{$conn}) { $exchange->{app} = $app if $app }
-    else                             { $self->_cancel_app($app) }          # it stopped the server
+    else                             { $self->_cancel($app) }              # it stopped the server
     return;
 }
 

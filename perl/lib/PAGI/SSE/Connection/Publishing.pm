@@ -33,7 +33,7 @@ sub _hand_over {
     my $exchange = $self->{told_of_end} && $self->{wire}{exchange};
     return $self->run unless $exchange && !$self->is_closed;
     $exchange->hand_over;
-    $exchange->keep if @{ $self->{_on_close} };
+    $exchange->keep($self) if @{ $self->{_on_close} };
     return $self->_nothing;
 }
 

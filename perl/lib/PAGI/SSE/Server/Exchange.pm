@@ -6,8 +6,9 @@ our $VERSION = '0.003000';
 
 use parent 'PAGI::SSE::Server::Transport';
 
+use B ();
 use Future;
-use Scalar::Util qw(weaken);
+use Scalar::Util qw(blessed refaddr weaken);
 
 use PAGI::SSE::FFI          ();
 use PAGI::SSE::Server::Send ();
@@ -17,6 +18,23 @@ use PAGI::SSE::Text         ();
 # Fields are few and made when needed: an idle stream keeps one of these.
 
 use constant { PENDING => 0, STARTED => 1, CLOSED => 2, RESPONDING => 3 };
+
+# $send and $receive: as little as can be, each idle stream keeps both. Ours are
+# told from all others by their code, which all closures share: there is no
+# list of them to keep, nor a reused address that could deceive.
+sub _sender {
+    my ($self) = @_;
+    return sub { $self->_send(@_) }
+}
+sub _receiver {
+    my ($self) = @_;
+    return sub { $self->_receive(@_) }
+}
+
+sub _optree { return ref $_[0] eq 'CODE' ? ${ B::svref_2object($_[0])->ROOT } : 0 }
+
+my ($SENDER, $RECEIVER) = map { _optree($_) } _sender(), _receiver();
+
 sub new {
     my ($class, %field) = @_;    # server, handle, type, has_body
     my $self = bless {%field}, $class;
@@ -24,30 +42,58 @@ sub new {
     return $self;
 }
 
-# The exchange behind a $send of ours.
-sub of {
-    my ($class, $send) = @_;
-    return ref $send eq 'PAGI::SSE::Server::Send' ? $send->($class) : undef;
+# The exchange that a scope, or a copy of it, belongs to, whoever wrapped $send
+# and $receive; undef under other servers.
+sub of_scope {
+    my ($class, $scope) = @_;
+    my $exchange = $scope->{'pagi.sse.exchange'};
+    return blessed $exchange && $exchange->isa($class) ? $exchange : undef;
 }
 
-sub send_coderef {
-    my ($self) = @_;
-    # As little as can be: each idle stream keeps one.
-    return bless sub { $self->_send(@_) }, 'PAGI::SSE::Server::Send';
-}
+sub send_coderef    { return _sender($_[0]) }
+sub receive_coderef { return _receiver($_[0]) }
 
-sub receive_coderef {
-    my ($self) = @_;
-    return bless sub { $self->_receive }, 'PAGI::SSE::Server::Receive';
+# Is it the very one that we gave out, with nobody in between?
+sub is_own_send    { return $_[0]->_is_own($_[1], $SENDER) }
+sub is_own_receive { return $_[0]->_is_own($_[1], $RECEIVER) }
+
+sub _is_own {
+    my ($self, $code, $ours) = @_;
+    return _optree($code) == $ours && $code->(__PACKAGE__) == $self;
 }
 
 sub handle { return $_[0]{handle} }
 
 sub new_future { return $_[0]{server} ? $_[0]{server}->new_future : Future->new }
 
+# The wrapper is told of the end, and kept until then: an application that has
+# returned or died keeps none. After the end it is told at once. Another one,
+# of another copy of the scope, comes beside it.
 sub attach {
     my ($self, $sse) = @_;
-    weaken($self->{sse} = $sse);
+    return $self->_tell($sse, $self->{closed}) if defined $self->{closed};
+    if ($self->{sse}) { push @{ $self->{more_sse} }, $sse }
+    else              { $self->{sse} = $sse }
+    $self->hand_over if $self->{handed_over};
+    return;
+}
+
+# The stream is a hub's from now on, and the application may return. The
+# wrapper may go too: such streams are many.
+sub hand_over {
+    my ($self) = @_;
+    $self->{handed_over} = 1;
+    weaken($self->{sse});
+    weaken($_) for @{ $self->{more_sse} || [] };
+    return;
+}
+
+# With callbacks to run at the end, the wrapper of such a stream stays till
+# then, and so do we.
+sub keep {
+    my ($self, $sse) = @_;
+    return if !$self->{handed_over} || defined $self->{closed};
+    $self->{kept}{ refaddr $sse } = $sse;
     return;
 }
 
@@ -99,9 +145,18 @@ sub _tell_end {
     for my $callback (@$callbacks) {
         $self->_guarded(sub { $callback->($reason) });
     }
-    if (my $sse = $self->{sse}) {
-        $self->_guarded(sub { $sse->_note_disconnected(undef, $reason) });
-    }
+    $self->_tell($_, $reason) for grep { defined } delete $self->{sse}, @{ delete $self->{more_sse} || [] };
+    return;
+}
+
+# What its callbacks still do, the server waits for when it stops.
+sub _tell {
+    my ($self, $sse, $reason) = @_;
+    $self->_guarded(sub {
+        my $future = $sse->_note_disconnected(undef, $reason);
+        my $server = $self->{server};
+        $server->_hold($future) if $server && blessed $future && $future->isa('Future');
+    });
     return;
 }
 
@@ -125,22 +180,6 @@ sub is_over { return $_[0]{app_over} && $_[0]{ended} }
 
 # Nobody needs it any more but who has the wrapper, if anybody has.
 sub is_loose { return $_[0]{app_over} && $_[0]{handed_over} && !$_[0]{kept} }
-
-# The stream is a hub's from now on, and the application may return.
-sub hand_over {
-    my ($self) = @_;
-    $self->{handed_over} = 1;
-    return;
-}
-
-# With callbacks to run at the end, the wrapper of such a stream stays till
-# then, and so do we.
-sub keep {
-    my ($self) = @_;
-    return if !$self->{handed_over} || defined $self->{closed};
-    $self->{kept} = $self->{sse};
-    return;
-}
 
 # The server ends now.
 sub cut {
@@ -184,7 +223,8 @@ sub _log {
 # ---- $receive
 
 sub _receive {
-    my ($self) = @_;
+    my ($self, @probe) = @_;
+    return $self if @probe && defined $probe[0] && $probe[0] eq __PACKAGE__;    # see _is_own
     my $event = !$self->{receiving} && $self->_next_event;
     return Future->done($event) if $event;
     return $self->_waiter($self->{receiving} ||= []);
@@ -208,7 +248,7 @@ sub _next_event {
 
 sub _send {
     my ($self, $event) = @_;
-    return $self if !ref $event && defined $event && $event eq __PACKAGE__;    # see of
+    return $self if !ref $event && defined $event && $event eq __PACKAGE__;    # see _is_own
     return PAGI::SSE::Server::Send::event($self, $event);
 }
 

@@ -62,7 +62,7 @@ sub shutdown {
 
 sub cancel {
     my ($self) = @_;
-    $self->{server}->_cancel_app($self->{app});
+    $self->{server}->_cancel($self->{app});
     delete $self->{shutdown};
     return;
 }

@@ -42,6 +42,8 @@ sub scope {
         state            => {%$state},
         extensions       => {},
         'pagi.transport' => $exchange,
+        # See PAGI::SSE::Server::Exchange::of_scope: middleware may replace the others.
+        'pagi.sse.exchange' => $exchange,
         length $self->{client} ? (client => [@$self{qw(client client_port)}]) : (),
         $type eq 'http' ? ('pagi.connection' => $exchange) : (),
     };

@@ -56,7 +56,7 @@ sub advance {
         PAGI::SSE::FFI::server_close_streams($server->_handle, 'server_shutdown', length 'server_shutdown');
     }
     return if $self->{phase} eq 'lifespan';
-    my $busy = $server->_exchanges || PAGI::SSE::FFI::server_busy($server->_handle) > 0;
+    my $busy = $server->_is_busy || PAGI::SSE::FFI::server_busy($server->_handle) > 0;
     return if $busy && !$late;
     $self->finish;
     return;
@@ -69,8 +69,9 @@ sub finish {
     $self->_take_last if $server->_handle;
     for my $exchange ($server->_take_exchanges) {
         $exchange->cut;
-        $server->_cancel_app(delete $exchange->{app});
+        $server->_cancel(delete $exchange->{app});
     }
+    $server->_cancel($_) for $server->_take_held;
     $server->_lifespan->cancel if $server->_lifespan;
     $server->_log_cut;
     $server->_free;

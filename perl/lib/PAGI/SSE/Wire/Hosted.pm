@@ -26,7 +26,6 @@ sub new {
         send     => $args{send},
     }, $class;
     weaken($self->{owner} = $owner);
-    $exchange->attach($owner);
     return $self;
 }
 
@@ -61,7 +60,7 @@ sub hub_subscribed {
 sub hub_refused { }
 
 # Who has a callback for the end is to be there then.
-sub note_on_close { $_[0]{exchange}->keep }
+sub note_on_close { $_[0]{exchange}->keep($_[0]{owner}) }
 
 sub buffered { PAGI::SSE::FFI::conn_buffered($_[0]{handle}) }
 
