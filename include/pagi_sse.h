@@ -741,7 +741,7 @@ int32_t pagi_sse_conn_close(pagi_sse_conn conn, const char *reason, size_t len);
 // *Ownership*: the reason is copied. The handle stays valid.
 // *Threads*: any; of many calls at a time one gives 1.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_conn_abort(pagi_sse_conn conn, const char *reason, size_t len);
 
 // Reports that the client has gone, for a host that sees it: what is queued is

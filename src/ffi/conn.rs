@@ -584,7 +584,7 @@ pub unsafe extern "C" fn pagi_sse_conn_close(
 /// *Ownership*: the reason is copied. The handle stays valid.
 /// *Threads*: any; of many calls at a time one gives 1.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_abort(
     conn: pagi_sse_conn,
