@@ -47,8 +47,8 @@ subtest 'each module has the version' => sub {
 subtest 'the crate, the library, the header and Changes have it' => sub {
     like slurp('Cargo.toml'), qr/\A\[package\]\nname = "pagi-sse"\nversion = "\Q$native\E"\n/, 'Cargo.toml';
     like slurp('Cargo.lock'), qr/^name = "pagi-sse"\nversion = "\Q$native\E"\n/m,              'Cargo.lock';
-    is PAGI::SSE::FFI::version(), $native, 'the library';
-    is "v$native", version->parse($perl)->normal, 'the same as in Perl';
+    is PAGI::SSE::FFI::version(), $native,                       'the library';
+    is "v$native",                version->parse($perl)->normal, 'the same as in Perl';
     my $header = slurp('include/pagi_sse.h');
     like $header, qr/as `"\Q$native\E"`/, 'the header';
     is [grep { $_ ne $native } $header =~ /\*Since\*: ([0-9.]*[0-9])/g], [], 'nothing in it is of another version';

@@ -44,7 +44,7 @@ subtest 'a new connection is pending' => sub {
     is $sse->disconnect_reason, undef,     'disconnect_reason';
     ok !$sse->is_started,  'is_started';
     ok !$sse->is_closed,   'is_closed';
-    ok $sse->is_connected, 'is_connected';
+    ok !$sse->is_connected, 'is_connected';
 };
 
 subtest 'nothing is sent or received by new and accessors' => sub {

@@ -16,7 +16,7 @@ subtest 'defaults for what a scope does not say' => sub {
     is $sse->scheme,                                 'http',                'scheme';
     is $sse->http_version,                           '1.1',                 'http_version';
     is $sse->method,                                 'GET',                 'method';
-    is [$sse->raw_path, $sse->client, $sse->server], [undef, undef, undef], 'raw_path, client, server';
+    is [$sse->client, $sse->server], [undef, undef], 'client, server';
     is $sse->header('x'),                            undef,                 'header';
     is [$sse->header_all('x')],                      [],                    'header_all';
     is $sse->last_event_id,                          undef,                 'last_event_id';

@@ -30,7 +30,7 @@ subtest 'one $receive is outstanding, begun by run, every and body only, and sha
 my %end = (
     'client_closed'     => [{ type => 'sse.disconnect', reason => 'client_closed' }, 'client_closed', 'client_closed'],
     "the server's word" => [{ type => 'sse.disconnect', reason => 'x-own' },         'x-own',         'x-own'],
-    'no reason'         => [{ type => 'sse.disconnect' }, 'unknown', undef],
+    'no reason'         => [{ type => 'sse.disconnect' }, 'client_closed', 'client_closed'],
 );
 for my $name (sort keys %end) {
     subtest "disconnect: $name" => sub {
@@ -96,7 +96,7 @@ subtest 'a failed $receive without on_error warns' => sub {
     is \@warnings, ["PAGI::SSE: no more\n"], 'the warning';
 };
 
-subtest 'a $receive that the server cancels is an end without a reason' => sub {
+subtest 'a $receive that the server cancels is an end by the client' => sub {
     my $future = Future->new;
     my $sse = peer(receive => sub { $future })->sse;
     my $run = $sse->run;
@@ -104,7 +104,7 @@ subtest 'a $receive that the server cancels is an end without a reason' => sub {
     $sse->on_close(sub { push @told, $_[1] });
     my @warnings = warnings_of { $future->cancel };
     ok $run->is_done, 'run returns';
-    is [\@told, \@warnings, $sse->disconnect_reason], [['unknown'], [], undef], 'unknown, and no warning';
+    is [\@told, \@warnings, $sse->disconnect_reason], [['client_closed'], [], 'client_closed'], 'and no warning';
 };
 
 subtest 'a plain value counts as done' => sub {

@@ -111,7 +111,7 @@ sub connection_state {
 
 sub is_started   { $_[0]->connection_state eq 'started' }
 sub is_closed    { $_[0]->connection_state eq 'closed' }
-sub is_connected { $_[0]->connection_state ne 'closed' }
+sub is_connected { $_[0]->connection_state eq 'started' }
 
 sub disconnect_reason {
     my ($self) = @_;
@@ -402,41 +402,38 @@ sub on {
 
 sub buffered_amount {
     my ($self) = @_;
-    my $transport = $self->scope->{'pagi.transport'};
-    return $transport ? $transport->buffered_amount : $self->{wire}->buffered
-        || 0;
+    my $amount = $self->_transport('buffered_amount');
+    $amount = $self->{wire}->buffered unless defined $amount;
+    return $amount || 0;
 }
 
-sub high_water_mark {
-    my $transport = $_[0]->scope->{'pagi.transport'} or return undef;
-    return $transport->high_water_mark;
-}
-
-sub low_water_mark {
-    my $transport = $_[0]->scope->{'pagi.transport'} or return undef;
-    return $transport->low_water_mark;
-}
+sub high_water_mark { return scalar $_[0]->_transport('high_water_mark') }
+sub low_water_mark  { return scalar $_[0]->_transport('low_water_mark') }
 
 sub on_high_water {
     my ($self, $callback) = @_;
-    my $transport = $self->scope->{'pagi.transport'};
-    $transport->on_high_water($callback) if $transport;
+    $self->_transport('on_high_water', $callback);
     return $self;
 }
 
 sub on_drain {
     my ($self, $callback) = @_;
-    my $transport = $self->scope->{'pagi.transport'};
-    $transport->on_drain($callback) if $transport;
+    $self->_transport('on_drain', $callback);
     return $self;
 }
 
 sub is_writable {
     my ($self) = @_;
-    return !!0 if $self->is_closed;
     my $high = $self->high_water_mark;
-    return !!1 unless defined $high;
-    return $self->buffered_amount < $high;
+    return !defined $high || $self->buffered_amount < $high;
+}
+
+# What the server's transport says, if there is one that knows the method.
+sub _transport {
+    my ($self, $method, @args) = @_;
+    my $transport = $self->scope->{'pagi.transport'};
+    return undef unless Scalar::Util::blessed($transport) && $transport->can($method);
+    return $transport->$method(@args);
 }
 
 1;
@@ -556,7 +553,8 @@ One that is undef has its default.
 The object is a singleton of its scope: C<new> on the same scope, or on a copy
 of it, returns the same object, with its state, callbacks and reason, as long
 as the scope lives, even if every other reference was dropped in between. The
-first C<$receive> and C<$send>, and the first options, win.
+first C<$receive> and C<$send>, and the first options, win; the accessors read
+the scope that was given last, so they see what a router put into its copy.
 
 Dies with C<requires scope>, C<requires receive>, C<requires send> or
 C<requires scope type 'sse'>, checked in this order, and on an unknown option or
@@ -564,7 +562,8 @@ an odd number of them.
 
 =head1 SCOPE ACCESSORS
 
-They read the scope and work at any time, after the end too.
+They read the scope that L</new> was given last, and work at any time, after the
+end too.
 
 =head2 scope
 
@@ -582,7 +581,7 @@ The decoded path; C</> if the scope has none.
 
     my $octets = $sse->raw_path;
 
-The path as it came, or undef.
+The path as it came; where the scope does not have it, L</path>.
 
 =head2 query_string
 
@@ -650,7 +649,7 @@ The C<Last-Event-ID> that a reconnecting client sent, in octets, or undef.
     $sse->stash->{user} = $user;
 
 The hashref of this request, C<pagi.stash> in the scope, that middleware and
-handlers share.
+handlers share; one for all copies of the scope, unless a copy was given its own.
 
 =head2 state
 
@@ -789,9 +788,9 @@ True after the end.
 
 =head2 is_connected
 
-    if ($sse->is_connected) { ... }
+    while ($sse->is_connected) { ... }
 
-True before the end.
+The same as L</is_started>: true between the start and the end of the stream.
 
 =head2 disconnect_reason
 
@@ -1004,7 +1003,7 @@ does nothing without a transport.
 
     if ($sse->is_writable) { ... }
 
-True unless the high mark is reached or the connection has ended.
+True unless the high mark is reached; says nothing of the connection's end.
 
 =head1 SUBCLASSING
 

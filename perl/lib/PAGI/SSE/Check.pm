@@ -4,6 +4,7 @@ use strict;
 use warnings;
 
 use Exporter      ();
+use File::Spec    ();
 use JSON::MaybeXS ();
 use Scalar::Util  qw(blessed looks_like_number reftype);
 use overload      ();
@@ -123,6 +124,17 @@ sub place {
         return $found unless $package->isa('PAGI::SSE');
     }
     return defined $found ? $found : "\n";
+}
+
+# Dies when the PAGI::SSE that was loaded is not the one beside this file: that
+# of the toolkit, found first in @INC, knows nothing of our other modules.
+sub own_class {
+    my ($module) = @_;
+    return if PAGI::SSE->isa('PAGI::SSE::Request');
+    my $own = File::Spec->rel2abs(__FILE__) =~ s{/Check\.pm\z}{.pm}r;
+    my $other = $INC{'PAGI/SSE.pm'} // 'a PAGI::SSE without a file';
+    die message("$module needs the PAGI::SSE of its own distribution, $own, but $other was loaded:"
+            . ' put the folder of the first before that of the other in @INC');
 }
 
 1;

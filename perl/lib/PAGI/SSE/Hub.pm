@@ -7,12 +7,14 @@ our $VERSION = '0.003000';
 use Future                       ();
 use JSON::MaybeXS                ();
 use PAGI::SSE                    ();
+use PAGI::SSE::Check             ();
 use PAGI::SSE::FFI               ();
 use PAGI::SSE::Hub::Arguments    qw(event line milliseconds pairs refuse text topic_name whole);
 use PAGI::SSE::Hub::Bridge       ();
 use PAGI::SSE::Hub::Subscription ();
 use Scalar::Util                 qw(blessed weaken);
 
+PAGI::SSE::Check::own_class(__PACKAGE__);
 $Carp::Internal{$_}++ for __PACKAGE__;
 
 use constant {

@@ -11,14 +11,14 @@ use PAGI::SSE::Check ();
 our $VERSION = '0.003000';
 
 # What the scope says of the request: the base class of PAGI::SSE, which has
-# the scope in {scope}.
+# the scope in {scope}, and in {newest} a later copy of it, if there is one.
 
 # A parked object (see PAGI::SSE) outlives its scope only in the hands of
 # somebody who took it from the scope directly.
-sub scope { $_[0]{scope} || {} }
+sub scope { $_[0]{newest} || $_[0]{scope} || {} }
 
-sub path         { _or($_[0]->scope->{path}, '/') }
-sub raw_path     { $_[0]->scope->{raw_path} }
+sub path         { _or($_[0]->scope->{path},         '/') }
+sub raw_path     { _or($_[0]->scope->{raw_path},     $_[0]->path) }
 sub query_string { _or($_[0]->scope->{query_string}, '') }
 sub scheme       { _or($_[0]->scope->{scheme},       'http') }
 sub http_version { _or($_[0]->scope->{http_version}, '1.1') }
@@ -47,7 +47,12 @@ sub headers {
 
 sub last_event_id { scalar $_[0]->header('last-event-id') }
 
-sub stash { $_[0]->scope->{'pagi.stash'} ||= {} }
+# One for all copies of the scope, unless somebody gave a copy its own.
+sub stash {
+    my ($self) = @_;
+    my $scope = $self->scope;
+    return $scope->{'pagi.stash'} ||= ($self->{scope} || $scope)->{'pagi.stash'} ||= {};
+}
 
 sub state {
     my ($self) = @_;

@@ -9,12 +9,16 @@ use Future;
 use Scalar::Util qw(blessed looks_like_number refaddr weaken);
 use Time::HiRes  ();
 
+use PAGI::SSE                   ();
+use PAGI::SSE::Check            ();
 use PAGI::SSE::FFI              ();
 use PAGI::SSE::Server::Exchange ();
 use PAGI::SSE::Server::Future   ();
 use PAGI::SSE::Server::Lifespan ();
 use PAGI::SSE::Server::Request  ();
 use PAGI::SSE::Server::Stop     ();
+
+PAGI::SSE::Check::own_class(__PACKAGE__);
 
 use constant {
     REQUEST => 1,

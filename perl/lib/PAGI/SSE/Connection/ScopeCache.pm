@@ -15,10 +15,10 @@ our $VERSION = '0.003000';
 sub DESTROY {
     my ($self) = @_;
     return if $self->{parked} || ${^GLOBAL_PHASE} eq 'DESTRUCT';
+    $self->_leave_newest;
     Scalar::Util::weaken($self->{scope});
-    my $scope = $self->{scope}        or return;    # it goes with us
-    my $cached = $scope->{'pagi.sse'} or return;    # somebody removed us
-    return unless Scalar::Util::refaddr($cached) == Scalar::Util::refaddr($self);
+    my $scope = $self->{scope} or return;      # it goes with us
+    return unless _is_entry($self, $scope);    # somebody removed us
     $scope->{'pagi.sse'} = $self;
     $self->{parked} = 1;
     Scalar::Util::weaken($self->{receive}) if ref $self->{receive};
@@ -36,12 +36,46 @@ sub _unpark {
         $self->{receive} = $kept || $receive;
         $self->{wire}->unpark($send);
     }
-    my $cached = $home->{'pagi.sse'};
-    Scalar::Util::weaken($home->{'pagi.sse'})
-        if ref $cached
-        && Scalar::Util::refaddr($cached) == Scalar::Util::refaddr($self)
-        && !Scalar::Util::isweak($home->{'pagi.sse'});
+    $self->_read_newest($scope, $home);
+    _weaken_entry($self, $_) for $home, $scope;
     return $self;
+}
+
+# The accessors read the scope that new was given last: the copy of a router
+# that came after middleware has the path parameters.
+sub _read_newest {
+    my ($self, $scope, $home) = @_;
+    if ($scope != $self->scope) {
+        delete @$self{qw(headers query)};
+        $self->_leave_newest;
+    }
+    delete $self->{newest};    # it may be weak
+    $self->{newest} = $scope if $scope != $home;
+    return;
+}
+
+# While the object holds a copy of the scope, the copy holds it weakly. A copy
+# that others hold on to gets its strong reference back.
+sub _leave_newest {
+    my ($self) = @_;
+    ref $self->{newest} or return;
+    Scalar::Util::weaken($self->{newest}) unless Scalar::Util::isweak($self->{newest});
+    my $newest = $self->{newest} or return;
+    $newest->{'pagi.sse'} = $self if _is_entry($self, $newest);
+    return;
+}
+
+sub _is_entry {
+    my ($self, $scope) = @_;
+    my $entry = $scope->{'pagi.sse'};
+    return ref $entry && Scalar::Util::refaddr($entry) == Scalar::Util::refaddr($self);
+}
+
+sub _weaken_entry {
+    my ($self, $scope) = @_;
+    Scalar::Util::weaken($scope->{'pagi.sse'})
+        if _is_entry($self, $scope) && !Scalar::Util::isweak($scope->{'pagi.sse'});
+    return;
 }
 
 # An object cannot be cloned into another thread; its handle is of this one.

@@ -10,7 +10,7 @@ our $VERSION = '0.003000';
 # The client has gone, or the server ended the connection.
 sub _note_disconnected {
     my ($self, $code, $reason) = @_;
-    $self->_end(reason => $reason);
+    $self->_end(reason => defined $reason && length $reason ? $reason : 'client_closed');
     return $self;
 }
 
