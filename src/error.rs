@@ -62,6 +62,9 @@ pub enum Error {
     ContentLength = -312,
     /// A stream cannot have a status that forbids a body.
     BodilessStatus = -313,
+    /// The request body broke off: its client has gone, or sent no such body
+    /// as it said.
+    BodyIncomplete = -314,
 
     /// The handle is zero or was never given out.
     HandleInvalid = -400,
@@ -121,6 +124,7 @@ impl Error {
         Error::BadSocket,
         Error::ContentLength,
         Error::BodilessStatus,
+        Error::BodyIncomplete,
         Error::HandleInvalid,
         Error::HandleStale,
         Error::HandleKind,
@@ -173,6 +177,7 @@ impl Error {
                 c"content-length must be one whole number, and that of the body's bytes"
             }
             Error::BodilessStatus => c"a stream cannot have status 204, 205 or 304: decline it",
+            Error::BodyIncomplete => c"the request body broke off",
             Error::HandleInvalid => c"the handle was never given out",
             Error::HandleStale => c"the handle's object was freed",
             Error::HandleKind => c"the handle belongs to another kind of object",

@@ -1,5 +1,7 @@
 //! Every limit of the library, in one place, with its unit.
 
+use std::time::Duration;
+
 /// Longest input that any C function takes, bytes.
 pub const INPUT_BYTES: usize = 1 << 30;
 
@@ -16,11 +18,9 @@ pub const PARSE_READY_BYTES: usize = 8 << 20;
 pub const HIGH_WATER_BYTES: usize = 64 << 10;
 /// Output queue of one connection: at or below this many bytes it has drained.
 pub const LOW_WATER_BYTES: usize = 16 << 10;
-/// Output queue of one connection: beyond this many bytes a send is refused.
-/// One event may be larger, alone in a nearly empty queue.
+/// Output queue of one connection: beyond this many bytes of its own a send is
+/// refused, but one that finds it below the high mark may be of any size.
 pub const QUEUE_BYTES: usize = 1 << 20;
-/// A queue with no more than this is as good as empty, bytes.
-pub const NEARLY_EMPTY_BYTES: usize = 4 << 10;
 /// Output queue of one connection: at this many bytes the sender itself writes.
 pub const FLUSH_BYTES: usize = 32 << 10;
 /// Longest time that output waits when nobody asks for a flush, milliseconds.
@@ -45,6 +45,20 @@ pub const HEAD_SECONDS: u64 = 30;
 pub const CONNECTIONS: usize = 16_384;
 /// A client that takes no byte for so long is dropped, seconds.
 pub const WRITE_TIMEOUT_SECONDS: u64 = 30;
+/// The same while the server stops.
+pub const STOP_PATIENCE: Duration = Duration::from_secs(1);
+/// A connection on which no request is in progress has so long to finish one
+/// when the server stops.
+pub const STOP_HEAD: Duration = Duration::from_millis(250);
+/// What is answered at a stop's deadline has so long to leave.
+pub const STOP_LAST: Duration = Duration::from_millis(250);
+/// While an application has not chosen its answer: when a client that has
+/// ended its side, or whose body is not read, is asked whether it is there,
+/// seconds after each other. It is told `100 Continue`; who is not there
+/// answers with a reset.
+pub const DOUBT_SECONDS: [u64; 3] = [1, 4, 16];
+/// Once it has ended its side: seconds between keepalive probes of TCP.
+pub const DOUBT_PROBE_SECONDS: u64 = 10;
 /// After a stream's last byte: time for the client to close, seconds.
 pub const LINGER_SECONDS: u64 = 2;
 /// What a client may send during a stream, which nobody reads, bytes.

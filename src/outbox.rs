@@ -81,6 +81,10 @@ impl Piece {
 pub struct Outbox {
     len: usize,
     pieces: VecDeque<Piece>,
+    // Of `Piece::Own`.
+    own: usize,
+    // It has drained: whoever waited for that may send once, whatever came in between.
+    granted: bool,
     // Of pieces that count against a subscription's limits.
     events: usize,
     event_bytes: usize,
@@ -103,12 +107,14 @@ impl Outbox {
         Ok(())
     }
 
-    /// Makes room for `len` more bytes and lets `write` append them; refuses
-    /// when the queue would pass its limit and is not nearly empty: a response
-    /// head must not keep one large event from going.
+    /// Makes room for `len` more bytes and lets `write` append them. Refuses
+    /// when the limit would be passed, but never a sender that waits: below the
+    /// high mark, and once after each drain, it may be of any size. What others
+    /// put in (a replay, a hub) does not count.
     pub fn push(&mut self, len: usize, write: impl FnOnce(&mut BytesMut)) -> Result<()> {
-        let limit = self.marks.limit as usize;
-        if self.len > limits::NEARLY_EMPTY_BYTES.min(limit / 2) && self.len + len > limit {
+        let Marks { high, limit, .. } = self.marks;
+        let fits = self.own < high as usize || self.own + len <= limit as usize;
+        if !fits && !std::mem::take(&mut self.granted) {
             return Err(Error::QueueOverflow);
         }
         self.append(len, write);
@@ -129,6 +135,7 @@ impl Outbox {
         own.reserve(len);
         write(&mut own);
         self.len += own.len() - before;
+        self.own += own.len() - before;
         self.pieces.push_back(Piece::Own(own));
         self.mark();
     }
@@ -244,6 +251,9 @@ impl Outbox {
             };
             let len = piece.bytes().len();
             self.forget(&piece);
+            if let Piece::Own(_) = piece {
+                self.own -= len.min(n);
+            }
             if len <= n {
                 n -= len;
                 continue;
@@ -284,7 +294,7 @@ impl Outbox {
     /// Drops all; `true` if this drained the queue.
     pub fn clear(&mut self) -> bool {
         self.pieces.clear();
-        (self.len, self.events, self.event_bytes) = (0, 0, 0);
+        (self.len, self.own, self.events, self.event_bytes) = (0, 0, 0, 0);
         self.shrink();
         self.drained()
     }
@@ -299,6 +309,7 @@ impl Outbox {
     fn drained(&mut self) -> bool {
         let drained = self.high && self.len <= self.marks.low as usize;
         self.high &= !drained;
+        self.granted |= drained;
         drained
     }
 }
@@ -331,6 +342,38 @@ mod tests {
         push(&mut o, limits::QUEUE_BYTES).unwrap();
         assert_eq!(push(&mut o, 1), Err(Error::QueueOverflow));
         assert_eq!(o.len(), limits::QUEUE_BYTES);
+    }
+
+    #[test]
+    fn who_waits_for_the_drain_may_send_any_size() {
+        const LARGE: usize = 2 * limits::QUEUE_BYTES;
+        let mut o = Outbox::default();
+        push(&mut o, LARGE).unwrap();
+        assert_eq!(push(&mut o, 1), Err(Error::QueueOverflow));
+        for left in [limits::LOW_WATER_BYTES, 1, 0] {
+            assert!(o.consume(o.len() - left));
+            push(&mut o, LARGE).unwrap();
+        }
+        // Another sender was quicker, and filled it again.
+        push(&mut o, LARGE).unwrap();
+        assert_eq!(push(&mut o, 1), Err(Error::QueueOverflow), "once");
+        // Below the high mark nobody is asked to wait.
+        o.clear();
+        push(&mut o, limits::HIGH_WATER_BYTES - 1).unwrap();
+        assert!(!o.is_high());
+        push(&mut o, LARGE).unwrap();
+    }
+
+    #[test]
+    fn what_others_put_in_leaves_the_sender_his_room() {
+        let mut o = Outbox::default();
+        o.append_shared(Bytes::from(vec![b'r'; 3 * limits::QUEUE_BYTES]));
+        assert!(o.is_high());
+        push(&mut o, limits::QUEUE_BYTES).unwrap();
+        assert_eq!(push(&mut o, 1), Err(Error::QueueOverflow));
+        assert!(!o.consume(3 * limits::QUEUE_BYTES + 5));
+        push(&mut o, 5).unwrap();
+        assert_eq!(push(&mut o, 1), Err(Error::QueueOverflow));
     }
 
     #[test]

@@ -1,16 +1,24 @@
 //! The request body, on its way to the host program.
 
 use super::{Conn, Report};
+use crate::error::{Error, Result};
 use crate::limits;
 use crate::state::Phase;
 use bytes::{BufMut, BytesMut};
 use std::task::{Context, Poll, Waker};
 
+/// How a request body ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Whole,
+    BrokenOff,
+}
+
 #[derive(Default)]
 pub(super) struct Inbox {
     buf: BytesMut,
     received: usize,
-    pub(super) complete: bool,
+    pub(super) end: Option<End>,
     told: bool,
     pub(super) pump: Option<Waker>,
 }
@@ -66,11 +74,20 @@ impl Conn {
 
     /// The request body is here in full.
     pub fn finish_body(&self) {
+        self.end_body(End::Whole);
+    }
+
+    /// The rest of the request body will never come.
+    pub fn break_body(&self) {
+        self.end_body(End::BrokenOff);
+    }
+
+    fn end_body(&self, end: End) {
         let (tell, waker) = {
             let mut inner = self.lock();
             let waker = inner.waker.take();
             let tell = inner.inbox.as_mut().is_some_and(|i| {
-                i.complete = true;
+                i.end = Some(end);
                 !std::mem::replace(&mut i.told, true)
             });
             (tell, waker)
@@ -84,25 +101,30 @@ impl Conn {
     }
 
     /// Takes up to `max` request body bytes; `true`: more may follow. `None`
-    /// when there is nothing yet, and [`Report::Body`] will come.
-    pub fn read_body(&self, max: usize) -> Option<(BytesMut, bool)> {
+    /// when there is nothing yet, and [`Report::Body`] will come. Behind the
+    /// last byte of a body that broke off: [`Error::BodyIncomplete`].
+    pub fn read_body(&self, max: usize) -> Result<Option<(BytesMut, bool)>> {
         let (bytes, more, pump) = {
             let mut inner = self.lock();
             let Some(inbox) = &mut inner.inbox else {
-                return Some((BytesMut::new(), false));
+                return Ok(Some((BytesMut::new(), false)));
             };
-            if inbox.buf.is_empty() && !inbox.complete {
-                inbox.told = false;
-                return None;
+            match inbox.end {
+                None if inbox.buf.is_empty() => {
+                    inbox.told = false;
+                    return Ok(None);
+                }
+                Some(End::BrokenOff) if inbox.buf.is_empty() => return Err(Error::BodyIncomplete),
+                _ => {}
             }
             let n = inbox.buf.len().min(max);
             let bytes = inbox.buf.split_to(n);
-            let more = !(inbox.complete && inbox.buf.is_empty());
+            let more = !(inbox.end == Some(End::Whole) && inbox.buf.is_empty());
             (bytes, more, inbox.pump.take())
         };
         if let Some(w) = pump {
             w.wake();
         }
-        Some((bytes, more))
+        Ok(Some((bytes, more)))
     }
 }

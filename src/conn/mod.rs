@@ -19,6 +19,7 @@ pub use response::{Decision, Field};
 use crate::error::{Error, Failure, Result};
 use crate::handle::{self, Table};
 use crate::keepalive::Keepalive;
+use crate::limits;
 use crate::outbox::{Marks, Outbox};
 use crate::state::{Phase, Reason, State};
 use crate::sys::PerProcess;
@@ -30,8 +31,9 @@ use std::any::Any;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::task::Waker;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// Facts about a connection that shape its output.
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,6 +63,17 @@ pub struct Counters {
     pub refused: u64,
 }
 
+/// How a connection ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// By the application, in order.
+    Clean,
+    /// By the server, in order; the host program is told.
+    Told,
+    /// By the application, in the middle.
+    Broken,
+}
+
 /// A descriptor to write to without asking the [`Sink`]; negative: none.
 struct Direct(RawFd);
 
@@ -80,6 +93,12 @@ struct Inner {
     direct: Direct,
     told_output: bool,
     ended: bool,
+    /// Closed by [`Conn::abort`]: without the last chunk.
+    aborted: bool,
+    /// Closed by [`Conn::disconnect`]: nothing of it is sent any more.
+    severed: bool,
+    /// The server is stopping.
+    hurried: bool,
     status: u16,
     last_write_ms: u64,
     bytes_sent: u64,
@@ -88,11 +107,16 @@ struct Inner {
     sink: Option<Arc<dyn Sink>>,
     watcher: Option<Weak<dyn Watch>>,
     waker: Option<Waker>,
+    keeper: Option<Waker>,
     keepalive: Option<Box<Keepalive>>,
     response: Option<Box<Response>>,
     inbox: Option<Box<Inbox>>,
     failure: Option<Box<Failure>>,
+    place: Option<Place>,
 }
+
+/// What a connection holds of the number that its server may have.
+pub type Place = Arc<dyn Any + Send + Sync>;
 
 /// See the module. All methods may be called from any thread.
 #[repr(C, align(64))]
@@ -101,7 +125,6 @@ pub struct Conn {
     inner: Mutex<Inner>,
     host: Option<Arc<dyn Host>>,
     handle: AtomicU64,
-    place: OnceLock<Arc<dyn Any + Send + Sync>>,
     watched: AtomicBool,
 }
 
@@ -128,7 +151,6 @@ impl Conn {
             framing,
             inner: Mutex::default(),
             handle: AtomicU64::new(0),
-            place: OnceLock::new(),
             watched: AtomicBool::new(false),
         })
     }
@@ -154,11 +176,15 @@ impl Conn {
         self.handle.load(Ordering::Relaxed)
     }
 
-    /// Gives it something to keep while it lives: its place among the most
-    /// connections that a server may have.
-    pub fn hold(&self, place: Arc<dyn Any + Send + Sync>) {
-        // A second one is none of ours to keep.
-        let _ = self.place.set(place);
+    /// Gives it its place, to keep until its transport has ended: a client that
+    /// has gone takes none, however long its handler runs.
+    pub fn hold(&self, place: Place) {
+        self.lock().place = Some(place);
+    }
+
+    /// The same, for a transport that has something to do after its end.
+    pub fn place(&self) -> Option<Place> {
+        self.lock().place.clone()
     }
 
     /// Tells the connection its handle, once.
@@ -221,22 +247,34 @@ impl Conn {
     /// Closes by the application: what is queued is still sent. `true` if this
     /// call closed it. A stream that had not begun is answered 200 and empty.
     pub fn close(self: &Arc<Self>, reason: Option<Reason>) -> bool {
-        self.end(reason, false)
+        self.end(reason, End::Clean)
     }
 
     /// Closes by the server, in order: as [`Conn::close`], and the host
     /// program is told.
     pub fn shut_down(self: &Arc<Self>, reason: Reason) -> bool {
-        self.end(Some(reason), true)
+        self.lock().hurried = true;
+        let ended = self.end(Some(reason), End::Told);
+        if !ended {
+            self.wake_transport();
+        }
+        ended
     }
 
-    fn end(self: &Arc<Self>, reason: Option<Reason>, tell: bool) -> bool {
+    /// Breaks off by the application, which failed: as [`Conn::close`], but the
+    /// client must not take the part for the whole, so no last chunk follows.
+    /// What had not begun is answered with 500.
+    pub fn abort(self: &Arc<Self>, reason: Reason) -> bool {
+        self.end(Some(reason), End::Broken)
+    }
+
+    fn end(self: &Arc<Self>, reason: Option<Reason>, how: End) -> bool {
         self.catch_up();
         {
             let mut inner = self.lock();
             let phase = inner.state.phase();
             // An ordinary request is cut off instead.
-            let stream = self.framing.sse || self.framing.bare;
+            let stream = (self.framing.sse || self.framing.bare) && how != End::Broken;
             if phase == Phase::Pending && self.host.is_some() && stream {
                 // Cannot fail: the phase was just seen.
                 let _ = self.start_locked(&mut inner, StatusCode::OK, HeaderMap::new());
@@ -244,12 +282,14 @@ impl Conn {
             if !inner.state.close(reason) {
                 return false;
             }
+            inner.aborted = how == End::Broken;
             let streamed = phase == Phase::Started || (phase == Phase::Pending && stream);
-            if streamed && self.framing.chunked && !self.framing.head {
+            let last = streamed && how != End::Broken;
+            if last && self.framing.chunked && !self.framing.head {
                 inner.outbox.append(5, |b| b.put_slice(b"0\r\n\r\n"));
             }
         }
-        if tell {
+        if how == End::Told {
             self.report(Report::Closed);
         }
         self.wake_all();
@@ -284,10 +324,11 @@ impl Conn {
     /// The other side has gone, or the host says so: nothing more can be sent.
     /// `true` if this call closed it.
     pub fn disconnect(&self, reason: Reason) -> bool {
-        let (closed, drained) = {
+        let (closed, first, drained) = {
             let mut inner = self.lock();
             let drained = inner.outbox.clear();
-            (inner.state.close(Some(reason)), drained)
+            let first = !std::mem::replace(&mut inner.severed, true);
+            (inner.state.close(Some(reason)), first, drained)
         };
         if drained {
             self.drained();
@@ -295,27 +336,58 @@ impl Conn {
         if closed {
             self.report(Report::Closed);
             self.wake_all();
+        } else if first {
+            // It had been closed in order, and was still sending.
+            self.wake_transport();
         }
         closed
+    }
+
+    /// Whether [`Conn::disconnect`] was called.
+    pub fn is_severed(&self) -> bool {
+        self.lock().severed
+    }
+
+    /// Waits for that.
+    pub fn poll_severed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut inner = self.lock();
+        if inner.severed {
+            return Poll::Ready(());
+        }
+        inner.keeper = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// How long a client may take nothing: so long, or not as long as a server
+    /// that stops can wait.
+    pub fn patience(&self, usual: Duration) -> Duration {
+        match self.lock().hurried {
+            true => usual.min(limits::STOP_PATIENCE),
+            false => usual,
+        }
     }
 
     /// Has the tasks that wait for a decision, for output or for room in the
     /// inbox look again.
     fn wake_tasks(&self) {
-        let (waker, pump) = {
+        let wakers = {
             let mut inner = self.lock();
             let pump = inner.inbox.as_mut().and_then(|i| i.pump.take());
-            (inner.waker.take(), pump)
+            [inner.waker.take(), inner.keeper.take(), pump]
         };
-        for w in [waker, pump].into_iter().flatten() {
+        for w in wakers.into_iter().flatten() {
             w.wake();
         }
     }
 
     fn wake_all(&self) {
+        self.tell_watcher(|w| w.closed());
+        self.wake_transport();
+    }
+
+    fn wake_transport(&self) {
         self.wake_tasks();
         let sink = self.lock().sink.clone();
-        self.tell_watcher(|w| w.closed());
         if let Some(s) = sink {
             s.attend();
         }
@@ -328,7 +400,7 @@ impl Conn {
 
     /// The transport is done with this request: says so, once.
     pub fn transport_ended(self: &Arc<Self>) {
-        {
+        let place = {
             let mut inner = self.lock();
             inner.sink = None;
             inner.direct = Direct::default();
@@ -337,7 +409,9 @@ impl Conn {
             if std::mem::replace(&mut inner.ended, true) {
                 return;
             }
-        }
+            inner.place.take()
+        };
+        drop(place);
         self.wake_tasks();
         if let Some(host) = &self.host {
             host.keepalive(self);

@@ -13,6 +13,8 @@ pub(super) struct Response {
     head: Option<(StatusCode, HeaderMap)>,
     content_length: Option<u64>,
     given: u64,
+    /// What the transport has; it may not have sent it.
+    taken: u64,
     began: bool,
     complete: bool,
 }
@@ -150,7 +152,9 @@ impl Conn {
                 return Poll::Pending;
             }
             let taken = inner.outbox.take();
-            inner.bytes_sent += taken.0.len() as u64;
+            if let Some(response) = &mut inner.response {
+                response.taken += taken.0.len() as u64;
+            }
             taken
         };
         if drained {
@@ -165,13 +169,35 @@ impl Conn {
         inner.is_complete().then_some(inner.outbox.len() as u64)
     }
 
-    /// Whether the client has the whole ordinary response, though the
+    /// The kernel has taken so many more bytes of the ordinary response, not
+    /// counting its head.
+    pub fn wrote(&self, n: usize) {
+        self.lock().bytes_sent += n as u64;
+    }
+
+    /// The kernel has it all, or will never take more. `begun`: some of its
+    /// head at least.
+    pub fn written(&self, all: bool, begun: bool) {
+        let mut inner = self.lock();
+        let taken = inner.response.as_ref().map_or(0, |r| r.taken);
+        // Of a body in chunks, their sizes were counted.
+        inner.bytes_sent = match all {
+            true => taken,
+            false => inner.bytes_sent.min(taken),
+        };
+        if !begun {
+            inner.status = 0;
+        }
+    }
+
+    /// Whether the transport has the whole ordinary response, though the
     /// application may still be giving the end of its body.
     pub fn is_answered(&self) -> bool {
         let inner = self.lock();
         let ended = inner.is_complete() && inner.outbox.is_empty();
-        let length = inner.response.as_ref().and_then(|r| r.content_length);
-        self.is_bodiless(&inner) || ended || length == Some(inner.bytes_sent)
+        let whole = |r: &Response| r.content_length == Some(r.taken);
+        let counted = inner.response.as_deref().is_some_and(whole);
+        self.is_bodiless(&inner) || ended || counted
     }
 
     /// The response has no body (RFC 9110), whatever is given.
@@ -187,7 +213,7 @@ impl Conn {
     /// Waits for the application's choice.
     pub fn poll_decision(&self, cx: &mut Context<'_>) -> Poll<Decision> {
         let mut inner = self.lock();
-        let received = inner.inbox.as_ref().is_none_or(|i| i.complete);
+        let received = inner.inbox.as_ref().is_none_or(|i| i.end.is_some());
         // The head waits for the first of the body.
         let response = inner.response.as_mut().filter(|r| r.began);
         if let Some((status, map)) = response.and_then(|r| r.head.take()) {
@@ -195,7 +221,7 @@ impl Conn {
         }
         match inner.state.phase() {
             Phase::Closed if inner.outbox.is_empty() => {
-                let died = inner.state.reason() == Some("server_error");
+                let died = inner.aborted || inner.state.reason() == Some("server_error");
                 return Poll::Ready(Decision::Gone { died });
             }
             // Closed with output: a whole stream was queued before we looked.

@@ -362,7 +362,8 @@ pub unsafe extern "C" fn pagi_sse_conn_admit_event(
 /// `conn`; `data` is valid for `len`; UTF-8.
 ///
 /// *Returns* 0: queued; 1: queued, and the queue is at or above its high mark,
-/// so wait for the DRAINED record; or PAGI_SSE_RESULT_QUEUE_OVERFLOW (full, and
+/// so wait for the DRAINED record; after 0, and once after each DRAINED record,
+/// an event of any size is taken; or PAGI_SSE_RESULT_QUEUE_OVERFLOW (full, and
 /// this event is not in it), _CLOSED, _DECLINED, _NOT_UTF8, _NOT_HOSTED,
 /// _NULL_POINTER (`data`, whatever the length), _BAD_ARGUMENT (a length beyond
 /// 1 GiB), or a handle error.
@@ -562,6 +563,40 @@ pub unsafe extern "C" fn pagi_sse_conn_close(
             let reason = unsafe { text("reason", reason, len) }?;
             let reason = reason.map_or("app_closed".into(), |r| r.to_owned().into());
             Ok(conn.close(Some(reason)).into())
+        })
+    })
+}
+
+/// Breaks the connection off, as the application has failed: what is queued is
+/// still sent, but then the connection ends without the last chunk (HTTP/1.1),
+/// or before the end of an ordinary response's body, so that the client does
+/// not take the part for the whole. What had not begun is answered with 500 by
+/// a server of this library, and with nothing elsewhere. Over HTTP/1.0 no client
+/// can tell this end of a stream from another.
+///
+/// # Safety
+/// `conn`; `reason` is NULL with length 0, for `server_error`, or valid for
+/// `len`; UTF-8.
+///
+/// *Returns* 1 if this call closed it; 0 if it was closed, and the first reason
+/// stays; or PAGI_SSE_RESULT_NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT, or a
+/// handle error.
+/// *Ownership*: the reason is copied. The handle stays valid.
+/// *Threads*: any; of many calls at a time one gives 1.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.3.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pagi_sse_conn_abort(
+    conn: pagi_sse_conn,
+    reason: *const c_char,
+    len: usize,
+) -> i32 {
+    guard(|| {
+        on(conn, |conn| {
+            // SAFETY: the caller's promise.
+            let reason = unsafe { text("reason", reason, len) }?;
+            let reason = reason.map_or("server_error".into(), |r| r.to_owned().into());
+            Ok(conn.abort(reason).into())
         })
     })
 }
@@ -769,8 +804,9 @@ pub unsafe extern "C" fn pagi_sse_conn_counters(
 }
 
 /// Sets the marks of the output queue: from `high` bytes on sends give 1, at
-/// `low` a DRAINED record is made, and beyond `limit` sends are refused (but an
-/// event that finds the queue empty may be larger). What is queued stays.
+/// `low` a DRAINED record is made, and beyond `limit` sends are refused (not
+/// counting what a hub published, nor an event that finds less than `high`,
+/// which may be of any size). What is queued stays.
 ///
 /// *Parameters*: `conn`; `low` (16384) below `high` (65536), which is not above
 /// `limit` (1048576).
@@ -857,14 +893,16 @@ pub unsafe extern "C" fn pagi_sse_conn_body(
     })
 }
 
-/// Takes request body bytes.
+/// Takes request body bytes. Their end and their breaking off are two things:
+/// a client that leaves, or sends what is no chunk, has not sent its body.
 ///
 /// # Safety
 /// `conn`; `buf` points to `cap` writable bytes, `more` to an `int32_t`.
 ///
 /// *Returns* how many were written, and sets `more`: 1 more may follow, 0 that
 /// was the end, -1 nothing has come yet and a BODY record will tell; or
-/// PAGI_SSE_RESULT_NULL_POINTER (also for `cap` 0), _BAD_ARGUMENT, or a handle
+/// PAGI_SSE_RESULT_BODY_INCOMPLETE (all that came was taken, and the rest will
+/// never come), _NULL_POINTER (also for `cap` 0), _BAD_ARGUMENT, or a handle
 /// error.
 /// *Ownership*: the bytes are the caller's.
 /// *Threads*: any; one at a time for the bytes to have an order.
@@ -882,7 +920,7 @@ pub unsafe extern "C" fn pagi_sse_conn_read_body(
             // SAFETY: the caller's promise.
             let out = unsafe { some_buffer(buf, cap) }?;
             writable(more)?;
-            let (bytes, flag) = match conn.read_body(out.len()) {
+            let (bytes, flag) = match conn.read_body(out.len())? {
                 None => Default::default(),
                 Some((bytes, more)) => (bytes, Some(more)),
             };

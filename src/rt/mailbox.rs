@@ -1,8 +1,8 @@
 //! Records for the host program, and the descriptor that says there are some.
 //!
 //! Unbounded in itself; bounded by its writers: a connection has at most one
-//! record of each kind in it, and holds its place among the server's maximum
-//! number of connections until the host has freed it.
+//! record of each kind in it, and while the host has not read a few, the server
+//! accepts no further connection.
 
 use crate::sys::WakeFd;
 use crossbeam_channel::{Receiver, Sender, unbounded};

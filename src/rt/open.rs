@@ -78,7 +78,7 @@ impl Open {
             let socket = Socket::copy_of(fd.as_fd(), self.options.write_timeout)?;
             let conn = self.desk.open(framing)?;
             runtime.spawn(stream::run(
-                socket,
+                Arc::new(socket),
                 conn.clone(),
                 self.options.write_timeout,
             ));

@@ -5,10 +5,9 @@ use crate::limits;
 use socket2::{Domain, SockRef, TcpKeepalive, Type};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
+use tokio::io::{Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 
 macro_rules! each {
@@ -62,6 +61,51 @@ impl Socket {
         each!(self, s => s.ready(interest).await)
     }
 
+    /// Waits until the other side has ended its direction, or more; what it has
+    /// sent before may still be unread.
+    pub async fn half_closed(&self) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if self.ready(Interest::PRIORITY).await.is_ok() {
+            return;
+        }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        while !self.now(Interest::READABLE).is_read_closed() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        // The runtime ends.
+        std::future::pending().await
+    }
+
+    /// Waits for an error, such as a reset.
+    pub async fn failed(&self) {
+        if self.ready(Interest::ERROR).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Nothing that is sent can get there any more. A FIN alone does not say so.
+    pub fn is_dead(&self) -> bool {
+        self.now(Interest::WRITABLE).is_write_closed()
+    }
+
+    fn now(&self, interest: Interest) -> Ready {
+        let ready = std::pin::pin!(self.ready(interest));
+        match ready.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(ready)) => ready,
+            _ => Ready::EMPTY,
+        }
+    }
+
+    /// Has TCP ask soon whether the other side is there.
+    pub fn doubt(&self) {
+        if let Socket::Tcp(s) = self {
+            let probe = Duration::from_secs(limits::DOUBT_PROBE_SECONDS);
+            let keepalive = TcpKeepalive::new().with_time(probe).with_interval(probe);
+            // What was set before stays.
+            let _ = SockRef::from(s).set_tcp_keepalive(&keepalive);
+        }
+    }
+
     /// Reads what is there.
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
         each!(self, s => s.try_read(buf))
@@ -109,42 +153,34 @@ impl Drop for Socket {
     }
 }
 
-impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        each!(self.get_mut(), s => Pin::new(s).poll_read(cx, buf))
+impl Socket {
+    /// As AsyncRead has it, for a socket that others look at, too.
+    pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(each!(self, s => s.poll_read_ready(cx)))?;
+            match self.try_read(buf.initialize_unfilled()) {
+                Ok(n) => {
+                    buf.advance(n);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) => return Poll::Ready(Err(e)),
+            }
+        }
     }
-}
 
-impl AsyncWrite for Socket {
-    fn poll_write(
-        self: Pin<&mut Self>,
+    /// As AsyncWrite has it.
+    pub fn poll_write(
+        &self,
         cx: &mut Context<'_>,
-        buf: &[u8],
+        slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        each!(self.get_mut(), s => Pin::new(s).poll_write(cx, buf))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        each!(self.get_mut(), s => Pin::new(s).poll_write_vectored(cx, bufs))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self.get_mut(), s => Pin::new(s).poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self.get_mut(), s => Pin::new(s).poll_shutdown(cx))
+        loop {
+            ready!(each!(self, s => s.poll_write_ready(cx)))?;
+            match self.try_write(slices) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
+        }
     }
 }

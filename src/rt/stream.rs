@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 struct Stream {
-    socket: Socket,
+    socket: Arc<Socket>,
     attend: Notify,
     forgotten: AtomicUsize,
 }
@@ -46,7 +46,9 @@ impl Drop for Ended {
 }
 
 /// Runs the stream to its end.
-pub async fn run(socket: Socket, conn: Arc<Conn>, write_timeout: Duration) {
+pub async fn run(socket: Arc<Socket>, conn: Arc<Conn>, write_timeout: Duration) {
+    // Kept while the socket is.
+    let _place = conn.place();
     let ended = Ended(conn);
     let conn = &ended.0;
     let stream = Arc::new(Stream {
@@ -72,7 +74,7 @@ pub async fn run(socket: Socket, conn: Arc<Conn>, write_timeout: Duration) {
     }
     // The kernel has it all; a stop need not wait for the rest.
     conn.transport_ended();
-    if !gone {
+    if !gone && !conn.is_severed() {
         Box::pin(linger(&stream)).await;
     }
 }
@@ -109,30 +111,33 @@ fn listen(stream: &Stream, conn: &Conn) -> bool {
     true
 }
 
-/// One step while bytes wait: the socket takes some, or the client is late.
-/// `true` when the client has gone.
+/// One step while bytes wait: the socket takes some, or the client is late, or
+/// there is something else to see to. `true` when the client has gone.
 async fn push_out(stream: &Stream, conn: &Arc<Conn>, write_timeout: Duration) -> bool {
     let before = conn.totals().1;
-    let step = timeout(write_timeout, async {
-        while conn.totals().1 == before && !conn.is_flushed() {
-            let both = Interest::READABLE | Interest::WRITABLE;
-            let Ok(ready) = stream.socket.ready(both).await else {
-                return true;
-            };
-            if (ready.is_readable() || ready.is_read_closed()) && listen(stream, conn) {
+    let patience = conn.patience(write_timeout);
+    let late = tokio::time::sleep(patience);
+    tokio::pin!(late);
+    while conn.totals().1 == before && !conn.is_flushed() {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let ready = tokio::select! {
+            ready = stream.socket.ready(both) => ready,
+            () = stream.attend.notified() => match conn.patience(write_timeout) == patience {
+                true => continue,
+                false => return false,
+            },
+            () = &mut late => {
+                conn.disconnect("write_timeout".into());
                 return true;
             }
-            conn.flush();
+        };
+        let Ok(ready) = ready else { return true };
+        if (ready.is_readable() || ready.is_read_closed()) && listen(stream, conn) {
+            return true;
         }
-        false
-    });
-    match step.await {
-        Ok(gone) => gone,
-        Err(_) => {
-            conn.disconnect("write_timeout".into());
-            true
-        }
+        conn.flush();
     }
+    false
 }
 
 /// After our end: waits a little for the client's, as closing a socket with

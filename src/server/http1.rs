@@ -1,12 +1,13 @@
 //! HTTP/1: hyper reads every request and writes every ordinary response. When
 //! the application starts a stream, the socket is taken back from hyper.
 
+use super::link::{Ends, Link, Wire};
 use super::listen::Peers;
-use super::timed::Timed;
 use super::{Shared, Stage, record};
 use crate::conn::{Conn, Decision, Framing};
 use crate::limits;
 use crate::rt::{socket::Socket, stream};
+use crate::state::Phase;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Version, header};
 use http_body::{Body, Frame, SizeHint};
@@ -15,14 +16,16 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
+use std::error::Error as _;
 use std::future::{pending, poll_fn};
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// Where the request handler leaves a connection whose stream has begun.
 type TakeOver = Arc<Mutex<Option<Arc<Conn>>>>;
@@ -67,28 +70,38 @@ async fn serve_http(
     peers: Peers,
     place: &Arc<OwnedSemaphorePermit>,
     shared: Arc<Shared>,
-) -> Option<(Socket, Arc<Conn>)> {
+) -> Option<(Arc<Socket>, Arc<Conn>)> {
     let taken: TakeOver = Arc::default();
+    let link = Link::new(socket, shared.options.write_timeout);
+    // Dropped behind `http`.
+    let _ends = Ends(link.clone(), || shared.reason_to_end());
     let service = service_fn(|request| {
         let (shared, peers, taken) = (shared.clone(), peers.clone(), taken.clone());
-        let place = place.clone();
-        Box::pin(
-            async move { Ok::<_, Infallible>(answer(request, peers, place, shared, taken).await) },
-        )
+        let (place, link) = (place.clone(), link.clone());
+        Box::pin(async move {
+            Ok::<_, Infallible>(answer(request, peers, place, shared, taken, link).await)
+        })
     });
-    let timed = Timed::new(socket, shared.options.write_timeout);
     let mut http = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(limits::HEAD_SECONDS))
         .max_buf_size(limits::HEAD_BYTES)
         .max_headers(limits::HEADERS)
-        .serve_connection(TokioIo::new(timed), service);
+        // Who ends his side may still want his answer; `Link::gone` watches.
+        .half_close(true)
+        .serve_connection(TokioIo::new(Wire::new(link.clone())), service);
     let mut stage = shared.stage.subscribe();
+    let mut gone = pin!(link.gone());
     let mut draining = false;
     loop {
         let progress = poll_fn(|cx| {
-            // An error is the client's (malformed, gone): hyper has answered.
-            let over = http.poll_without_shutdown(cx).is_ready();
+            let over = match http.poll_without_shutdown(cx) {
+                // To hyper it is over once all is in its buffer.
+                Poll::Ready(Ok(())) => !link.is_unwritten(),
+                // The client's (malformed, gone): hyper has answered.
+                Poll::Ready(Err(_)) => true,
+                Poll::Pending => false,
+            };
             match super::lock(&taken).take() {
                 Some(conn) => Poll::Ready(Some(conn)),
                 None if over => Poll::Ready(None),
@@ -96,26 +109,22 @@ async fn serve_http(
             }
         });
         let conn = tokio::select! {
+            biased;
             conn = progress => conn,
+            () = &mut gone => None,
             _ = stage.wait_for(|s| *s == Stage::Draining), if !draining => {
                 draining = true;
+                link.hurry();
                 Pin::new(&mut http).graceful_shutdown();
                 continue;
             }
+            // A request of which only a part has come.
+            () = sleep(limits::STOP_HEAD), if draining => match link.is_busy() {
+                true => continue,
+                false => None,
+            }
         };
-        return conn.map(|conn| (http.into_parts().io.into_inner().into_inner(), conn));
-    }
-}
-
-/// Says to the application that the client has gone, unless disarmed.
-struct Abandoned(Option<Arc<Conn>>);
-
-impl Drop for Abandoned {
-    fn drop(&mut self) {
-        if let Some(conn) = self.0.take() {
-            conn.disconnect("client_closed".into());
-            conn.transport_ended();
-        }
+        return conn.map(|conn| (link.socket(), conn));
     }
 }
 
@@ -125,7 +134,9 @@ async fn answer(
     place: Arc<OwnedSemaphorePermit>,
     shared: Arc<Shared>,
     taken: TakeOver,
+    link: Arc<Link>,
 ) -> Response<Answer> {
+    link.idle().await;
     let (parts, body) = request.into_parts();
     let max_body = shared.options.max_body;
     if parts.headers.contains_key(header::UPGRADE) && is_websocket(&parts.headers) {
@@ -151,12 +162,12 @@ async fn answer(
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "too many connections");
     };
     conn.hold(place);
-    let mut abandoned = Abandoned(Some(conn.clone()));
+    link.begin(conn.clone(), parts.version != Version::HTTP_10);
     let has_body = !body.is_end_stream();
     if has_body {
         conn.expect_body();
         let idle = shared.options.write_timeout;
-        tokio::spawn(pump(body, conn.clone(), max_body, idle));
+        tokio::spawn(pump(body, conn.clone(), link.clone(), max_body, idle));
     }
     shared.desk.push(record::request(
         conn.handle(),
@@ -165,35 +176,57 @@ async fn answer(
         sse,
         has_body,
     ));
-    match poll_fn(|cx| conn.poll_decision(cx)).await {
+    let decision = tokio::select! {
+        biased;
+        decision = poll_fn(|cx| conn.poll_decision(cx)) => decision,
+        never = link.doubt() => match never {},
+    };
+    match decision {
         Decision::Response(status, headers) => {
-            abandoned.0 = None;
-            let mut response = Response::new(Answer::Conn(conn));
+            link.answer(is_event_stream(&headers));
+            let mut response = Response::new(Answer::Conn(conn, link));
             *response.status_mut() = status;
             *response.headers_mut() = headers;
             response
         }
         Decision::Stream => {
-            abandoned.0 = None;
+            link.release();
             *super::lock(&taken) = Some(conn);
             // The connection's task sees it and drops us.
             pending().await
         }
-        Decision::Gone { died: true } => {
-            refuse(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error\n")
-        }
-        Decision::Gone { died: false } => {
-            refuse(StatusCode::SERVICE_UNAVAILABLE, "the request was dropped\n")
+        Decision::Gone { died } => {
+            link.release();
+            conn.transport_ended();
+            match died {
+                true => refuse(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error\n"),
+                false => refuse(StatusCode::SERVICE_UNAVAILABLE, "the request was dropped\n"),
+            }
         }
     }
 }
 
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.map_or(&b""[..], |v| v.as_bytes());
+    let kind = kind.split(|&b| b == b';').next().unwrap_or_default();
+    kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+}
+
 /// Carries the request body to the connection.
-async fn pump(body: Incoming, conn: Arc<Conn>, max: usize, idle: Duration) {
+async fn pump(body: Incoming, conn: Arc<Conn>, link: Arc<Link>, max: usize, idle: Duration) {
     let mut body = pin!(body);
-    while poll_fn(|cx| conn.poll_body_room(cx)).await {
+    loop {
+        let room = tokio::select! {
+            biased;
+            room = poll_fn(|cx| conn.poll_body_room(cx)) => room,
+            never = link.ask() => match never {},
+        };
+        if !room {
+            break;
+        }
         match timeout(idle, poll_fn(|cx| body.as_mut().poll_frame(cx))).await {
-            Ok(None) => break,
+            Ok(None) => return conn.finish_body(),
             Ok(Some(Ok(frame))) => {
                 if let Ok(data) = frame.into_data()
                     && !conn.push_body(&data, max)
@@ -201,13 +234,38 @@ async fn pump(body: Incoming, conn: Arc<Conn>, max: usize, idle: Duration) {
                     give_up(&conn, StatusCode::PAYLOAD_TOO_LARGE, "body_too_large");
                 }
             }
-            Ok(Some(Err(_))) => {
-                conn.disconnect("client_closed".into());
+            Ok(Some(Err(e))) => {
+                broke_off(&conn, &e);
+                break;
             }
             Err(_) => give_up(&conn, StatusCode::REQUEST_TIMEOUT, "client_timeout"),
         }
     }
-    conn.finish_body();
+    conn.break_body();
+}
+
+/// The client went in the middle of its body, or sent what is no body. Who has
+/// an ordinary response under way may have it.
+fn broke_off(conn: &Arc<Conn>, error: &hyper::Error) {
+    let cause = error.source().and_then(|e| e.downcast_ref::<io::Error>());
+    let malformed = cause.is_some_and(|e| {
+        matches!(
+            e.kind(),
+            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
+        )
+    });
+    let reason = if malformed {
+        "protocol_error"
+    } else {
+        "client_closed"
+    };
+    match conn.phase() {
+        Phase::Pending => give_up(conn, StatusCode::BAD_REQUEST, reason),
+        Phase::Responding => {}
+        Phase::Started | Phase::Closed => {
+            conn.disconnect(reason.into());
+        }
+    }
 }
 
 /// That status if nothing has been answered; then the connection is over.
@@ -218,6 +276,21 @@ fn give_up(conn: &Arc<Conn>, status: StatusCode, reason: &'static str) {
         let _ = conn.body(format!("{text}\n").as_bytes(), false);
     }
     conn.shut_down(reason.into());
+}
+
+/// Ends what the application has not answered, or not in whole.
+pub fn refuse_all(conns: &[Arc<Conn>]) {
+    for conn in conns.iter().filter(|c| c.is_cut()) {
+        match conn.phase() {
+            Phase::Pending => {
+                give_up(conn, StatusCode::SERVICE_UNAVAILABLE, "server_shutdown");
+            }
+            Phase::Responding => {
+                conn.shut_down("server_shutdown".into());
+            }
+            Phase::Started | Phase::Closed => {}
+        }
+    }
 }
 
 /// The answer to a request that came while the server drains. A browser never
@@ -270,14 +343,14 @@ fn refuse(status: StatusCode, why: &'static str) -> Response<Answer> {
 /// The body of an ordinary response.
 enum Answer {
     /// The application's.
-    Conn(Arc<Conn>),
+    Conn(Arc<Conn>, Arc<Link>),
     /// Ours.
     Fixed(Option<Bytes>),
 }
 
 impl Body for Answer {
     type Data = Bytes;
-    type Error = std::io::Error;
+    type Error = io::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
@@ -285,11 +358,16 @@ impl Body for Answer {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match self.get_mut() {
             Answer::Fixed(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
-            Answer::Conn(conn) => match ready!(conn.poll_body(cx)) {
-                Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+            Answer::Conn(conn, link) => match ready!(conn.poll_body(cx)) {
+                Some(bytes) => {
+                    link.took();
+                    Poll::Ready(Some(Ok(Frame::data(bytes))))
+                }
                 None if conn.is_cut() => {
-                    // The client must not take a part for the whole.
-                    Poll::Ready(Some(Err(std::io::ErrorKind::ConnectionAborted.into())))
+                    // What was given goes out; but the client must not take a
+                    // part for the whole.
+                    ready!(link.poll_written(cx));
+                    Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())))
                 }
                 None => Poll::Ready(None),
             },
@@ -299,14 +377,14 @@ impl Body for Answer {
     fn is_end_stream(&self) -> bool {
         match self {
             Answer::Fixed(bytes) => bytes.is_none(),
-            Answer::Conn(conn) => conn.body_left() == Some(0),
+            Answer::Conn(conn, _) => conn.body_left() == Some(0),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         let left = match self {
             Answer::Fixed(bytes) => Some(bytes.as_ref().map_or(0, |b| b.len() as u64)),
-            Answer::Conn(conn) => conn.body_left(),
+            Answer::Conn(conn, _) => conn.body_left(),
         };
         left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
@@ -314,12 +392,10 @@ impl Body for Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        let Answer::Conn(conn) = self else { return };
         // hyper drops it when it needs no more of it, or the client has gone.
-        if !conn.is_answered() {
-            conn.disconnect("client_closed".into());
+        if let Answer::Conn(conn, link) = self {
+            link.gave(conn);
         }
-        conn.transport_ended();
     }
 }
 

@@ -4,7 +4,7 @@ use super::{Shared, Stage, http1};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::rt::socket::Socket;
-use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket as RawSocket, Type};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -140,6 +140,13 @@ impl Accepting {
         })
     }
 
+    fn as_socket(&self) -> SockRef<'_> {
+        match self {
+            Accepting::Tcp(l, _) => SockRef::from(l),
+            Accepting::Unix(l, _) => SockRef::from(l),
+        }
+    }
+
     async fn accept(&self) -> io::Result<(Socket, Peers)> {
         match self {
             Accepting::Tcp(l, bound) => {
@@ -160,16 +167,23 @@ impl Accepting {
     }
 }
 
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        // A forked child may have a copy: nobody is to wait at it.
+        let _ = self.as_socket().shutdown(std::net::Shutdown::Both);
+    }
+}
+
 /// Accepts until the server drains.
 pub async fn run(listener: Listener, shared: Arc<Shared>) {
-    let mut stage = shared.stage.subscribe();
-    if stage.wait_for(|s| *s != Stage::Bound).await.is_err() {
-        return;
-    }
     let listener = match Accepting::new(listener) {
         Ok(l) => l,
         Err(e) => return shared.desk.log(&format!("listening failed: {e}")),
     };
+    let mut stage = shared.stage.subscribe();
+    if stage.wait_for(|s| *s != Stage::Bound).await.is_err() {
+        return;
+    }
     let drained = async move {
         let _ = stage.wait_for(|s| *s == Stage::Draining).await;
     };

@@ -2,16 +2,16 @@
 //! answers come back through connections.
 
 mod http1;
+mod link;
 mod listen;
 mod record;
-mod timed;
 
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::rt::{self, desk::Desk};
 use crate::state::Phase;
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -62,6 +62,18 @@ pub(crate) struct Shared {
     permits: Arc<Semaphore>,
     /// Connections that hyper has.
     http: AtomicUsize,
+    /// What is left is cut off.
+    cutting: AtomicBool,
+}
+
+impl Shared {
+    /// Why a connection that ends now does, if nobody said so.
+    fn reason_to_end(&self) -> &'static str {
+        match self.cutting.load(Ordering::Relaxed) {
+            true => "server_shutdown",
+            false => "client_closed",
+        }
+    }
 }
 
 /// A listener with its runtime.
@@ -88,6 +100,7 @@ impl Server {
             stage: watch::Sender::new(Stage::Bound),
             permits: Arc::new(Semaphore::new(options.max_connections)),
             http: AtomicUsize::new(0),
+            cutting: AtomicBool::new(false),
             options,
         });
         let (port, file) = (listener.port(), listener.file());
@@ -167,31 +180,41 @@ impl Server {
     }
 
     /// Drains, closes every stream, and waits for what is on its way, for
-    /// `deadline` at most; then ends the threads. Records can still be read. A
-    /// second call does nothing.
+    /// `deadline` at most; requests without an answer then get 503, and the
+    /// threads end. Records can still be read. A second call does nothing.
     pub fn stop(&self, deadline: Duration) {
+        self.finish(deadline, true);
+    }
+
+    /// Ends all, in order as far as `deadline` allows: streams are closed,
+    /// requests without an answer get 503, sockets are closed, threads stop.
+    /// Records nobody has read are dropped. A second call does nothing.
+    pub fn end(&self, deadline: Duration) {
+        self.finish(deadline, false);
+        self.shared.desk.close();
+        self.shared.desk.discard();
+    }
+
+    fn finish(&self, deadline: Duration, wait_for_answers: bool) {
         self.drain();
-        self.close_streams("server_shutdown");
         let by = tokio::time::Instant::now() + deadline;
         let runtime = lock(&self.runtime).take();
         if let Some(runtime) = runtime {
-            runtime.block_on(self.shared.desk.settle(by, || self.busy() == 0));
+            let desk = &self.shared.desk;
+            self.close_streams("server_shutdown");
+            let idle = || self.busy() == 0;
+            runtime.block_on(async {
+                if wait_for_answers {
+                    desk.settle(by, idle).await;
+                }
+                http1::refuse_all(&desk.conns());
+                let last = tokio::time::Instant::now() + limits::STOP_LAST;
+                desk.settle(by.max(last), idle).await;
+            });
+            self.shared.cutting.store(true, Ordering::Relaxed);
             rt::end(runtime, by);
         }
         self.unlink();
-    }
-
-    /// Ends all: sockets are closed, threads stop within `deadline`. Records
-    /// nobody has read are dropped. A second call does nothing.
-    pub fn end(&self, deadline: Duration) {
-        self.drain();
-        let runtime = lock(&self.runtime).take();
-        if let Some(runtime) = runtime {
-            runtime.shutdown_timeout(deadline);
-        }
-        self.unlink();
-        self.shared.desk.close();
-        self.shared.desk.discard();
     }
 
     fn unlink(&self) {

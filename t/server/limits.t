@@ -215,7 +215,7 @@ subtest 'a client that does not take an ordinary response is dropped, over TCP a
         $client->{paused} = 1 if $client;
         syswrite $socket, "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
         $host->until(sub { defined $gone }, 'the end');
-        is $gone, 'client_closed', $listen;
+        is $gone, 'write_timeout', $listen;
     }
 };
 

@@ -43,6 +43,7 @@ BEGIN {
         BAD_SOCKET        => -311,
         CONTENT_LENGTH    => -312,
         BODILESS_STATUS   => -313,
+        BODY_INCOMPLETE   => -314,
         HANDLE_INVALID    => -400,
         HANDLE_STALE      => -401,
         HANDLE_KIND       => -402,
@@ -111,6 +112,7 @@ $ffi->attach(conn_send_event  => [qw(uint64 string size_t string size_t string s
 $ffi->attach(conn_comment     => [qw(uint64 string size_t)]                                    => 'sint32');
 $ffi->attach(conn_keepalive   => [qw(uint64 double string size_t)]                             => 'sint32');
 $ffi->attach(conn_close       => [qw(uint64 string size_t)]                                    => 'sint32');
+$ffi->attach(conn_abort       => [qw(uint64 string size_t)]                                    => 'sint32');
 $ffi->attach(conn_state       => ['uint64']                                                    => 'sint32');
 $ffi->attach([conn_reason => '_conn_reason']       => [qw(uint64 opaque size_t)]               => 'sint64');
 $ffi->attach(conn_buffered                         => ['uint64']                               => 'sint64');
