@@ -137,6 +137,8 @@ enum pagi_sse_result
   PAGI_SSE_RESULT_TOPIC_COUNT = -602,
   // The connection has a subscription.
   PAGI_SSE_RESULT_SUBSCRIBED = -603,
+  // A topic does not exist, and the subscriber may not create one.
+  PAGI_SSE_RESULT_NO_TOPIC = -604,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -234,6 +236,46 @@ typedef int32_t pagi_sse_wire;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+// What a hub is like; add them up.
+enum pagi_sse_hub_flag
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // No id of the hub's is ever sent: an event without one of the program's
+  // has none, and a client that has seen none is a new one when it comes back.
+  PAGI_SSE_HUB_FLAG_OWN_IDS = 1,
+  // Subscribers may name those topics only that exist, unless their options
+  // say otherwise.
+  PAGI_SSE_HUB_FLAG_NO_CREATE = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum pagi_sse_hub_flag pagi_sse_hub_flag;
+#else
+typedef int32_t pagi_sse_hub_flag;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// What becomes of an event beside that it is kept; add them up.
+enum pagi_sse_publish_flag
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // The topic's state forgets the key.
+  PAGI_SSE_PUBLISH_FLAG_DELETE = 1,
+  // Subscribers do not get it: to fill history and state at the start.
+  PAGI_SSE_PUBLISH_FLAG_QUIET = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum pagi_sse_publish_flag pagi_sse_publish_flag;
+#else
+typedef int32_t pagi_sse_publish_flag;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
 // One connection: a number, 0 is never one.
 typedef uint64_t pagi_sse_conn;
 
@@ -319,6 +361,18 @@ typedef struct pagi_sse_subscribe_options {
   uint32_t max_events;
   // Published bytes that may wait (1 MiB).
   uint64_t max_bytes;
+  // A new client first gets so many of the newest events that its topics
+  // have kept, in all; what a state topic's newer event of the same key has
+  // replaced does not count. Whom its id resumes, or resets, does not care.
+  uint32_t last;
+  // Topics that it may name, 1 to 1000 (1000): for names that come from
+  // a client.
+  uint32_t max_topics;
+  // 1: those that do not exist are created; 2: they are refused
+  // (PAGI_SSE_RESULT_NO_TOPIC); 0: as the hub says, which creates them.
+  uint32_t create;
+  // Must be 0.
+  uint32_t reserved;
 } pagi_sse_subscribe_options;
 
 // One subscription: a number, 0 is never one.
@@ -968,7 +1022,7 @@ int64_t pagi_sse_frame_comment(const char *comment, size_t len, char *buf, size_
 // *Parameters*: `epoch` (1 to 40 letters, digits, `-` and `_`) begins each id, `epoch.number`; use another one at each start, as the time. `defaults`
 // are of topics that have no settings of their own; NULL: see
 // pagi_sse_topic_options. `total_bytes` bounds the history of all topics (0:
-// 64 MiB). The pointers are valid for their lengths; `out` points to a
+// 64 MiB). `flags` are of enum pagi_sse_hub_flag. The pointers are valid for their lengths; `out` points to a
 // writable handle.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_BAD_ARGUMENT, _NULL_POINTER, _NOT_UTF8, _OS,
@@ -981,6 +1035,7 @@ int32_t pagi_sse_hub_open(const char *epoch,
                           size_t epoch_len,
                           const struct pagi_sse_topic_options *defaults,
                           uint64_t total_bytes,
+                          uint32_t flags,
                           pagi_sse_hub *out);
 
 // Delivers what is pending, ends the thread and frees the hub. Connections
@@ -1018,11 +1073,15 @@ int32_t pagi_sse_hub_topic(pagi_sse_hub hub,
 // *Parameters*: `hub`; `topic` is valid for its length; `data`, `event` and `key` are each
 // NULL with length 0 if absent, or valid for their lengths; so is `id`, and
 // the event gets `epoch.number` if it is absent. `key` names what the event is
-// the newest state of. `retry` in milliseconds, -1 if absent.
+// the newest state of. `retry` in milliseconds, -1 if absent. `flags` are of
+// enum pagi_sse_publish_flag.
 //
-// *Returns* the event's number, from 1; or PAGI_SSE_RESULT_TOPIC_NAME,
-// _TOO_MANY_TOPICS, _EVENT_NEWLINE, _ID_NEWLINE, _ID_NUL, _NOT_UTF8,
-// _BAD_ARGUMENT (retry, a length), _NULL_POINTER, or a handle error.
+// *Returns* the event's number, from 1; 0: PAGI_SSE_PUBLISH_FLAG_DELETE with
+// nothing but a key deleted it, and there is no event; or
+// PAGI_SSE_RESULT_TOPIC_NAME, _TOO_MANY_TOPICS, _EVENT_NEWLINE, _ID_NEWLINE,
+// _ID_NUL, _NOT_UTF8, _BAD_ARGUMENT (retry, a length, a flag, a deletion
+// without a key, an event of nothing under PAGI_SSE_HUB_FLAG_OWN_IDS),
+// _NULL_POINTER, or a handle error.
 // *Ownership*: all is copied.
 // *Threads*: any; each thread's events keep their order.
 // *Fork*: a handle error in a child.
@@ -1038,7 +1097,8 @@ int64_t pagi_sse_hub_publish(pagi_sse_hub hub,
                              size_t id_len,
                              const char *key,
                              size_t key_len,
-                             int64_t retry);
+                             int64_t retry,
+                             uint32_t flags);
 
 // Subscribes a connection to topics: starts its stream, replays what it
 // missed, and joins the live events without a gap. It ends with the
@@ -1052,7 +1112,7 @@ int64_t pagi_sse_hub_publish(pagi_sse_hub hub,
 // *Returns* 0: a new client; 1: resumed after its id; 2: its id is too old, a
 // topic of its own has forgotten an event since; 3: its id is unknown, or of
 // another epoch (2 and 3: it got the reset event, and then what is kept); or
-// PAGI_SSE_RESULT_TOPIC_NAME, _TOPIC_COUNT, _TOO_MANY_TOPICS, _SUBSCRIBED (by
+// PAGI_SSE_RESULT_TOPIC_NAME, _TOPIC_COUNT, _TOO_MANY_TOPICS, _NO_TOPIC, _SUBSCRIBED (by
 // this hub or another: name all topics at once), _CLOSED,
 // _DECLINED, _NOT_HOSTED, _EVENT_NEWLINE (in `reset_event`), _BAD_ARGUMENT,
 // _NULL_POINTER, _NOT_UTF8, _HANDLES_EXHAUSTED, or a handle error.
@@ -1135,6 +1195,44 @@ int64_t pagi_sse_hub_close(pagi_sse_hub hub,
                            size_t topic_len,
                            const char *reason,
                            size_t reason_len);
+
+// What a topic has kept, oldest first, as a JSON array of objects: `id` (what
+// clients got, if anything), `event`, `data` (its line breaks LF), `retry` and
+// `key`, those that the event has, and `delete`: true if it deleted the key.
+//
+// *Parameters*: `hub`; `topic` is valid for its length; `state` 0: the history, 1: the
+// newest event of each key; `last`: the newest so many of them, 0 for all;
+// `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
+// bytes.
+//
+// *Returns* the length, bytes, without a NUL; one above `cap`, and nothing was
+// written (the next call may need a little more); `[]` for a topic that does
+// not exist; or PAGI_SSE_RESULT_TOPIC_NAME, _NULL_POINTER, _NOT_UTF8,
+// _BAD_ARGUMENT, or a handle error.
+// *Ownership*: a copy.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
+int64_t pagi_sse_hub_history(pagi_sse_hub hub,
+                             const char *topic,
+                             size_t topic_len,
+                             int32_t state,
+                             uint64_t last,
+                             char *buf,
+                             size_t cap);
+
+// Whether a topic exists: the program has published to it, or has settings for
+// it, or somebody is subscribed; and its time is not over.
+//
+// *Parameters*: `hub`; `topic` is valid for its length.
+//
+// *Returns* 1 or 0, or PAGI_SSE_RESULT_TOPIC_NAME, _NULL_POINTER, _NOT_UTF8,
+// _BAD_ARGUMENT, or a handle error.
+// *Ownership*: nothing.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.1.0.
+int32_t pagi_sse_hub_has_topic(pagi_sse_hub hub, const char *topic, size_t topic_len);
 
 // Counts the subscriptions of a topic.
 //

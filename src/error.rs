@@ -94,6 +94,8 @@ pub enum Error {
     TopicCount = -602,
     /// The connection has a subscription.
     Subscribed = -603,
+    /// A topic does not exist, and the subscriber may not create one.
+    NoTopic = -604,
 }
 
 impl Error {
@@ -138,6 +140,7 @@ impl Error {
         Error::TooManyTopics,
         Error::TopicCount,
         Error::Subscribed,
+        Error::NoTopic,
     ];
 
     /// The C result code, always negative.
@@ -188,9 +191,12 @@ impl Error {
             Error::BindFailed => c"the address cannot be bound",
             Error::Stopped => c"the server or runtime is stopped",
             Error::TopicName => c"a topic must be 1 to 100 letters, digits and .-_:/",
-            Error::TooManyTopics => c"the hub has too many topics (100000)",
+            Error::TooManyTopics => {
+                c"the hub has too many topics (100000, or 50000 that only subscribers have named)"
+            }
             Error::TopicCount => c"a subscription must name from 1 to 1000 topics",
             Error::Subscribed => c"the connection has a subscription already",
+            Error::NoTopic => c"a topic does not exist, and subscribers may not create one",
         }
     }
 }

@@ -49,6 +49,11 @@ impl Event<'_> {
         check(self.event, self.id)
     }
 
+    /// No field at all.
+    pub fn is_empty(&self) -> bool {
+        self.name().or(self.id).or(self.data).is_none() && self.retry.is_none()
+    }
+
     /// The number of bytes [`encode`](Self::encode) writes.
     pub fn encoded_len(&self) -> usize {
         let fields = self.name().map_or(0, |e| EVENT.len() + e.len() + 1)
@@ -71,7 +76,7 @@ impl Event<'_> {
     /// When `out` has no room, and, in debug builds, on an unchecked event.
     pub fn encode(&self, out: &mut impl BufMut) {
         debug_assert_eq!(self.check(), Ok(()));
-        if self.name().or(self.id).or(self.data).is_none() && self.retry.is_none() {
+        if self.is_empty() {
             return;
         }
         if let Some(event) = self.name() {

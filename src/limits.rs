@@ -83,6 +83,9 @@ pub const TOPIC_TTL_MS: u64 = 600_000;
 pub const TOPIC_NAME_BYTES: usize = 100;
 /// Topics of one hub.
 pub const TOPICS: usize = 100_000;
+/// Topics that subscribers alone have named: half, so that the application
+/// can still publish to new ones.
+pub const UNCLAIMED_TOPICS: usize = 50_000;
 /// Topics of one subscription.
 pub const TOPICS_OF_ONE: usize = 1000;
 /// Keys that a state topic keeps.

@@ -412,7 +412,7 @@ mod tests {
             data: Some("x"),
             ..Default::default()
         };
-        Arc::new(Entry::new(&"t".into(), seq, 0, key, None, &event))
+        Arc::new(Entry::new(&"t".into(), seq, 0, key, false, None, &event))
     }
 
     /// Publishes 1, 2, 3, ... with these keys, each one byte; what waits at

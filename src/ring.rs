@@ -3,7 +3,7 @@
 use crate::chunk::Chunk;
 use crate::frame::Event;
 use crate::limits;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 /// A published event, framed once for everybody.
@@ -19,16 +19,19 @@ pub struct Entry {
     pub key: Option<Box<str>>,
     /// The application's own id, if it gave one.
     pub id: Option<Box<str>>,
+    /// Its key has no state any more.
+    pub deletes: bool,
     chunk: Chunk,
 }
 
 impl Entry {
-    /// Frames a checked event.
+    /// Frames a checked event. One without any field is silent.
     pub fn new(
         topic: &Arc<str>,
         seq: u64,
         at_ms: u64,
         key: Option<&str>,
+        deletes: bool,
         id: Option<&str>,
         e: &Event<'_>,
     ) -> Self {
@@ -38,6 +41,7 @@ impl Entry {
             at_ms,
             key: key.map(Into::into),
             id: id.map(Into::into),
+            deletes,
             chunk: Chunk::new(e.encoded_len(), |b| e.encode(b)),
         }
     }
@@ -47,10 +51,23 @@ impl Entry {
         &self.chunk
     }
 
+    /// The fields as they were framed, one a line, without the blank line.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        let text = str::from_utf8(self.chunk.bytes(false)).unwrap_or_default();
+        text.split_terminator('\n')
+            .filter_map(|line| line.split_once(": "))
+    }
+
+    /// Nothing of it is ever sent: it only says that a key was deleted.
+    pub fn is_silent(&self) -> bool {
+        self.chunk.bytes(false).is_empty()
+    }
+
     /// Bytes that count against limits: about what it takes in memory.
     pub fn size(&self) -> usize {
         let text = |t: &Option<Box<str>>| t.as_ref().map_or(0, |t| t.len());
-        self.chunk.wire_len() + text(&self.key) + text(&self.id) + limits::EVENT_OVERHEAD_BYTES
+        // The id of the application's is in the index, too.
+        self.chunk.wire_len() + text(&self.key) + 2 * text(&self.id) + limits::EVENT_OVERHEAD_BYTES
     }
 }
 
@@ -71,8 +88,11 @@ pub struct Ring {
     entries: VecDeque<Arc<Entry>>,
     bytes: usize,
     evicted: u64,
-    /// Events with an id of the application's.
-    named: usize,
+    newest: u64,
+    silent: usize,
+    /// By id of the application's: the number of the first event that had it,
+    /// kept or gone, and how many that have it are kept.
+    ids: HashMap<Box<str>, (u64, usize)>,
 }
 
 impl Ring {
@@ -80,6 +100,7 @@ impl Ring {
     pub fn after_loss(seq: u64) -> Self {
         Ring {
             evicted: seq,
+            newest: seq,
             ..Ring::default()
         }
     }
@@ -88,14 +109,21 @@ impl Ring {
     pub fn push(&mut self, entry: Arc<Entry>) {
         debug_assert!(self.entries.back().is_none_or(|e| e.seq < entry.seq));
         self.bytes += entry.size();
-        self.named += usize::from(entry.id.is_some());
+        if let Some(id) = &entry.id {
+            let (_, kept) = self.ids.entry(id.clone()).or_insert((entry.seq, 0));
+            *kept += 1;
+        }
+        match entry.is_silent() {
+            true => self.silent += 1,
+            false => self.newest = entry.seq,
+        }
         self.entries.push_back(entry);
     }
 
     /// Evicts what is over the limits, telling of each.
     pub fn trim(&mut self, keep: &Keep, now_ms: u64, mut gone: impl FnMut(&Entry)) {
         while let Some(oldest) = self.entries.front() {
-            let fits = self.entries.len() <= keep.events
+            let fits = self.len() <= keep.events
                 && self.bytes <= keep.bytes
                 && now_ms.saturating_sub(oldest.at_ms) <= keep.age_ms;
             if fits {
@@ -111,8 +139,18 @@ impl Ring {
     pub fn evict(&mut self) -> Option<Arc<Entry>> {
         let oldest = self.entries.pop_front()?;
         self.bytes -= oldest.size();
-        self.named -= usize::from(oldest.id.is_some());
-        self.evicted = oldest.seq;
+        if let Some(id) = &oldest.id
+            && let Some((_, kept)) = self.ids.get_mut(id)
+        {
+            *kept -= 1;
+            if *kept == 0 {
+                self.ids.remove(id);
+            }
+        }
+        match oldest.is_silent() {
+            true => self.silent -= 1,
+            false => self.evicted = oldest.seq,
+        }
         Some(oldest)
     }
 
@@ -121,30 +159,32 @@ impl Ring {
         self.evicted
     }
 
-    /// The events after `seq`, oldest first.
-    pub fn after(&self, seq: u64) -> impl Iterator<Item = &Arc<Entry>> {
-        let from = self.entries.partition_point(|e| e.seq <= seq);
-        self.entries.range(from..)
+    /// All, silent ones too, oldest first.
+    pub fn all(&self) -> impl DoubleEndedIterator<Item = &Arc<Entry>> {
+        self.entries.iter()
     }
 
-    /// The number of the newest event that has this id of the application's.
+    /// The events after `seq`, oldest first.
+    pub fn after(&self, seq: u64) -> impl DoubleEndedIterator<Item = &Arc<Entry>> {
+        let from = self.entries.partition_point(|e| e.seq <= seq);
+        self.entries.range(from..).filter(|e| !e.is_silent())
+    }
+
+    /// The number of the first event that had this id of the application's,
+    /// while one that has it is kept: who resumes after it may get an event
+    /// twice, but none never.
     pub fn find(&self, id: &str) -> Option<u64> {
-        if self.named == 0 {
-            return None;
-        }
-        let found = self.entries.iter().rev();
-        let mut found = found.filter(|e| e.id.as_deref() == Some(id));
-        found.next().map(|e| e.seq)
+        self.ids.get(id).map(|(first, _)| *first)
     }
 
     /// Events kept.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.len() - self.silent
     }
 
     /// None kept.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len() == 0
     }
 
     /// Bytes kept.
@@ -154,7 +194,7 @@ impl Ring {
 
     /// The newest event's number, kept or gone; 0 if there was none.
     pub fn newest(&self) -> u64 {
-        self.entries.back().map_or(self.evicted, |e| e.seq)
+        self.newest
     }
 }
 
@@ -178,6 +218,7 @@ mod tests {
             seq,
             at_ms,
             None,
+            false,
             Some(&seq.to_string()),
             &event,
         ))
@@ -212,21 +253,37 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_the_application_are_found_newest_first() {
+    fn an_id_of_the_application_stands_for_the_first_that_had_it() {
         let mut ring = Ring::default();
-        let event = Event::default();
-        for (seq, id) in [(1, "a"), (2, "b"), (3, "a")] {
-            ring.push(Arc::new(Entry::new(
-                &"t".into(),
-                seq,
-                0,
-                None,
-                Some(id),
-                &event,
-            )));
+        let t = "t".into();
+        for (seq, id) in [(1, "a"), (2, "b"), (3, "a"), (4, "c")] {
+            let event = Event {
+                id: Some(id),
+                ..Event::default()
+            };
+            let entry = Entry::new(&t, seq, 0, None, false, Some(id), &event);
+            ring.push(Arc::new(entry));
         }
-        assert_eq!(ring.find("a"), Some(3));
-        assert_eq!(ring.find("b"), Some(2));
-        assert_eq!(ring.find("c"), None);
+        let found = |ring: &Ring| ["a", "b", "d"].map(|id| ring.find(id));
+        assert_eq!(found(&ring), [Some(1), Some(2), None]);
+        ring.evict();
+        assert_eq!(found(&ring), [Some(1), Some(2), None], "gone, and known");
+        ring.evict();
+        ring.evict();
+        assert_eq!(found(&ring), [None, None, None]);
+    }
+
+    #[test]
+    fn what_is_silent_is_no_event_and_its_end_no_loss() {
+        let mut ring = Ring::default();
+        let silent = Entry::new(&"t".into(), 2, 2, Some("k"), true, None, &Event::default());
+        ring.push(entry(1, 1, "x"));
+        ring.push(Arc::new(silent));
+        assert_eq!((ring.len(), ring.newest(), seqs(&ring, 0)), (1, 1, vec![1]));
+        ring.trim(&KEEP, 1000, |_| {});
+        assert_eq!(
+            (ring.evicted(), ring.bytes(), ring.is_empty()),
+            (1, 0, true)
+        );
     }
 }

@@ -86,7 +86,7 @@ static int64_t tick(void)
     char data[64];
     time_t now = time(NULL);
     size_t len = strftime(data, sizeof data, "%Y-%m-%d %H:%M:%S", localtime(&now));
-    return pagi_sse_hub_publish(hub, TOPIC, data, len, NULL, 0, NULL, 0, NULL, 0, -1);
+    return pagi_sse_hub_publish(hub, TOPIC, data, len, NULL, 0, NULL, 0, NULL, 0, -1, 0);
 }
 
 int main(int argc, char **argv)
@@ -97,7 +97,7 @@ int main(int argc, char **argv)
     int32_t code;
     char epoch[24]; /* begins each id, so that ids of an earlier run are told apart */
     snprintf(epoch, sizeof epoch, "%" PRId64, now_ms(CLOCK_REALTIME));
-    if ((code = pagi_sse_hub_open(epoch, strlen(epoch), NULL, 0, &hub)) < 0
+    if ((code = pagi_sse_hub_open(epoch, strlen(epoch), NULL, 0, 0, &hub)) < 0
         || (code = pagi_sse_server_start(&options, &server)) < 0 || (code = pagi_sse_server_accept(server)) < 0) {
         fprintf(stderr, "%s: %s\n", listen, pagi_sse_result_text(code));
         return 1;

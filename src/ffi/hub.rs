@@ -6,11 +6,13 @@ use crate::conn;
 use crate::error::Error;
 use crate::frame::Event;
 use crate::handle::{self, Table};
-use crate::hub::{Subscription, TopicChange, TopicSettings, Wish};
+use crate::hub::{Put, Settings, Subscription, TopicChange, TopicSettings, Wish};
 use crate::limits;
-use crate::outbox::{Full, Policy};
+use crate::outbox::Full;
+use crate::ring::Entry;
 use crate::rt::{self, hub::RunningHub};
 use crate::sys::PerProcess;
+use serde_json::{Value, json};
 use std::ffi::c_char;
 use std::sync::Arc;
 
@@ -21,6 +23,28 @@ pub type pagi_sse_hub = u64;
 /// One subscription: a number, 0 is never one.
 #[allow(non_camel_case_types)]
 pub type pagi_sse_subscription = u64;
+
+/// What a hub is like; add them up.
+#[derive(Clone, Copy)]
+#[repr(i32)]
+pub enum HubFlag {
+    /// No id of the hub's is ever sent: an event without one of the program's
+    /// has none, and a client that has seen none is a new one when it comes back.
+    OwnIds = 1,
+    /// Subscribers may name those topics only that exist, unless their options
+    /// say otherwise.
+    NoCreate = 2,
+}
+
+/// What becomes of an event beside that it is kept; add them up.
+#[derive(Clone, Copy)]
+#[repr(i32)]
+pub enum PublishFlag {
+    /// The topic's state forgets the key.
+    Delete = 1,
+    /// Subscribers do not get it: to fill history and state at the start.
+    Quiet = 2,
+}
 
 /// What topics remember. Zero the struct, set `size` and what matters. 0
 /// elsewhere: in pagi_sse_hub_open the default named here, in
@@ -69,6 +93,18 @@ pub struct pagi_sse_subscribe_options {
     pub max_events: u32,
     /// Published bytes that may wait (1 MiB).
     pub max_bytes: u64,
+    /// A new client first gets so many of the newest events that its topics
+    /// have kept, in all; what a state topic's newer event of the same key has
+    /// replaced does not count. Whom its id resumes, or resets, does not care.
+    pub last: u32,
+    /// Topics that it may name, 1 to 1000 (1000): for names that come from
+    /// a client.
+    pub max_topics: u32,
+    /// 1: those that do not exist are created; 2: they are refused
+    /// (PAGI_SSE_RESULT_NO_TOPIC); 0: as the hub says, which creates them.
+    pub create: u32,
+    /// Must be 0.
+    pub reserved: u32,
 }
 
 pub(super) fn hubs() -> &'static Table<Arc<RunningHub>> {
@@ -113,13 +149,21 @@ unsafe fn changes(options: *const pagi_sse_topic_options) -> Result<TopicChange>
     })
 }
 
+/// The first two flags; others are refused.
+fn flags(given: u32) -> Result<[bool; 2]> {
+    match given {
+        0..4 => Ok([given & 1 != 0, given & 2 != 0]),
+        _ => Err(Error::BadArgument.into()),
+    }
+}
+
 /// Opens a hub: topics with history, and a thread that delivers.
 ///
 /// # Safety
 /// `epoch` (1 to 40 letters, digits, `-` and `_`) begins each id, `epoch.number`; use another one at each start, as the time. `defaults`
 /// are of topics that have no settings of their own; NULL: see
 /// pagi_sse_topic_options. `total_bytes` bounds the history of all topics (0:
-/// 64 MiB). The pointers are valid for their lengths; `out` points to a
+/// 64 MiB). `flags` are of enum pagi_sse_hub_flag. The pointers are valid for their lengths; `out` points to a
 /// writable handle.
 ///
 /// *Returns* 0, or PAGI_SSE_RESULT_BAD_ARGUMENT, _NULL_POINTER, _NOT_UTF8, _OS,
@@ -134,24 +178,30 @@ pub unsafe extern "C" fn pagi_sse_hub_open(
     epoch_len: usize,
     defaults: *const pagi_sse_topic_options,
     total_bytes: u64,
+    flags: u32,
     out: *mut pagi_sse_hub,
 ) -> i32 {
     guard(|| {
         writable(out)?;
         // SAFETY: the caller's promise.
         let (epoch, defaults) = unsafe { (text("epoch", epoch, epoch_len)?, changes(defaults)?) };
-        let defaults = TopicSettings::default().with(&defaults);
+        let [own_ids, no_create] = self::flags(flags)?;
         let chosen = rt::hub::new_epoch();
         let epoch = epoch.unwrap_or(&chosen);
         let fine = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         if !(1..=40).contains(&epoch.len()) || !epoch.bytes().all(fine) {
             return Err(Error::BadArgument.into());
         }
-        let total_bytes = match total_bytes {
-            0 => limits::REPLAY_TOTAL_BYTES,
-            n => usize::try_from(n).map_err(|_| Error::BadArgument)?,
+        let mut settings = Settings {
+            topics: TopicSettings::default().with(&defaults),
+            own_ids,
+            create: !no_create,
+            ..Settings::default()
         };
-        let hub = Arc::new(RunningHub::start(epoch, defaults, total_bytes)?);
+        if total_bytes > 0 {
+            settings.total_bytes = usize::try_from(total_bytes).map_err(|_| Error::BadArgument)?;
+        }
+        let hub = Arc::new(RunningHub::start(epoch, &settings)?);
         let handle = hubs().insert(hub.clone())?;
         hub.set_handle(handle);
         // SAFETY: the caller's promise.
@@ -214,11 +264,15 @@ pub unsafe extern "C" fn pagi_sse_hub_topic(
 /// `hub`; `topic` is valid for its length; `data`, `event` and `key` are each
 /// NULL with length 0 if absent, or valid for their lengths; so is `id`, and
 /// the event gets `epoch.number` if it is absent. `key` names what the event is
-/// the newest state of. `retry` in milliseconds, -1 if absent.
+/// the newest state of. `retry` in milliseconds, -1 if absent. `flags` are of
+/// enum pagi_sse_publish_flag.
 ///
-/// *Returns* the event's number, from 1; or PAGI_SSE_RESULT_TOPIC_NAME,
-/// _TOO_MANY_TOPICS, _EVENT_NEWLINE, _ID_NEWLINE, _ID_NUL, _NOT_UTF8,
-/// _BAD_ARGUMENT (retry, a length), _NULL_POINTER, or a handle error.
+/// *Returns* the event's number, from 1; 0: PAGI_SSE_PUBLISH_FLAG_DELETE with
+/// nothing but a key deleted it, and there is no event; or
+/// PAGI_SSE_RESULT_TOPIC_NAME, _TOO_MANY_TOPICS, _EVENT_NEWLINE, _ID_NEWLINE,
+/// _ID_NUL, _NOT_UTF8, _BAD_ARGUMENT (retry, a length, a flag, a deletion
+/// without a key, an event of nothing under PAGI_SSE_HUB_FLAG_OWN_IDS),
+/// _NULL_POINTER, or a handle error.
 /// *Ownership*: all is copied.
 /// *Threads*: any; each thread's events keep their order.
 /// *Fork*: a handle error in a child.
@@ -238,9 +292,11 @@ pub unsafe extern "C" fn pagi_sse_hub_publish(
     key: *const c_char,
     key_len: usize,
     retry: i64,
+    flags: u32,
 ) -> i64 {
     guard(|| {
         let hub = hubs().get(hub)?;
+        let [delete, quiet] = self::flags(flags)?;
         // SAFETY: the caller's promise.
         let (topic, key, event) = unsafe {
             let event = Event {
@@ -255,7 +311,8 @@ pub unsafe extern "C" fn pagi_sse_hub_publish(
                 event,
             )
         };
-        let seq = hub.hub().publish(topic.unwrap_or(""), &event, key)?;
+        let put = Put { key, delete, quiet };
+        let seq = hub.hub().publish(topic.unwrap_or(""), &event, put)?;
         Ok(seq as i64)
     })
 }
@@ -273,7 +330,7 @@ pub unsafe extern "C" fn pagi_sse_hub_publish(
 /// *Returns* 0: a new client; 1: resumed after its id; 2: its id is too old, a
 /// topic of its own has forgotten an event since; 3: its id is unknown, or of
 /// another epoch (2 and 3: it got the reset event, and then what is kept); or
-/// PAGI_SSE_RESULT_TOPIC_NAME, _TOPIC_COUNT, _TOO_MANY_TOPICS, _SUBSCRIBED (by
+/// PAGI_SSE_RESULT_TOPIC_NAME, _TOPIC_COUNT, _TOO_MANY_TOPICS, _NO_TOPIC, _SUBSCRIBED (by
 /// this hub or another: name all topics at once), _CLOSED,
 /// _DECLINED, _NOT_HOSTED, _EVENT_NEWLINE (in `reset_event`), _BAD_ARGUMENT,
 /// _NULL_POINTER, _NOT_UTF8, _HANDLES_EXHAUSTED, or a handle error.
@@ -295,17 +352,22 @@ pub unsafe extern "C" fn pagi_sse_hub_subscribe(
         writable(out)?;
         let hub = hubs().get(hub)?;
         let conn = conn::table().get(conn)?;
-        let mut wish = Wish {
-            last_event_id: None,
-            policy: Policy {
-                full: Full::Disconnect,
-                max_bytes: limits::SUBSCRIPTION_BYTES,
-                max_events: limits::SUBSCRIPTION_EVENTS,
-            },
-            reset_event: "reset",
-        };
+        let mut wish = Wish::default();
         // SAFETY: the caller's promise.
-        if let Some(given) = unsafe { super::options(options, 56) }? {
+        if let Some(given) = unsafe { super::options(options, 72) }? {
+            if given.reserved != 0 || given.max_topics as usize > limits::TOPICS_OF_ONE {
+                return Err(Error::BadArgument.into());
+            }
+            wish.last = given.last as usize;
+            if given.max_topics > 0 {
+                wish.max_topics = given.max_topics as usize;
+            }
+            wish.create = match given.create {
+                0 => None,
+                1 => Some(true),
+                2 => Some(false),
+                _ => return Err(Error::BadArgument.into()),
+            };
             // SAFETY: the caller's promise.
             unsafe {
                 wish.last_event_id = text(
@@ -455,6 +517,104 @@ pub unsafe extern "C" fn pagi_sse_hub_close(
             )
         };
         Ok(hub.hub().close(topic, reason.unwrap_or("app_closed"))? as i64)
+    })
+}
+
+/// What a topic has kept, oldest first, as a JSON array of objects: `id` (what
+/// clients got, if anything), `event`, `data` (its line breaks LF), `retry` and
+/// `key`, those that the event has, and `delete`: true if it deleted the key.
+///
+/// # Safety
+/// `hub`; `topic` is valid for its length; `state` 0: the history, 1: the
+/// newest event of each key; `last`: the newest so many of them, 0 for all;
+/// `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
+/// bytes.
+///
+/// *Returns* the length, bytes, without a NUL; one above `cap`, and nothing was
+/// written (the next call may need a little more); `[]` for a topic that does
+/// not exist; or PAGI_SSE_RESULT_TOPIC_NAME, _NULL_POINTER, _NOT_UTF8,
+/// _BAD_ARGUMENT, or a handle error.
+/// *Ownership*: a copy.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pagi_sse_hub_history(
+    hub: pagi_sse_hub,
+    topic: *const c_char,
+    topic_len: usize,
+    state: i32,
+    last: u64,
+    buf: *mut c_char,
+    cap: usize,
+) -> i64 {
+    guard(|| {
+        let hub = hubs().get(hub)?;
+        // SAFETY: the caller's promise.
+        let topic = unsafe { text("topic", topic, topic_len) }?.unwrap_or("");
+        let state = match state {
+            0 => false,
+            1 => true,
+            _ => return Err(Error::BadArgument.into()),
+        };
+        let last = match last {
+            0 => usize::MAX,
+            n => usize::try_from(n).unwrap_or(usize::MAX),
+        };
+        let entries = hub.hub().read(topic, state, last)?;
+        let events: Vec<Value> = entries.iter().map(|e| shown(e)).collect();
+        // SAFETY: the caller's promise.
+        unsafe { copy_out(Value::from(events).to_string().as_bytes(), buf, cap) }
+    })
+}
+
+fn shown(entry: &Entry) -> Value {
+    let mut event = serde_json::Map::new();
+    let mut data: Option<String> = None;
+    for (name, value) in entry.fields() {
+        match (name, &mut data) {
+            ("data", Some(data)) => {
+                data.push('\n');
+                data.push_str(value);
+            }
+            ("data", None) => data = Some(value.to_owned()),
+            ("retry", _) => {
+                event.insert(name.into(), json!(value.parse::<u64>().ok()));
+            }
+            _ => {
+                event.insert(name.into(), value.into());
+            }
+        }
+    }
+    event.extend(data.map(|data| ("data".into(), data.into())));
+    event.extend(entry.key.as_deref().map(|key| ("key".into(), key.into())));
+    event.extend(entry.deletes.then(|| ("delete".into(), true.into())));
+    event.into()
+}
+
+/// Whether a topic exists: the program has published to it, or has settings for
+/// it, or somebody is subscribed; and its time is not over.
+///
+/// # Safety
+/// `hub`; `topic` is valid for its length.
+///
+/// *Returns* 1 or 0, or PAGI_SSE_RESULT_TOPIC_NAME, _NULL_POINTER, _NOT_UTF8,
+/// _BAD_ARGUMENT, or a handle error.
+/// *Ownership*: nothing.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pagi_sse_hub_has_topic(
+    hub: pagi_sse_hub,
+    topic: *const c_char,
+    topic_len: usize,
+) -> i32 {
+    guard(|| {
+        let hub = hubs().get(hub)?;
+        // SAFETY: the caller's promise.
+        let topic = unsafe { text("topic", topic, topic_len) }?;
+        Ok(hub.hub().has_topic(topic.unwrap_or(""))?.into())
     })
 }
 

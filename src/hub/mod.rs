@@ -20,13 +20,48 @@ use crate::frame::{self, Event};
 use crate::limits;
 use crate::ring::Entry;
 use crate::sys;
-use bytes::BufMut;
 use serde_json::json;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use topics::{Subscriptions, Topics, check_topic};
+
+/// What a hub is like.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Of topics that have none of their own.
+    pub topics: TopicSettings,
+    /// Of all histories and states.
+    pub total_bytes: usize,
+    /// Events without an id of the application's have none, and no id of the
+    /// hub's is ever sent.
+    pub own_ids: bool,
+    /// A subscriber may name topics that do not exist.
+    pub create: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            topics: TopicSettings::default(),
+            total_bytes: limits::REPLAY_TOTAL_BYTES,
+            own_ids: false,
+            create: true,
+        }
+    }
+}
+
+/// What becomes of an event beside that it is kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Put<'a> {
+    /// What it is the newest state of.
+    pub key: Option<&'a str>,
+    /// That state ends with it. An event without any field is none then.
+    pub delete: bool,
+    /// Subscribers do not get it.
+    pub quiet: bool,
+}
 
 /// What a hub tells its owner.
 pub trait Owner: Send + Sync {
@@ -44,6 +79,8 @@ pub trait Owner: Send + Sync {
 pub struct Hub {
     owner: Box<dyn Owner>,
     epoch: Box<str>,
+    own_ids: bool,
+    create: bool,
     topics: Mutex<Topics>,
     turn: Mutex<()>,
     /// Something is pending or on its way.
@@ -57,16 +94,13 @@ pub struct Hub {
 impl Hub {
     /// An empty hub. The epoch tells this one's ids from those of another, or
     /// of one before.
-    pub fn new(
-        owner: Box<dyn Owner>,
-        epoch: &str,
-        defaults: TopicSettings,
-        total_bytes: usize,
-    ) -> Self {
+    pub fn new(owner: Box<dyn Owner>, epoch: &str, settings: &Settings) -> Self {
         Hub {
             owner,
             epoch: epoch.into(),
-            topics: Mutex::new(Topics::new(defaults, total_bytes)),
+            own_ids: settings.own_ids,
+            create: settings.create,
+            topics: Mutex::new(Topics::new(settings.topics, settings.total_bytes)),
             turn: Mutex::default(),
             behind: AtomicBool::new(false),
             high: AtomicUsize::new(0),
@@ -94,23 +128,46 @@ impl Hub {
 
     // ---- publishing
 
-    /// Publishes an event; its number. `event.id` is the application's own id,
-    /// if any; without one the event gets `epoch.number`. Never waits for a
-    /// client.
-    pub fn publish(&self, topic: &str, event: &Event<'_>, key: Option<&str>) -> Result<u64> {
+    /// Publishes an event; its number, 0 if there was none. `event.id` is the
+    /// application's own id, if any; without one the event gets
+    /// `epoch.number`. Never waits for a client.
+    pub fn publish(&self, topic: &str, event: &Event<'_>, put: Put<'_>) -> Result<u64> {
         check_topic(topic)?;
         event.check()?;
+        let Put { key, delete, quiet } = put;
+        if delete && key.is_none() {
+            return Err(Error::BadArgument);
+        }
         let now = self.owner.now_ms();
+        let make = |topic: &Arc<str>, seq, own: Option<&str>| {
+            let id = match (event.id, own) {
+                (Some(given), _) => Some(Cow::from(given)),
+                (None, own) => own.map(|epoch| format!("{epoch}.{seq}").into()),
+            };
+            let framed = Event {
+                id: id.as_deref(),
+                ..*event
+            };
+            Entry::new(topic, seq, now, key, delete, event.id, &framed)
+        };
+        if event.is_empty() {
+            // Nothing that could be sent.
+            if let Some(key) = key.filter(|_| delete) {
+                let made = |topic: &Arc<str>, seq| make(topic, seq, None);
+                self.lock().delete_key(topic, key, now, made);
+                return Ok(0);
+            }
+            if self.own_ids {
+                return Err(Error::BadArgument);
+            }
+        }
         let (seq, waiting) = {
             let mut t = self.lock();
-            let seq = t.publish(topic, now, |topic, seq| {
-                let id = event.id.map_or_else(|| self.id(seq).into(), Cow::from);
-                let framed = Event {
-                    id: Some(&id),
-                    ..*event
-                };
-                Entry::new(topic, seq, now, key, event.id, &framed)
-            })?;
+            let epoch = self.id_epoch();
+            let seq = t.publish(topic, now, !quiet, |topic, seq| make(topic, seq, epoch))?;
+            if quiet {
+                return Ok(seq);
+            }
             self.behind.store(true, Ordering::Release);
             (seq, t.pending_bytes)
         };
@@ -121,6 +178,11 @@ impl Hub {
             self.owner.pending();
         }
         Ok(seq)
+    }
+
+    /// What its ids begin with, if it gives any out.
+    fn id_epoch(&self) -> Option<&str> {
+        (!self.own_ids).then_some(&*self.epoch)
     }
 
     /// An id of this hub's.
@@ -264,17 +326,26 @@ impl Hub {
         names: &[&str],
         wish: &Wish<'_>,
     ) -> Result<(Arc<Subscription>, Begin)> {
-        if names.is_empty() || names.len() > limits::TOPICS_OF_ONE {
+        if names.is_empty() || names.len() > wish.max_topics.min(limits::TOPICS_OF_ONE) {
             return Err(Error::TopicCount);
         }
         names.iter().try_for_each(|name| check_topic(name))?;
         frame::check(Some(wish.reset_event), None)?;
         let now = self.owner.now_ms();
         let mut t = self.lock();
-        let set = t.join(names, now)?;
+        let set = t.join(names, wish.create.unwrap_or(self.create), now)?;
         let names = t.sets[&set].topics.clone();
-        let (begin, since) = t.begin(&names, &self.epoch, wish.last_event_id, now);
-        let entries = t.missed(&names, begin, since);
+        let (begin, since, by_own) = t.begin(&names, self.id_epoch(), wish.last_event_id, now);
+        let entries = t.missed(&names, begin, since, wish.last);
+        // An id at once, so that a client can resume before its first event;
+        // and after a replay that ends with an older one. What the application
+        // has given stays while it says as much.
+        let has_id = match entries.last() {
+            Some(e) if e.id.is_some() => e.seq >= t.newest(&names),
+            Some(e) => e.seq == t.seq,
+            None => by_own,
+        };
+        let cursor = (!self.own_ids && !has_id).then(|| self.id(t.seq));
         let sub = Arc::new(Subscription {
             conn: conn.clone(),
             next: AtomicU64::new(t.seq + 1),
@@ -289,7 +360,7 @@ impl Hub {
         // Its end, from now on, waits for the lock that we hold.
         let watcher: Weak<dyn Watch> = Arc::downgrade(&sub) as _;
         let began = conn.watch(watcher).and_then(|()| {
-            let replayed = self.replay(&t, conn, &entries, begin, wish.reset_event);
+            let replayed = replay(conn, &entries, begin, wish.reset_event, cursor.as_deref());
             replayed.inspect_err(|_| conn.unwatch(&*sub))
         });
         if let Err(e) = began {
@@ -305,40 +376,6 @@ impl Hub {
             self.owner.host(host);
         }
         Ok((sub, begin))
-    }
-
-    fn replay(
-        &self,
-        t: &Topics,
-        conn: &Arc<Conn>,
-        entries: &[Arc<Entry>],
-        begin: Begin,
-        reset_event: &str,
-    ) -> Result<()> {
-        let mut chunks = Vec::with_capacity(entries.len() + 2);
-        let reset = begin.reason().map(|reason| {
-            let data = json!({ "reason": reason }).to_string();
-            let event = Event {
-                data: Some(&data),
-                event: Some(reset_event),
-                ..Event::default()
-            };
-            Chunk::new(event.encoded_len(), |b| event.encode(b))
-        });
-        chunks.extend(&reset);
-        chunks.extend(entries.iter().map(|e| e.chunk()));
-        // An id at once, so that a client can resume before its first event;
-        // and after a replay, which may end with an older one.
-        let id = self.id(t.seq);
-        let up_to_date = entries
-            .last()
-            .is_some_and(|e| e.seq == t.seq && e.id.is_none());
-        let cursor = (!up_to_date).then(|| {
-            let block = format!("id: {id}\n\n");
-            Chunk::new(block.len(), |b| b.put_slice(block.as_bytes()))
-        });
-        chunks.extend(&cursor);
-        conn.replay(&chunks, entries.len() as u64)
     }
 
     fn remove(&self, sub: &Subscription) {
@@ -379,6 +416,20 @@ impl Hub {
         Ok(subscriptions.len())
     }
 
+    /// The newest events that a topic has kept, or those of its state: at
+    /// most so many, oldest first.
+    pub fn read(&self, topic: &str, state: bool, last: usize) -> Result<Vec<Arc<Entry>>> {
+        check_topic(topic)?;
+        let now = self.owner.now_ms();
+        Ok(self.lock().read(topic, state, last, now))
+    }
+
+    /// Whether a subscriber that may create no topic may name this one.
+    pub fn has_topic(&self, topic: &str) -> Result<bool> {
+        check_topic(topic)?;
+        Ok(self.lock().exists(topic))
+    }
+
     /// Counts the subscribers of a topic.
     pub fn subscribers(&self, topic: &str) -> Result<usize> {
         check_topic(topic)?;
@@ -416,7 +467,7 @@ impl Hub {
             .collect();
         json!({
             "epoch": self.epoch,
-            "published": t.seq,
+            "published": t.seq - t.silent,
             "connections": connections,
             "pending_bytes": t.pending_bytes,
             "kept_bytes": t.kept_bytes(),
@@ -427,4 +478,32 @@ impl Hub {
             "topics": topics,
         })
     }
+}
+
+fn replay(
+    conn: &Arc<Conn>,
+    entries: &[Arc<Entry>],
+    begin: Begin,
+    reset_event: &str,
+    cursor: Option<&str>,
+) -> Result<()> {
+    let mut chunks = Vec::with_capacity(entries.len() + 2);
+    let framed = |event: Event<'_>| Chunk::new(event.encoded_len(), |b| event.encode(b));
+    let reset = begin.reason().map(|reason| {
+        framed(Event {
+            data: Some(&json!({ "reason": reason }).to_string()),
+            event: Some(reset_event),
+            ..Event::default()
+        })
+    });
+    chunks.extend(&reset);
+    chunks.extend(entries.iter().map(|e| e.chunk()));
+    let cursor = cursor.map(|id| {
+        framed(Event {
+            id: Some(id),
+            ..Event::default()
+        })
+    });
+    chunks.extend(&cursor);
+    conn.replay(&chunks, entries.len() as u64)
 }

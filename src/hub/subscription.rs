@@ -2,7 +2,8 @@
 
 use super::Hub;
 use crate::conn::{Conn, Watch};
-use crate::outbox::Policy;
+use crate::limits;
+use crate::outbox::{Full, Policy};
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -16,6 +17,29 @@ pub struct Wish<'a> {
     pub policy: Policy,
     /// The type of the event that says "you missed something".
     pub reset_event: &'a str,
+    /// A new client gets so many of the newest events first.
+    pub last: usize,
+    /// It may name topics that do not exist; `None`: as the hub says.
+    pub create: Option<bool>,
+    /// Topics that it may name.
+    pub max_topics: usize,
+}
+
+impl Default for Wish<'_> {
+    fn default() -> Self {
+        Wish {
+            last_event_id: None,
+            policy: Policy {
+                full: Full::Disconnect,
+                max_bytes: limits::SUBSCRIPTION_BYTES,
+                max_events: limits::SUBSCRIPTION_EVENTS,
+            },
+            reset_event: "reset",
+            last: 0,
+            create: None,
+            max_topics: limits::TOPICS_OF_ONE,
+        }
+    }
 }
 
 /// How a subscription began.

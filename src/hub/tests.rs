@@ -51,7 +51,12 @@ fn keep(events: usize) -> TopicSettings {
 fn fixture(settings: TopicSettings, total_bytes: usize) -> Fixture {
     let world = Arc::<World>::default();
     let owner = Box::new(world.clone());
-    let hub = Arc::new(Hub::new(owner, "e", settings, total_bytes));
+    let settings = Settings {
+        topics: settings,
+        total_bytes,
+        ..Settings::default()
+    };
+    let hub = Arc::new(Hub::new(owner, "e", &settings));
     Fixture { world, hub }
 }
 
@@ -99,7 +104,7 @@ impl Fixture {
         let wish = Wish {
             last_event_id: id,
             policy,
-            reset_event: "reset",
+            ..Wish::default()
         };
         self.hub.subscribe(conn, topics, &wish)
     }
@@ -114,7 +119,11 @@ impl Fixture {
             id,
             ..Event::default()
         };
-        self.hub.publish(topic, &event, key).unwrap()
+        let put = Put {
+            key,
+            ..Put::default()
+        };
+        self.hub.publish(topic, &event, put).unwrap()
     }
 
     fn topic(&self, name: &str, change: TopicChange) {
@@ -237,15 +246,279 @@ fn ids_of_the_application_are_looked_up_as_given() {
     f.publish_with("a", "a3", Some("3"), None);
     assert_eq!(
         f.begin(&["a", "b"], Some("1")).1,
-        "#1 b1 | #e.1 a2 | #3 a3 | #e.4",
+        "#1 b1 | #e.1 a2 | #3 a3",
         "on two topics: rather twice than never"
     );
-    assert_eq!(f.begin(&["a"], Some("e.1")).1, "#3 a3 | #e.4");
+    assert_eq!(
+        f.begin(&["a"], Some("e.1")).1,
+        "#e.1 a2 | #3 a3",
+        "as one of the hub's: the older"
+    );
+    assert_eq!(f.begin(&["a"], Some("3")).1, "", "says where it is");
+    assert_eq!(f.begin(&["b"], Some("1")).1, "");
     assert_eq!(
         f.begin(&["b"], Some("3")).0,
         Begin::Unknown,
         "not of its topics"
     );
+}
+
+#[test]
+fn an_id_that_a_topic_uses_twice_stands_for_the_first() {
+    let f = fixture(keep(3), 1 << 20);
+    for id in ["x", "y", "x", "z"] {
+        f.publish_with("a", id, Some(id), None);
+    }
+    assert_eq!(
+        f.begin(&["a"], Some("x")),
+        (Begin::Resumed, "#y y | #x x | #z z".into()),
+        "though it has gone"
+    );
+    f.publish("a", "5");
+    assert_eq!(f.begin(&["a"], Some("x")).0, Begin::TooOld);
+}
+
+fn own_ids() -> Fixture {
+    let mut f = plain();
+    let settings = Settings {
+        topics: keep(10),
+        own_ids: true,
+        ..Settings::default()
+    };
+    f.hub = Arc::new(Hub::new(Box::new(f.world.clone()), "e", &settings));
+    f
+}
+
+#[test]
+fn with_ids_of_the_application_alone_none_of_the_hubs_is_sent() {
+    let f = own_ids();
+    let conn = f.conn();
+    f.subscribe(&conn, &["a"], None).unwrap();
+    f.publish_with("a", "1", Some("one"), None);
+    f.publish("a", "2");
+    f.hub.deliver();
+    assert_eq!(read(&conn), "#one 1 | 2");
+    assert_eq!(f.begin(&["a"], Some("one")), (Begin::Resumed, "2".into()));
+    assert_eq!(
+        f.begin(&["a"], Some("e.1")),
+        (Begin::Unknown, format!("{UNKNOWN} | #one 1 | 2"))
+    );
+    let nothing = Event::default();
+    let refused = f.hub.publish("a", &nothing, Put::default());
+    assert_eq!(refused, Err(Error::BadArgument), "nothing to send");
+}
+
+fn put(f: &Fixture, data: &str, put: Put<'_>) -> u64 {
+    let event = Event {
+        data: Some(data).filter(|d| !d.is_empty()),
+        ..Event::default()
+    };
+    f.hub.publish("s", &event, put).unwrap()
+}
+
+fn deletes(key: &str) -> Put<'_> {
+    Put {
+        key: Some(key),
+        delete: true,
+        ..Put::default()
+    }
+}
+
+#[test]
+fn a_key_is_deleted_with_an_event_or_without() {
+    let f = fixture(keep(100), 1 << 20);
+    state_topic(&f);
+    let conn = f.conn();
+    f.subscribe(&conn, &["s"], None).unwrap();
+    for key in ["A", "B", "C"] {
+        f.publish_with("s", key, None, Some(key));
+    }
+    assert_eq!(put(&f, "A went", deletes("A")), 4);
+    assert_eq!(put(&f, "", deletes("B")), 0);
+    f.hub.deliver();
+    assert_eq!(read(&conn), "#e.0 | #e.1 A | #e.2 B | #e.3 C | #e.4 A went");
+    assert_eq!(f.begin(&["s"], None).1, "#e.3 C | #e.5");
+    assert_eq!(
+        f.begin(&["s"], Some("?")).1,
+        format!("{UNKNOWN} | #e.3 C | #e.4 A went | #e.5")
+    );
+    assert_eq!(
+        f.begin(&["s"], Some("e.1")).1,
+        "#e.2 B | #e.3 C | #e.4 A went | #e.5",
+        "who resumes gets what others got"
+    );
+    // Neither here nor there: no number is used up.
+    assert_eq!(put(&f, "", deletes("B")), 0);
+    assert_eq!(put(&f, "", deletes("never")), 0);
+    assert_eq!(f.hub.stats()["published"], 4);
+    assert_eq!(f.publish("s", "6"), 6);
+    f.publish_with("s", "A again", None, Some("A"));
+    assert_eq!(
+        f.begin(&["s"], Some("?")).1,
+        format!("{UNKNOWN} | #e.3 C | #e.6 6 | #e.7 A again"),
+        "a deletion, too, is replaced"
+    );
+    // Turned off and on: the history knows.
+    for state in [false, true] {
+        let state = Some(state);
+        f.topic(
+            "s",
+            TopicChange {
+                state,
+                ..TopicChange::default()
+            },
+        );
+    }
+    assert_eq!(f.begin(&["s"], None).1, "#e.3 C | #e.7 A again");
+    let no_key = Put {
+        delete: true,
+        ..Put::default()
+    };
+    let refused = f.hub.publish("s", &Event::default(), no_key);
+    assert_eq!(refused, Err(Error::BadArgument));
+    assert_eq!(
+        f.hub.publish("none", &Event::default(), deletes("A")),
+        Ok(0)
+    );
+    assert!(!f.hub.has_topic("none").unwrap(), "no topic for nothing");
+}
+
+#[test]
+fn a_deletion_goes_with_the_history_and_takes_no_event_with_it() {
+    let f = fixture(keep(2), 1 << 20);
+    state_topic(&f);
+    f.publish_with("s", "A", None, Some("A"));
+    f.publish("s", "2");
+    put(&f, "", deletes("A"));
+    assert_eq!(f.topic_stats("s")["kept_events"], 2);
+    f.publish("s", "4");
+    assert_eq!(
+        f.begin(&["s"], Some("e.1")),
+        (Begin::Resumed, "#e.2 2 | #e.4 4".into())
+    );
+    f.publish("s", "5");
+    f.publish("s", "6");
+    assert_eq!(f.begin(&["s"], Some("e.4")).0, Begin::Resumed);
+    f.pass(5001);
+    f.hub.expire();
+    assert_eq!(f.hub.stats()["kept_bytes"], 0);
+    assert_eq!(f.hub.stats()["evicted"], 5);
+}
+
+#[test]
+fn what_is_put_quietly_is_kept_and_not_delivered() {
+    let f = plain();
+    state_topic(&f);
+    let conn = f.conn();
+    f.subscribe(&conn, &["s"], None).unwrap();
+    let quiet = Put {
+        key: Some("A"),
+        quiet: true,
+        ..Put::default()
+    };
+    assert_eq!(put(&f, "1", quiet), 1);
+    put(&f, "2", Put::default());
+    f.hub.deliver();
+    assert_eq!(read(&conn), "#e.0 | #e.2 2");
+    assert_eq!(f.begin(&["s"], Some("e.0")).1, "#e.1 1 | #e.2 2");
+    assert_eq!(f.begin(&["s"], None).1, "#e.1 1 | #e.2");
+    let seqs = |state, last| -> Vec<u64> {
+        let read = f.hub.read("s", state, last).unwrap();
+        read.iter().map(|e| e.seq).collect()
+    };
+    assert_eq!(
+        (seqs(false, 9), seqs(false, 1), seqs(true, 9)),
+        (vec![1, 2], vec![2], vec![1])
+    );
+    assert!(f.hub.read("none", true, 1).unwrap().is_empty());
+}
+
+#[test]
+fn a_new_client_gets_the_last_of_its_topics_in_all_and_the_state() {
+    let f = fixture(keep(100), 1 << 20);
+    state_topic(&f);
+    f.publish_with("s", "A1", None, Some("A"));
+    for data in ["1", "2"] {
+        f.publish("a", data);
+        f.publish("b", data);
+    }
+    f.publish_with("s", "A2", None, Some("A"));
+    f.publish_with("s", "B", None, Some("B"));
+    put(&f, "B went", deletes("B"));
+    let last = |last, id| {
+        let conn = f.conn();
+        let wish = Wish {
+            last,
+            last_event_id: id,
+            policy: POLICY,
+            ..Wish::default()
+        };
+        let (sub, _) = f.hub.subscribe(&conn, &["a", "b", "s"], &wish).unwrap();
+        sub.unsubscribe();
+        read(&conn)
+    };
+    assert_eq!(last(3, None), "#e.4 2 | #e.5 2 | #e.6 A2 | #e.8 B went");
+    assert_eq!(last(1, None), "#e.6 A2 | #e.8 B went");
+    assert_eq!(last(0, None), "#e.6 A2 | #e.8");
+    assert_eq!(
+        last(1, Some("e.6")),
+        "#e.7 B | #e.8 B went",
+        "not who resumes"
+    );
+    assert_eq!(
+        last(usize::MAX, None),
+        "#e.2 1 | #e.3 1 | #e.4 2 | #e.5 2 | #e.6 A2 | #e.8 B went"
+    );
+}
+
+#[test]
+fn a_subscriber_may_be_kept_from_creating_topics() {
+    let f = plain();
+    let subscribes = |names: &[&str], create| {
+        let wish = Wish {
+            create,
+            ..Wish::default()
+        };
+        let done = f.hub.subscribe(&f.conn(), names, &wish);
+        done.map(|(sub, _)| sub.unsubscribe()).err()
+    };
+    assert_eq!(subscribes(&["a"], Some(false)), Some(Error::NoTopic));
+    f.publish("a", "1");
+    f.topic("set", TopicChange::default());
+    assert_eq!(subscribes(&["a", "set"], Some(false)), None);
+    assert_eq!(subscribes(&["a", "b"], Some(false)), Some(Error::NoTopic));
+    assert_eq!(f.hub.topics().len(), 2, "nothing half done");
+    assert_eq!(subscribes(&["b"], Some(true)), None);
+    f.pass(5001);
+    f.hub.expire();
+    assert!(!f.hub.has_topic("a").unwrap());
+    assert_eq!(subscribes(&["set"], Some(false)), None, "settings stay");
+    let wish = Wish {
+        max_topics: 1,
+        ..Wish::default()
+    };
+    let many = f.hub.subscribe(&f.conn(), &["a", "b"], &wish);
+    assert_eq!(many.err(), Some(Error::TopicCount));
+}
+
+#[test]
+fn subscribers_leave_half_of_the_topics_to_the_application() {
+    let f = plain();
+    let names: Vec<String> = (0..limits::UNCLAIMED_TOPICS)
+        .map(|n| n.to_string())
+        .collect();
+    let conns: Vec<_> = (0..50).map(|_| f.conn()).collect();
+    for (conn, names) in conns.iter().zip(names.chunks(1000)) {
+        let names: Vec<&str> = names.iter().map(|n| &**n).collect();
+        f.subscribe(conn, &names, None).unwrap();
+    }
+    let one_more = f.subscribe(&f.conn(), &["more"], None);
+    assert_eq!(one_more.err(), Some(Error::TooManyTopics));
+    f.publish("more", "x");
+    f.subscribe(&f.conn(), &["more"], None).unwrap();
+    f.publish("0", "the application's from now on");
+    f.subscribe(&f.conn(), &["another"], None).unwrap();
+    drop(conns);
 }
 
 #[test]

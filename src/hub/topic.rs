@@ -2,7 +2,7 @@
 
 use crate::limits;
 use crate::ring::{Entry, Keep, Ring};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// What a topic is like.
@@ -76,6 +76,9 @@ impl State {
         // In any case the one before is out of date.
         let known = self.newest.remove(key);
         self.bytes -= known.map_or(0, |e| e.size());
+        if entry.deletes {
+            return;
+        }
         if self.newest.len() >= limits::STATE_KEYS || self.bytes + entry.size() > room {
             self.refused += 1;
             return;
@@ -94,6 +97,8 @@ pub(super) struct Topic {
     pub subscribers: usize,
     pub used_ms: u64,
     pub published: u64,
+    /// The application has published to it, or has settings for it.
+    pub claimed: bool,
 }
 
 impl Topic {
@@ -107,6 +112,7 @@ impl Topic {
             subscribers: 0,
             used_ms: now_ms,
             published: 0,
+            claimed: false,
         }
     }
 
@@ -122,15 +128,17 @@ impl Topic {
         if !settings.state {
             self.state = State::default();
         } else if began {
-            let history: Vec<_> = self.ring.after(0).cloned().collect();
-            history.iter().for_each(|e| self.state.put(e, room));
+            let Topic { ring, state, .. } = self;
+            ring.all().for_each(|e| state.put(e, room));
         }
     }
 
     /// Adds the newest event; what it keeps as state takes up to `room` bytes.
     pub fn push(&mut self, entry: &Arc<Entry>, room: usize) {
-        self.used_ms = entry.at_ms;
-        self.published += 1;
+        if !entry.is_silent() {
+            self.used_ms = entry.at_ms;
+            self.published += 1;
+        }
         self.ring.push(entry.clone());
         if self.settings.state {
             self.state.put(entry, room);
@@ -148,14 +156,32 @@ impl Topic {
     }
 
     /// What a subscriber gets that has missed something: what is kept, but
-    /// for events that a newer one of their key has replaced.
+    /// for events that a newer one of their key has replaced or deleted.
     pub fn kept(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        let is_state = |e: &Entry| {
-            let key = e.key.as_ref();
-            key.is_some_and(|key| self.state.newest.contains_key(key))
-        };
-        let rest = self.ring.after(0).filter(move |e| !is_state(e));
-        self.present().chain(rest)
+        self.present().chain(self.rest())
+    }
+
+    /// The same without the state, newest first.
+    pub fn rest(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        let mut deleted = HashSet::new();
+        self.ring.all().rev().filter(move |&e| {
+            let key = e.key.as_deref().filter(|_| self.settings.state);
+            let Some(key) = key else {
+                return !e.is_silent();
+            };
+            let newest = !deleted.contains(key) && !self.state.newest.contains_key(key);
+            if e.deletes {
+                deleted.insert(key);
+            }
+            newest && !e.is_silent()
+        })
+    }
+
+    /// Whether there may be something of that key: in the state, or in the
+    /// history of a topic that may yet become one with state.
+    pub fn may_have(&self, key: &str) -> bool {
+        let refused = !self.settings.state || self.state.refused > 0;
+        self.state.newest.contains_key(key) || (refused && !self.ring.is_empty())
     }
 
     /// Keys of the state, their bytes, and how many were refused.

@@ -5,7 +5,8 @@ use super::subscription::{Begin, Subscription};
 use super::topic::{Topic, TopicChange, TopicSettings};
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::ring::Entry;
+use crate::ring::{Entry, Ring};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -32,6 +33,10 @@ pub(super) struct Topics {
     /// On their way: some subscribers have got them.
     pub leaving: Vec<Arc<Entry>>,
     pub evicted: u64,
+    /// Numbers that no event has.
+    pub silent: u64,
+    /// Topics that subscribers alone have named.
+    unclaimed: usize,
     ring_bytes: usize,
     state_bytes: usize,
     defaults: TopicSettings,
@@ -66,6 +71,8 @@ impl Topics {
             pending_bytes: 0,
             leaving: Vec::new(),
             evicted: 0,
+            silent: 0,
+            unclaimed: 0,
             ring_bytes: 0,
             state_bytes: 0,
             defaults,
@@ -79,20 +86,43 @@ impl Topics {
         }
     }
 
-    /// Puts a topic there if it is not.
-    fn ensure(&mut self, name: &str, now: u64) -> Result<Arc<str>> {
-        if let Some((name, _)) = self.by_name.get_key_value(name) {
-            return Ok(name.clone());
+    /// The application has published to it, or has settings for it, or
+    /// somebody is subscribed.
+    pub fn exists(&self, name: &str) -> bool {
+        self.by_name.contains_key(name) || self.settings.contains_key(name)
+    }
+
+    /// Puts a topic there if it is not, for the application or a subscriber.
+    fn ensure(&mut self, name: &str, now: u64, claims: bool) -> Result<Arc<str>> {
+        if let Some((name, topic)) = self.by_name.get_key_value(name) {
+            let name = name.clone();
+            if claims && !topic.claimed {
+                self.claim(&name);
+            }
+            return Ok(name);
         }
-        if self.by_name.len() >= limits::TOPICS {
+        let claimed = claims || self.settings.contains_key(name);
+        // What clients may name is to leave room for what the application does.
+        if self.by_name.len() >= limits::TOPICS
+            || !claimed && self.unclaimed >= limits::UNCLAIMED_TOPICS
+        {
             return Err(Error::TooManyTopics);
         }
         let lost = self.expired.remove(name).unwrap_or(self.forgotten);
         let settings = self.settings.get(name).copied().unwrap_or(self.defaults);
         let name: Arc<str> = name.into();
-        let topic = Topic::new(settings, lost, now);
+        let mut topic = Topic::new(settings, lost, now);
+        topic.claimed = claimed;
+        self.unclaimed += usize::from(!claimed);
         self.by_name.insert(name.clone(), topic);
         Ok(name)
+    }
+
+    fn claim(&mut self, name: &str) {
+        if let Some(topic) = self.by_name.get_mut(name) {
+            topic.claimed = true;
+            self.unclaimed -= 1;
+        }
     }
 
     /// Changes something about a topic with what its state may take: half of
@@ -112,7 +142,7 @@ impl Topics {
         if !self.settings.contains_key(name) && self.settings.len() >= limits::TOPICS {
             return Err(Error::TooManyTopics);
         }
-        let name = self.ensure(name, now)?;
+        let name = self.ensure(name, now, true)?;
         let settings = self.by_name[&name].settings().with(change);
         self.settings.insert(name.clone(), settings);
         self.change(&name, |topic, room| topic.set(settings, room));
@@ -120,14 +150,46 @@ impl Topics {
         Ok(())
     }
 
-    /// Adds a new event to its topic, and to what is pending.
+    /// Adds a new event to its topic, and, if so told, to what is pending.
     pub fn publish(
         &mut self,
         topic: &str,
         now: u64,
+        deliver: bool,
         make: impl FnOnce(&Arc<str>, u64) -> Entry,
     ) -> Result<u64> {
-        let name = self.ensure(topic, now)?;
+        let name = self.ensure(topic, now, true)?;
+        let entry = self.keep(name, now, make);
+        if deliver {
+            self.pending_bytes += entry.size();
+            self.pending.push_back(entry);
+        }
+        Ok(self.seq)
+    }
+
+    /// Deletes a key of a topic's state, without an event.
+    pub fn delete_key(
+        &mut self,
+        topic: &str,
+        key: &str,
+        now: u64,
+        make: impl FnOnce(&Arc<str>, u64) -> Entry,
+    ) {
+        let known = self.by_name.get_key_value(topic);
+        let known = known.filter(|(_, topic)| topic.may_have(key));
+        if let Some((name, _)) = known {
+            let name = name.clone();
+            self.silent += 1;
+            self.keep(name, now, make);
+        }
+    }
+
+    fn keep(
+        &mut self,
+        name: Arc<str>,
+        now: u64,
+        make: impl FnOnce(&Arc<str>, u64) -> Entry,
+    ) -> Arc<Entry> {
         self.seq += 1;
         let entry = Arc::new(make(&name, self.seq));
         self.change(&name, |topic, room| topic.push(&entry, room));
@@ -140,12 +202,10 @@ impl Topics {
             };
             let topic = self.by_name.get_mut(&oldest);
             let evicted = topic.and_then(|topic| topic.ring.evict());
-            self.ring_bytes -= evicted.map_or(0, |e| e.size());
-            self.evicted += 1;
+            self.ring_bytes -= evicted.as_ref().map_or(0, |e| e.size());
+            self.evicted += u64::from(evicted.is_some_and(|e| !e.is_silent()));
         }
-        self.pending_bytes += entry.size();
-        self.pending.push_back(entry);
-        Ok(self.seq)
+        entry
     }
 
     /// What is kept, bytes; an event of a history and of a state counts twice.
@@ -166,7 +226,7 @@ impl Topics {
             topic.trim(now, |e| {
                 *ring_bytes -= e.size();
                 order.remove(&e.seq);
-                *evicted += 1;
+                *evicted += u64::from(!e.is_silent());
             });
         }
     }
@@ -189,11 +249,15 @@ impl Topics {
 
     // ---- subscribers
 
-    /// The set of these topics, which are put there if they are not.
-    pub fn join(&mut self, names: &[&str], now: u64) -> Result<u64> {
+    /// The set of these topics, which are put there if they are not, unless
+    /// that is forbidden.
+    pub fn join(&mut self, names: &[&str], create: bool, now: u64) -> Result<u64> {
+        if !create && !names.iter().all(|name| self.exists(name)) {
+            return Err(Error::NoTopic);
+        }
         let mut sorted = Vec::with_capacity(names.len());
         for name in names {
-            match self.ensure(name, now) {
+            match self.ensure(name, now, false) {
                 Ok(name) => sorted.push(name),
                 Err(e) => {
                     // Nothing half done.
@@ -268,31 +332,40 @@ impl Topics {
         }
     }
 
-    /// How a subscriber with that id begins, and after which number.
+    /// How a subscriber with that id begins, after which number, and whether
+    /// the id is one of the application's. Ids of the hub's begin with the
+    /// epoch, if there are any.
     pub fn begin(
         &mut self,
         names: &Names,
-        epoch: &str,
+        epoch: Option<&str>,
         id: Option<&str>,
         now: u64,
-    ) -> (Begin, u64) {
+    ) -> (Begin, u64, bool) {
         names.iter().for_each(|name| self.trim(name, now));
         let Some(id) = id.filter(|id| !id.is_empty()) else {
-            return (Begin::New, self.seq);
+            return (Begin::New, self.seq, false);
         };
-        let rings = || {
-            names
-                .iter()
-                .filter_map(|n| Some(&self.by_name.get(n)?.ring))
-        };
-        // The same id of the application's on two topics: rather an event
-        // twice than one never.
+        let rings = || self.rings(names);
+        // The same id twice, on two topics or as one of the hub's: rather an
+        // event twice than one never.
         let given = rings().filter_map(|ring| ring.find(id)).min();
-        match given.or_else(|| self.seq_of(epoch, id)) {
-            None => (Begin::Unknown, 0),
-            Some(since) if rings().any(|ring| ring.evicted() > since) => (Begin::TooOld, 0),
-            Some(since) => (Begin::Resumed, since),
+        let ours = epoch.and_then(|epoch| self.seq_of(epoch, id));
+        match given.into_iter().chain(ours).min() {
+            None => (Begin::Unknown, 0, false),
+            Some(since) if rings().any(|ring| ring.evicted() > since) => (Begin::TooOld, 0, false),
+            Some(since) => (Begin::Resumed, since, given.is_some()),
         }
+    }
+
+    fn rings(&self, names: &Names) -> impl Iterator<Item = &Ring> {
+        let topics = names.iter().filter_map(|n| self.by_name.get(n));
+        topics.map(|topic| &topic.ring)
+    }
+
+    /// The newest event's number of these topics, kept or gone.
+    pub fn newest(&self, names: &Names) -> u64 {
+        self.rings(names).map(Ring::newest).max().unwrap_or(0)
     }
 
     /// The number in an id of ours, that was given out.
@@ -302,20 +375,40 @@ impl Topics {
         (digits == seq.to_string()).then_some(seq)
     }
 
-    /// What a subscriber gets before the live events, in order.
-    pub fn missed(&self, names: &Names, begin: Begin, since: u64) -> Vec<Arc<Entry>> {
+    /// What a subscriber gets before the live events, in order; a new one the
+    /// `last` of its topics beside the state.
+    pub fn missed(&self, names: &Names, begin: Begin, since: u64, last: usize) -> Vec<Arc<Entry>> {
         let mut entries: Vec<Arc<Entry>> = Vec::new();
-        for name in &**names {
-            let Some(topic) = self.by_name.get(name) else {
-                continue;
-            };
+        let mut newest: Vec<&Arc<Entry>> = Vec::new();
+        for topic in names.iter().filter_map(|name| self.by_name.get(name)) {
             match begin {
-                Begin::New => entries.extend(topic.present().cloned()),
+                Begin::New => {
+                    entries.extend(topic.present().cloned());
+                    newest.extend(topic.rest().take(last));
+                }
                 Begin::Resumed => entries.extend(topic.ring.after(since).cloned()),
                 Begin::TooOld | Begin::Unknown => entries.extend(topic.kept().cloned()),
             }
         }
+        newest.sort_unstable_by_key(|e| Reverse(e.seq));
+        entries.extend(newest.into_iter().take(last).cloned());
         entries.sort_unstable_by_key(|e| e.seq);
+        entries
+    }
+
+    /// The newest events of a topic's history, or its state; oldest first.
+    pub fn read(&mut self, name: &str, state: bool, last: usize, now: u64) -> Vec<Arc<Entry>> {
+        self.trim(name, now);
+        let Some(topic) = self.by_name.get(name) else {
+            return Vec::new();
+        };
+        let mut entries: Vec<_> = match state {
+            true => topic.present().cloned().collect(),
+            false => topic.ring.after(0).rev().take(last).cloned().collect(),
+        };
+        entries.sort_unstable_by_key(|e| Reverse(e.seq));
+        entries.truncate(last);
+        entries.reverse();
         entries
     }
 
@@ -339,8 +432,9 @@ impl Topics {
         while let Some(e) = topic.ring.evict() {
             self.ring_bytes -= e.size();
             self.order.remove(&e.seq);
-            self.evicted += 1;
+            self.evicted += u64::from(!e.is_silent());
         }
+        self.unclaimed -= usize::from(!topic.claimed);
         self.state_bytes -= topic.state().1;
         if newest > self.forgotten {
             if self.expired.len() >= limits::EXPIRED_TOPICS {

@@ -3,7 +3,7 @@
 use super::{build, now_ms};
 use crate::conn::Host;
 use crate::error::{Error, Result};
-use crate::hub::{Hub, Owner, TopicSettings};
+use crate::hub::{Hub, Owner, Settings};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -71,15 +71,10 @@ pub struct RunningHub {
 
 impl RunningHub {
     /// Starts the thread.
-    pub fn start(epoch: &str, defaults: TopicSettings, total_bytes: usize) -> Result<Self> {
+    pub fn start(epoch: &str, settings: &Settings) -> Result<Self> {
         let runtime = build(1).map_err(|_| Error::Os)?;
         let signals = Arc::new(Signals::default());
-        let hub = Arc::new(Hub::new(
-            Box::new(signals.clone()),
-            epoch,
-            defaults,
-            total_bytes,
-        ));
+        let hub = Arc::new(Hub::new(Box::new(signals.clone()), epoch, settings));
         runtime.spawn(deliver(hub.clone(), signals.clone()));
         Ok(RunningHub {
             hub,

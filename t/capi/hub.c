@@ -5,7 +5,7 @@
 #include <netinet/in.h>
 #include <pthread.h>
 
-#define FULL(...) pagi_sse_hub_publish(hub, __VA_ARGS__)
+#define FULL(...) pagi_sse_hub_publish(hub, __VA_ARGS__, 0)
 
 static void opening(void)
 {
@@ -14,14 +14,14 @@ static void opening(void)
     pagi_sse_hub h = 77;
     memset(many, 'x', sizeof many);
     for (size_t i = 0; i < sizeof odd / sizeof *odd; i++)
-        IS(pagi_sse_hub_open(odd[i], strlen(odd[i]), NULL, 0, &h), R(BAD_ARGUMENT));
-    IS(pagi_sse_hub_open(many, 41, NULL, 0, &h), R(BAD_ARGUMENT));
-    IS(pagi_sse_hub_open(many, SIZE_MAX, NULL, 0, &h), R(BAD_ARGUMENT));
-    IS(pagi_sse_hub_open(S("\xff"), NULL, 0, &h), R(NOT_UTF8));
+        IS(pagi_sse_hub_open(odd[i], strlen(odd[i]), NULL, 0, 0, &h), R(BAD_ARGUMENT));
+    IS(pagi_sse_hub_open(many, 41, NULL, 0, 0, &h), R(BAD_ARGUMENT));
+    IS(pagi_sse_hub_open(many, SIZE_MAX, NULL, 0, 0, &h), R(BAD_ARGUMENT));
+    IS(pagi_sse_hub_open(S("\xff"), NULL, 0, 0, &h), R(NOT_UTF8));
     /* Without one the library chooses, another one each time. */
     char stats[2][4096] = {{0}};
     for (int i = 0; i < 2; i++) {
-        IS(pagi_sse_hub_open(NONE, NULL, 0, &h), 0);
+        IS(pagi_sse_hub_open(NONE, NULL, 0, 0, &h), 0);
         OK(pagi_sse_hub_stats(h, stats[i], sizeof *stats) > 0);
         IS(pagi_sse_hub_free(h), 0);
         char *epoch = strstr(stats[i], "\"epoch\":\"");
@@ -29,15 +29,17 @@ static void opening(void)
     }
     OK(strcmp(stats[0], stats[1]) != 0);
     h = 77;
-    IS(pagi_sse_hub_open(NULL, 1, NULL, 0, &h), R(NULL_POINTER));
-    IS(pagi_sse_hub_open(S("e"), NULL, 0, NULL), R(NULL_POINTER));
-    IS(pagi_sse_hub_open(S("e"), TOPIC(.reserved = 1), 0, &h), R(BAD_ARGUMENT));
+    IS(pagi_sse_hub_open(NULL, 1, NULL, 0, 0, &h), R(NULL_POINTER));
+    IS(pagi_sse_hub_open(S("e"), NULL, 0, 0, NULL), R(NULL_POINTER));
+    IS(pagi_sse_hub_open(S("e"), TOPIC(.reserved = 1), 0, 0, &h), R(BAD_ARGUMENT));
+    for (uint32_t flags = 4; flags; flags <<= 1)
+        IS(pagi_sse_hub_open(S("e"), NULL, 0, flags, &h), R(BAD_ARGUMENT));
     pagi_sse_topic_options cut = {.size = sizeof cut - 1};
-    IS(pagi_sse_hub_open(S("e"), &cut, 0, &h), R(BAD_ARGUMENT));
+    IS(pagi_sse_hub_open(S("e"), &cut, 0, 0, &h), R(BAD_ARGUMENT));
     cut.size = 0;
-    IS(pagi_sse_hub_open(S("e"), &cut, 0, &h), R(BAD_ARGUMENT));
+    IS(pagi_sse_hub_open(S("e"), &cut, 0, 0, &h), R(BAD_ARGUMENT));
     IS(h, 77);
-    IS(pagi_sse_hub_open(many, 40, TOPIC(UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, 1, 0), UINT64_MAX, &hub), 0);
+    IS(pagi_sse_hub_open(many, 40, TOPIC(UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, 1, 0), UINT64_MAX, 0, &hub), 0);
     client c = JOINS(NEW, "t", NULL);
     IS(publish("t", "x", NULL), 1);
     GETS(c, "id: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx.0\n\n"
@@ -211,10 +213,13 @@ static void own_ids(void)
     for (int i = 0; i < 4; i++)
         IS(FULL(S("t"), ids[i], 1, NONE, ids[i], 1, NONE, -1), i + 1);
     client c = JOINS(RESUMED, "t", WISH(SEEN("b")));
-    GETS(c, "id: a\ndata: a\n\nid: c\ndata: c\n\nid: e.4\n\n"); /* so that the hub's id is the client's */
+    GETS(c, "id: a\ndata: a\n\nid: c\ndata: c\n\n"); /* its own id says where it is */
+    leaves(c);
+    c = JOINS(RESUMED, "t", WISH(SEEN("c")));
+    GETS(c, "");
     leaves(c);
     c = JOINS(RESUMED, "t", WISH(SEEN("a")));
-    GETS(c, "id: c\ndata: c\n\nid: e.4\n\n");
+    GETS(c, "id: b\ndata: b\n\nid: a\ndata: a\n\nid: c\ndata: c\n\n");
     leaves(c);
     c = JOINS(UNKNOWN, "other", WISH(SEEN("a")));
     GETS(c, RESET("unknown_id") "id: e.4\n\n");
@@ -310,7 +315,7 @@ static void history(void)
     free_hub();
 
     /* In total: the oldest of any topic goes. */
-    IS(pagi_sse_hub_open(S("e"), NULL, 3000, &hub), 0);
+    IS(pagi_sse_hub_open(S("e"), NULL, 3000, 0, &hub), 0);
     IS(publish("a", big, NULL), 1);
     IS(publish("b", big, NULL), 2);
     IS(publish("b", big, NULL), 3);
@@ -361,11 +366,11 @@ static void settings(void)
 static void many_topics(void)
 {
     static char list[100 * 1001];
-    client all[100];
+    client all[50];
     pagi_sse_subscription sub = 77;
     pagi_sse_conn c = opened();
     open_hub(NULL);
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < 50; i++) {
         size_t len = 0;
         for (int j = 0; j <= 1000; j++)
             len += (size_t)sprintf(list + len, "%st%d.%d", j ? "\n" : "", i, j);
@@ -374,15 +379,22 @@ static void many_topics(void)
         all[i] = JOINS(NEW, list, NULL);
     }
     IS(pagi_sse_hub_subscribe(hub, c, S("t0.0\none.more"), NULL, &sub), R(TOO_MANY_TOPICS));
+    IS(sub, 77);
+    /* The program has its half. */
+    for (int i = 0; i < 50000; i++) {
+        snprintf(list, sizeof list, "own.%d", i);
+        if (publish(list, "x", NULL) != i + 1)
+            IS(i, 50000);
+    }
+    IS(pagi_sse_hub_subscribe(hub, c, S("t0.0\none.more"), NULL, &sub), R(TOO_MANY_TOPICS));
     IS(pagi_sse_hub_topic(hub, S("one.more"), NULL), R(TOO_MANY_TOPICS));
     IS(publish("one.more", "x", NULL), R(TOO_MANY_TOPICS));
-    IS(sub, 77);
     IS(pagi_sse_hub_subscribers(hub, S("t0.0")), 1);
     /* Those that it has go on. */
-    IS(pagi_sse_hub_topic(hub, S("t99.999"), NULL), 0);
-    IS(publish("t99.999", "x", NULL), 1);
-    GETS(all[99], "id: e.0\n\nid: e.1\ndata: x\n\n");
-    for (int i = 0; i < 100; i++)
+    IS(pagi_sse_hub_topic(hub, S("t49.999"), NULL), 0);
+    IS(publish("t49.999", "x", NULL), 50001);
+    GETS(all[49], "id: e.0\n\nid: e.50001\ndata: x\n\n");
+    for (int i = 0; i < 50; i++)
         leaves(all[i]);
     IS(pagi_sse_conn_free(c), 0);
     free_hub();
@@ -564,6 +576,11 @@ static void wrong_subscribing(void)
     IS(TRY(S("t"), &newer.known), R(BAD_ARGUMENT));
     IS(TRY(S("t"), WISH(.full = 4)), R(BAD_ARGUMENT));
     IS(TRY(S("t"), WISH(.full = UINT32_MAX)), R(BAD_ARGUMENT));
+    IS(TRY(S("t"), WISH(.max_topics = 1001)), R(BAD_ARGUMENT));
+    IS(TRY(S("t"), WISH(.create = 3)), R(BAD_ARGUMENT));
+    IS(TRY(S("t"), WISH(.reserved = 1)), R(BAD_ARGUMENT));
+    IS(TRY(S("t\nu"), WISH(.max_topics = 1)), R(TOPIC_COUNT));
+    IS(TRY(S("t"), WISH(.create = 2)), R(NO_TOPIC));
     IS(TRY(S("t"), WISH(.last_event_id_len = 1)), R(NULL_POINTER));
     IS(TRY(S("t"), WISH(.last_event_id = "x", .last_event_id_len = SIZE_MAX)), R(BAD_ARGUMENT));
     IS(TRY(S("t"), WISH(SEEN("\xff"))), R(NOT_UTF8));
@@ -829,7 +846,7 @@ static int a_child(void)
 {
     pagi_sse_hub own = 0;
     int bad = publish("t", "child", NULL) != R(HANDLE_FORKED) || pagi_sse_hub_free(hub) != R(HANDLE_FORKED);
-    bad += pagi_sse_hub_open(S("own"), NULL, 0, &own) != 0 || own == hub;
+    bad += pagi_sse_hub_open(S("own"), NULL, 0, 0, &own) != 0 || own == hub;
     hub = own;
     bad += publish("t", "child", NULL) != 1 || pagi_sse_hub_free(own) != 0;
     return bad;
@@ -856,12 +873,12 @@ static const test tests[] = {
     {"a topic's name is 1 to 100 letters, digits and .-_:/", names},
     {"a client that comes back gets what it missed of its topics, in order, then what is new", resuming},
     {"an id too old for its topics, or unknown, gets the reset event and what is kept", gap},
-    {"ids of the application's own resume too, the newest of a name", own_ids},
+    {"ids of the application's own resume too, an id used twice after the first", own_ids},
     {"a state topic gives the newest of each key to who is new or reset", state},
     {"a state topic keeps 10000 keys", state_keys},
     {"history is bounded by events, bytes and age, and in total", history},
     {"a topic may have settings of its own, from then on", settings},
-    {"a subscription has 1000 topics at most, a hub 100000", many_topics},
+    {"a subscription has 1000 topics at most, a hub 100000, half of them named by subscribers alone", many_topics},
     {"statistics are JSON, and say what is", statistics},
     {"close delivers what is pending and ends the streams of a topic, or all, with a reason", closing},
     {"ready says no above a high mark, and a READY record when it says yes again", ready},

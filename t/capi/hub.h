@@ -51,7 +51,7 @@ static inline int next(int32_t kind, pagi_sse_conn c, pagi_sse_record *r)
 static inline void open_hub(const pagi_sse_topic_options *defaults)
 {
     hub = 0;
-    IS(pagi_sse_hub_open(S("e"), defaults, 0, &hub), 0);
+    IS(pagi_sse_hub_open(S("e"), defaults, 0, 0, &hub), 0);
 }
 
 static inline void free_hub(void)
@@ -86,7 +86,7 @@ static inline void leaves(client c)
 static inline int64_t publish(const char *topic, const char *data, const char *key)
 {
     size_t key_len = key ? strlen(key) : 0;
-    return pagi_sse_hub_publish(hub, topic, strlen(topic), data, strlen(data), NONE, NONE, key, key_len, -1);
+    return pagi_sse_hub_publish(hub, topic, strlen(topic), data, strlen(data), NONE, NONE, key, key_len, -1, 0);
 }
 
 /* Everything published is with the connections: closing delivers it first. */

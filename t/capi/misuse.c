@@ -58,13 +58,15 @@ static int64_t p4(uint64_t h) { uint64_t ms; return pagi_sse_parser_retry(h, &ms
 static int64_t p5(uint64_t h) { return pagi_sse_parser_reset(h); }
 static int64_t p6(uint64_t h) { return pagi_sse_parser_free(h); }
 static int64_t h1(uint64_t h) { return pagi_sse_hub_topic(h, S("t"), NULL); }
-static int64_t h2(uint64_t h) { return pagi_sse_hub_publish(h, S("t"), S("x"), NONE, NONE, NONE, -1); }
+static int64_t h2(uint64_t h) { return pagi_sse_hub_publish(h, S("t"), S("x"), NONE, NONE, NONE, -1, 0); }
 static int64_t h3(uint64_t h) { pagi_sse_subscription s; return pagi_sse_hub_subscribe(h, 0, S("t"), NULL, &s); }
 static int64_t h4(uint64_t h) { return pagi_sse_hub_ready(h); }
 static int64_t h5(uint64_t h) { return pagi_sse_hub_close(h, NONE, NONE); }
 static int64_t h6(uint64_t h) { return pagi_sse_hub_subscribers(h, S("t")); }
 static int64_t h7(uint64_t h) { return pagi_sse_hub_stats(h, NONE); }
-static int64_t h8(uint64_t h) { return pagi_sse_hub_free(h); }
+static int64_t h8(uint64_t h) { return pagi_sse_hub_history(h, S("t"), 0, 0, NONE); }
+static int64_t h9(uint64_t h) { return pagi_sse_hub_has_topic(h, S("t")); }
+static int64_t h10(uint64_t h) { return pagi_sse_hub_free(h); }
 static int64_t u1(uint64_t h) { return pagi_sse_subscription_cancel(h); }
 static int64_t u2(uint64_t h) { return pagi_sse_subscription_stats(h, NONE); }
 static int64_t u3(uint64_t h) { return pagi_sse_subscription_free(h); }
@@ -75,7 +77,7 @@ static handle_function *const of_conn[] = {f1,  f2,  f3,  f4,  f5,  f6,  f7,  f8
 static handle_function *const of_server[] = {s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12};
 static handle_function *const of_runtime[] = {r1, r2, r3, r4, r5, r6, r7, r8, r9, r10};
 static handle_function *const of_parser[] = {p1, p2, p3, p4, p5, p6};
-static handle_function *const of_hub[] = {h1, h2, h3, h4, h5, h6, h7, h8};
+static handle_function *const of_hub[] = {h1, h2, h3, h4, h5, h6, h7, h8, h9, h10};
 static handle_function *const of_subscription[] = {u1, u2, u3};
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -116,7 +118,7 @@ static uint64_t opened(int kind)
     case SERVER: IS(pagi_sse_server_start(&so, &h), 0); break;
     case RUNTIME: IS(pagi_sse_runtime_open(&ro, &h), 0); break;
     case PARSER: IS(pagi_sse_parser_open(NULL, &h), 0); break;
-    case HUB: IS(pagi_sse_hub_open(S("e"), NULL, 0, &h), 0); break;
+    case HUB: IS(pagi_sse_hub_open(S("e"), NULL, 0, 0, &h), 0); break;
     case SUBSCRIPTION: h = subscribed(); break;
     }
     return h;
@@ -124,7 +126,7 @@ static uint64_t opened(int kind)
 
 static int64_t freed(int kind, uint64_t h)
 {
-    static handle_function *const free_one[KINDS] = {f1, s12, r8, p6, h8, u3};
+    static handle_function *const free_one[KINDS] = {f1, s12, r8, p6, h10, u3};
     return free_one[kind](h);
 }
 

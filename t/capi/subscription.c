@@ -202,7 +202,7 @@ static void one_at_a_time(void)
     pagi_sse_hub other;
     pagi_sse_subscription sub = 77;
     open_hub(NULL);
-    IS(pagi_sse_hub_open(S("f"), NULL, 0, &other), 0);
+    IS(pagi_sse_hub_open(S("f"), NULL, 0, 0, &other), 0);
     client c = JOINS(NEW, "t", NULL);
     IS(pagi_sse_hub_subscribe(hub, c.conn, S("u"), NULL, &sub), R(SUBSCRIBED));
     IS(pagi_sse_hub_subscribe(other, c.conn, S("u"), NULL, &sub), R(SUBSCRIBED));
@@ -381,7 +381,7 @@ static void no_signal(void)
         receives(fd, "id: e.0\n\n");
         int64_t deadline = now_ms() + PATIENCE_MS;
         while (pagi_sse_conn_buffered(c.conn) < (int64_t)(3 * sizeof big) && now_ms() < deadline) {
-            OK(pagi_sse_hub_publish(hub, S("t"), big, sizeof big, NONE, NONE, NONE, -1) > 0);
+            OK(pagi_sse_hub_publish(hub, S("t"), big, sizeof big, NONE, NONE, NONE, -1, 0) > 0);
             settle();
         }
         OK(now_ms() < deadline);

@@ -57,6 +57,7 @@ BEGIN {
         TOO_MANY_TOPICS   => -601,
         TOPIC_COUNT       => -602,
         SUBSCRIBED        => -603,
+        NO_TOPIC          => -604,
     );
 }
 use constant \%CODE;
@@ -132,21 +133,24 @@ $ffi->attach(server_drain                      => ['uint64']                 => 
 $ffi->attach(server_close_streams              => [qw(uint64 string size_t)] => 'sint32');
 $ffi->attach(server_free                       => [qw(uint64 uint64)]        => 'sint32');
 
-$ffi->attach([hub_open => '_hub_open']   => [qw(string size_t opaque uint64 uint64*)] => 'sint32');
-$ffi->attach(hub_free                    => ['uint64']                                => 'sint32');
-$ffi->attach([hub_topic => '_hub_topic'] => [qw(uint64 string size_t opaque)]         => 'sint32');
-$ffi->attach(hub_publish => [qw(uint64 string size_t string size_t string size_t string size_t string size_t sint64)] =>
+$ffi->attach([hub_open => '_hub_open']   => [qw(string size_t opaque uint64 uint32 uint64*)] => 'sint32');
+$ffi->attach(hub_free                    => ['uint64']                                       => 'sint32');
+$ffi->attach([hub_topic => '_hub_topic'] => [qw(uint64 string size_t opaque)]                => 'sint32');
+$ffi->attach(
+    hub_publish => [qw(uint64 string size_t string size_t string size_t string size_t string size_t sint64 uint32)] =>
         'sint64');
-$ffi->attach([hub_subscribe => '_hub_subscribe'] => [qw(uint64 uint64 string size_t opaque uint64*)] => 'sint32');
-$ffi->attach(hub_ready                           => ['uint64']                                       => 'sint32');
-$ffi->attach(hub_close                           => [qw(uint64 string size_t string size_t)]         => 'sint64');
-$ffi->attach(hub_subscribers                     => [qw(uint64 string size_t)]                       => 'sint64');
-$ffi->attach([hub_stats => '_hub_stats']         => [qw(uint64 opaque size_t)]                       => 'sint64');
-$ffi->attach(subscription_cancel                 => ['uint64']                                       => 'sint32');
-$ffi->attach(subscription_free                   => ['uint64']                                       => 'sint32');
-$ffi->attach([subscription_stats => '_subscription_stats'] => [qw(uint64 opaque size_t)]             => 'sint64');
-$ffi->attach(conn_hand_over                                => ['uint64']                             => 'sint32');
-$ffi->attach(conn_catch_up                                 => ['uint64']                             => 'sint32');
+$ffi->attach([hub_subscribe => '_hub_subscribe'] => [qw(uint64 uint64 string size_t opaque uint64*)]       => 'sint32');
+$ffi->attach(hub_ready                           => ['uint64']                                             => 'sint32');
+$ffi->attach(hub_close                           => [qw(uint64 string size_t string size_t)]               => 'sint64');
+$ffi->attach([hub_history => '_hub_history']     => [qw(uint64 string size_t sint32 uint64 opaque size_t)] => 'sint64');
+$ffi->attach(hub_has_topic                       => [qw(uint64 string size_t)]                             => 'sint32');
+$ffi->attach(hub_subscribers                     => [qw(uint64 string size_t)]                             => 'sint64');
+$ffi->attach([hub_stats => '_hub_stats']         => [qw(uint64 opaque size_t)]                             => 'sint64');
+$ffi->attach(subscription_cancel                 => ['uint64']                                             => 'sint32');
+$ffi->attach(subscription_free                   => ['uint64']                                             => 'sint32');
+$ffi->attach([subscription_stats => '_subscription_stats'] => [qw(uint64 opaque size_t)]                   => 'sint64');
+$ffi->attach(conn_hand_over                                => ['uint64']                                   => 'sint32');
+$ffi->attach(conn_catch_up                                 => ['uint64']                                   => 'sint32');
 
 $ffi->attach([runtime_open => '_runtime_open'] => [qw(opaque uint64*)]        => 'sint32');
 $ffi->attach(runtime_fd                        => ['uint64']                  => 'sint32');
@@ -254,8 +258,8 @@ sub runtime_start {
 
 # ($code, $handle)
 sub hub_open {
-    my ($epoch, $defaults, $total_bytes) = @_;
-    my $code = _hub_open($epoch, length($epoch // ''), _address($defaults), $total_bytes, \my $handle);
+    my ($epoch, $defaults, $total_bytes, $flags) = @_;
+    my $code = _hub_open($epoch, length($epoch // ''), _address($defaults), $total_bytes, $flags, \my $handle);
     return ($code, $handle);
 }
 
@@ -285,6 +289,12 @@ sub _text {
         FFI::Platypus::Memory::free($large);
         return @text if @text;
     }
+}
+
+# ($code, $text)
+sub hub_history {
+    my ($hub, $topic, $state, $last) = @_;
+    return _text(sub { my ($hub, @to) = @_; _hub_history($hub, $topic, length $topic, $state, $last, @to) }, $hub);
 }
 
 sub hub_stats          { return _text(\&_hub_stats,          @_) }

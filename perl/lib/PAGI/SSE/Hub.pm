@@ -20,6 +20,10 @@ $Carp::Internal{$_}++ for __PACKAGE__;
 use constant {
     MOST_TOPICS => 1000,         # of a subscription: src/limits.rs
     MOST_EVENTS => 2**32 - 1,    # the library takes 32 bits
+                                 # Of the library: hub and publish.
+    OWN_IDS     => 1,
+    NO_CREATE   => 2,
+    QUIET       => 2,
 };
 
 my %FULL = (disconnect => 0, drop_oldest => 1, drop_newest => 2, latest => 3);
@@ -28,15 +32,19 @@ my %HUB;
 
 sub new {
     my ($class, @option) = @_;
-    my $option = pairs('new', \@option, qw(replay total_bytes ttl epoch));
+    my $option = pairs('new', \@option, qw(replay total_bytes ttl epoch ids create));
     my $epoch = $option->{epoch};
     !defined $epoch || $epoch =~ /\A[A-Za-z0-9_-]{1,40}\z/
         or refuse('new', 'epoch must be 1 to 40 letters, digits, - or _, not', $epoch);
     my $defaults = _topic_options('new', $option);
     my $total_bytes = whole('new', total_bytes => $option->{total_bytes});
-    my ($code, $handle) = PAGI::SSE::FFI::hub_open($epoch, $defaults, $total_bytes);
+    my ($ids, $create) = @$option{qw(ids create)};
+    !defined $ids || $ids =~ /\A(?:hub|own)\z/ or refuse('new', "ids must be 'hub' or 'own', not", $ids);
+    my $own_ids = defined $ids && $ids eq 'own';
+    my $flags = ($own_ids ? OWN_IDS : 0) | (defined $create && !$create ? NO_CREATE : 0);
+    my ($code, $handle) = PAGI::SSE::FFI::hub_open($epoch, $defaults, $total_bytes, $flags);
     _check('new', $code);
-    my $self = bless { handle => $handle, pid => $$ }, $class;
+    my $self = bless { handle => $handle, pid => $$, own_ids => $own_ids }, $class;
     $self->{epoch} = $self->stats->{epoch};    # the library chooses one by default
     weaken($HUB{$handle} = $self);
     return $self;
@@ -94,15 +102,61 @@ sub publish_many {
     return map { $self->_publish('publish_many', @$_) } @checked;
 }
 
+# $topic, {%event}, ...
+sub load {
+    my ($self, $topic, @events) = @_;
+    topic_name('load', $topic);
+    my @checked;
+    for my $i (0 .. $#events) {
+        ref $events[$i] eq 'HASH' or refuse('load', "event $i must be a hash reference, not", $events[$i]);
+        push @checked, [event("load: event $i", $topic, %{ $events[$i] })];
+    }
+    $_->[-1] |= QUIET for @checked;
+    return map { $self->_publish('load', @$_) } @checked;
+}
+
 # What event() has made.
 sub _publish {
-    my ($self, $method, $topic, $data, $name, $id, $key, $retry) = @_;
-    my @sized = ($topic, length $topic, $data, length $data);
-    push @sized, $_, defined $_ ? length $_ : 0 for $name, $id, $key;
-    my $seq = PAGI::SSE::FFI::hub_publish($self->{handle}, @sized, $retry);
+    my ($self, $method, $topic, $data, $name, $id, $key, $retry, $flags) = @_;
+    my @sized = ($topic, length $topic);
+    push @sized, $_, defined $_ ? length $_ : 0 for $data, $name, $id, $key;
+    my $seq = PAGI::SSE::FFI::hub_publish($self->{handle}, @sized, $retry, $flags);
     # A number that cannot be used may be the parent's.
     _check($method, $seq) if $seq < 0 && $self->_handle($method);
-    return defined $id ? $id : "$self->{epoch}.$seq";
+    return defined $id ? $id : $seq   && !$self->{own_ids} ? "$self->{epoch}.$seq" : undef;
+}
+
+# $topic, last => N
+sub history {
+    my ($self, $name, @option) = @_;
+    return $self->_kept('history', 0, $name, @option);
+}
+
+sub state {
+    my ($self, $name, @option) = @_;
+    return $self->_kept('state', 1, $name, @option);
+}
+
+# In octets, as publish takes them.
+sub _kept {
+    my ($self, $method, $state, $name, @option) = @_;
+    my $topic = topic_name($method, $name);
+    my $last = whole($method, last => pairs($method, \@option, 'last')->{last});
+    my ($code, $text) = PAGI::SSE::FFI::hub_history($self->_handle($method), $topic, $state, $last);
+    _check($method, $code);
+    my $events = JSON::MaybeXS::decode_json($text);
+    for my $event (@$events) {
+        utf8::encode($_) for grep { defined } @$event{qw(id event data key)};
+        $event->{delete} = 1 if $event->{delete};
+    }
+    return @$events;
+}
+
+sub has_topic {
+    my ($self, $name) = @_;
+    my $topic = topic_name('has_topic', $name);
+    my $hub = $self->_handle('has_topic');
+    return !!_check('has_topic', PAGI::SSE::FFI::hub_has_topic($hub, $topic, length $topic));
 }
 
 # ($sse, @topics), ($sse, \@topics, \%options)
@@ -118,18 +172,25 @@ sub _subscribe {
     blessed $sse && $sse->isa('PAGI::SSE') or refuse($method, 'requires a PAGI::SSE object, not', $sse);
     my $option = ref $topics[-1] eq 'HASH' ? pop @topics : {};
     @topics = @{ $topics[0] } if @topics == 1 && ref $topics[0] eq 'ARRAY';
-    @topics >= 1 && @topics <= MOST_TOPICS
-        or refuse($method, "a subscription must name from 1 to ${\MOST_TOPICS} topics, not " . @topics);
-    my $names = join "\n", map { topic_name($method, $_) } @topics;
-    my ($wish, $on_reset) = _wish($method, $sse, $option);
-    _check($method, PAGI::SSE::FFI::CLOSED()) if $sse->is_closed;
+    my ($wish, $on_reset, $most) = _wish($method, $sse, $option);
+    @topics >= 1 && @topics <= $most
+        or refuse($method,
+              "a subscription must name from 1 to $most topics"
+            . ($most < MOST_TOPICS && ' (max_topics)')
+            . ', not '
+            . @topics);
+    @topics = map { topic_name($method, $_) } @topics;
+    # A client may leave at any time: no reason to complain.
+    return PAGI::SSE::Hub::Subscription->ended if $sse->is_closed;
 
     my $conn = $sse->_hub_conn;
     # Pointers into $wish, which lives until the call is done.
-    my $options = PAGI::SSE::FFI::sized('J P J P J L L Q', @$wish);
-    my ($begin, $handle) = PAGI::SSE::FFI::hub_subscribe($hub, $conn, $names, $options);
+    my $options = PAGI::SSE::FFI::sized('J P J P J L L Q L4', @$wish);
+    my ($begin, $handle) = PAGI::SSE::FFI::hub_subscribe($hub, $conn, join("\n", @topics), $options);
     if ($begin < 0) {
         $sse->_hub_refused;
+        return PAGI::SSE::Hub::Subscription->ended if $begin == PAGI::SSE::FFI::CLOSED();
+        $self->_no_topic($method, @topics) if $begin == PAGI::SSE::FFI::NO_TOPIC();
         _check($method, $begin);
     }
     my $subscription = PAGI::SSE::Hub::Subscription->new(handle => $handle, begin => $begin);
@@ -139,10 +200,19 @@ sub _subscribe {
     return $subscription;
 }
 
+# Which one it is.
+sub _no_topic {
+    my ($self, $method, @topics) = @_;
+    my ($missing) = grep { !$self->has_topic($_) } @topics;
+    refuse($method, 'create is off, and there is no topic', $missing // $topics[0]);
+}
+
+my @WISHES = qw(policy max_bytes max_events on_reset reset_event last_event_id query_id last create max_topics);
+
 # The fields of the library's struct, and what it does not know of.
 sub _wish {
     my ($method, $sse, $given) = @_;
-    my $option = pairs($method, [%$given], qw(policy max_bytes max_events on_reset reset_event last_event_id query_id));
+    my $option = pairs($method, [%$given], @WISHES);
     my ($policy, $on_reset) = @$option{qw(policy on_reset)};
     $policy = 'disconnect' if !defined $policy;
     defined $FULL{$policy} or refuse($method, "policy must be one of @{[sort keys %FULL]}, not", $policy);
@@ -156,7 +226,11 @@ sub _wish {
     $reset = 'reset' if !defined $reset;
     my $max_events = whole($method, max_events => $option->{max_events}, MOST_EVENTS);
     my $max_bytes = whole($method, max_bytes => $option->{max_bytes});
-    return ([$id, length($id // ''), $reset, length $reset, $FULL{$policy}, $max_events, $max_bytes], $on_reset);
+    my $last = $option->{last} ? whole($method, last => $option->{last}, MOST_EVENTS) : 0;
+    my $most = whole($method, max_topics => $option->{max_topics}, MOST_TOPICS) || MOST_TOPICS;
+    my $create = !defined $option->{create} ? 0 : $option->{create} ? 1 : 2;
+    my @text = ($id, length($id // ''), $reset, length $reset);
+    return ([@text, $FULL{$policy}, $max_events, $max_bytes, $last, $most, $create, 0], $on_reset, $most);
 }
 
 # As subscribe; then the application may return, and the stream lives on.

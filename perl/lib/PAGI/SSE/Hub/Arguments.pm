@@ -80,22 +80,27 @@ sub line {
     return $octets;
 }
 
-my @FIELDS = qw(data event id key retry);
+my @FIELDS = qw(data event id key retry delete);
 
-# An event as the library takes it: topic, data, event, id, key, retry.
+use constant DELETE => 1;    # pagi_sse_publish_flag
+
+# An event as the library takes it: topic, data, event, id, key, retry, flags.
 sub event {
     my ($method, $topic, @given) = @_;
     $topic = topic_name($method, $topic);
     refuse($method, 'takes name => value pairs') if @given % 2;
     my %given = @given;
-    my ($data, $name, $id, $key, $retry) = delete @given{@FIELDS};
+    my ($data, $name, $id, $key, $retry, $delete) = delete @given{@FIELDS};
     pairs($method, \@given, @FIELDS) if %given;    # says what is wrong
-    refuse($method, 'data is required') if !defined $data;
-    if (ref $data) {
+    if (!defined $data) {
+        refuse($method, 'data is required') if !$delete || grep { defined } $name, $id, $retry;
+    }
+    elsif (ref $data) {
         eval { $data = PAGI::SSE::Check::encoded($data); 1 }
             or refuse($method, 'data: ' . PAGI::SSE::Check::reason($@));
     }
-    $data = octets($data) if $data =~ /[[:^ascii:]]/;
+    $data = octets($data) if defined $data && $data =~ /[[:^ascii:]]/;
+    refuse($method, 'delete requires a key') if $delete && !defined $key;
     # Printable ASCII, nearly everything, is fine as it is.
     if (ref $name || ref $id || ref $key || join('', grep { defined } $name, $id, $key) =~ tr/ -~//c) {
         ($name, $id) = (line($method, event => $name), line($method, id => $id));
@@ -105,7 +110,7 @@ sub event {
     }
     !defined $retry || $retry =~ /\A[0-9]{1,15}\z/
         or refuse($method, "retry must be a whole number of milliseconds, at most ${\MOST}, not", $retry);
-    return ($topic, $data, $name, $id, $key, defined $retry ? $retry + 0 : -1);
+    return ($topic, $data, $name, $id, $key, defined $retry ? $retry + 0 : -1, $delete ? DELETE : 0);
 }
 
 1;

@@ -17,6 +17,12 @@ sub new {
     return bless {%field}, $class;
 }
 
+# Of a connection that had ended before: no object of the library's.
+sub ended {
+    my ($class) = @_;
+    return $class->new(begin => 0);
+}
+
 sub _check {
     my ($method, $code) = @_;
     return if $code >= 0;
@@ -29,12 +35,13 @@ sub _check {
 
 sub unsubscribe {
     my ($self) = @_;
-    _check('unsubscribe', PAGI::SSE::FFI::subscription_cancel($self->{handle}));
+    _check('unsubscribe', PAGI::SSE::FFI::subscription_cancel($self->{handle})) if $self->{handle};
     return $self;
 }
 
 sub stats {
     my ($self) = @_;
+    return { delivered => 0, dropped => 0, queued_bytes => 0, active => !!0 } if !$self->{handle};
     my ($code, $text) = PAGI::SSE::FFI::subscription_stats($self->{handle});
     _check('stats', $code);
     return JSON::MaybeXS::decode_json($text);
@@ -46,7 +53,7 @@ sub reset_reason { return $RESET_REASON[$_[0]{begin}] }
 # The subscription itself ends with its connection, not with this object.
 sub DESTROY {
     my ($self) = @_;
-    PAGI::SSE::FFI::subscription_free($self->{handle}) if ${^GLOBAL_PHASE} ne 'DESTRUCT';
+    PAGI::SSE::FFI::subscription_free($self->{handle}) if $self->{handle} && ${^GLOBAL_PHASE} ne 'DESTRUCT';
     return;
 }
 
