@@ -96,7 +96,7 @@ subtest 'a child may have its own' => sub {
         my $inherited = eval { $own->subscribe($sse, 't'); 1 } ? 'subscribed' : $@;
         return (map { $_->{id} } grep { $_->{id} } @{ $client->peer->events }), $inherited =~ s/ at .*//sr;
     });
-    is \@said, ['own.0', 'own.1', 'PAGI::SSE::Hub->subscribe: the connection is closed'],
+    is \@said, ['own.0', 'own.1', 'PAGI::SSE::Hub->subscribe: the connection belongs to the parent process (fork)'],
         'its own connections, not the parent\'s';
 };
 

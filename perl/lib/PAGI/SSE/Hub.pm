@@ -15,7 +15,6 @@ use PAGI::SSE::Hub::Subscription ();
 use Scalar::Util                 qw(blessed weaken);
 
 PAGI::SSE::Check::own_class(__PACKAGE__);
-$Carp::Internal{$_}++ for __PACKAGE__;
 
 use constant {
     MOST_TOPICS => 1000,         # of a subscription: src/limits.rs
@@ -146,7 +145,7 @@ sub _kept {
     _check($method, $code);
     my $events = JSON::MaybeXS::decode_json($text);
     for my $event (@$events) {
-        utf8::encode($_) for grep { defined } @$event{qw(id event data key)};
+        utf8::encode($event->{$_}) for grep { defined $event->{$_} } qw(id event data key);
         $event->{delete} = 1 if $event->{delete};
     }
     return @$events;
@@ -180,6 +179,7 @@ sub _subscribe {
             . ', not '
             . @topics);
     @topics = map { topic_name($method, $_) } @topics;
+    refuse($method, 'the connection belongs to the parent process (fork)') if $sse->_is_forked;
     # A client may leave at any time: no reason to complain.
     return PAGI::SSE::Hub::Subscription->ended if $sse->is_closed;
 
@@ -364,11 +364,17 @@ C<{"reason":"too_old"}> or C<{"reason":"unknown_id"}>) and then what its topics
 still have. Too old is an id after which one of these topics has lost an event;
 what happened elsewhere does not matter.
 
-An C<id> of the application's is looked up as it was given, but only while its
-event is in the history; after that it is unknown. One that two topics of a
-subscription have used stands for the older event: rather one twice than one
-never. Clients also get ids of the hub's beside it: at the beginning, and after a
-replay that does not end with the hub's newest.
+An C<id> of the application's is looked up as it was given, but only while an
+event that has it is in the history; after that it is unknown. One that was used
+more than once, on one topic or on two of a subscription, or that looks like one
+of the hub's, stands for the oldest event: rather one twice than one never.
+
+Clients also get ids of the hub's beside it: at the beginning, with events that
+have no other, and after a replay whose end is older than the newest event of the
+client's topics. With C<< ids => 'own' >> (see L</new>) they get none at all: a
+client that has seen no id of yours is a new one when it comes back. That is for
+ids that mean something elsewhere, as numbers of rows that any process can look
+up.
 
 =head2 One subscription
 
@@ -438,7 +444,10 @@ open, and silent. Keep it as long as the application runs, or C<close> it.
 
 =head2 Limits
 
-A hub has at most 100,000 topics, a subscription 1000, a state 10,000 keys. All
+A hub has at most 100,000 topics, a subscription 1000, a state 10,000 keys. Of
+the topics 50,000 may be such that subscribers alone have named: the other half is
+for what the application publishes to. Where clients name topics, see C<create>
+and C<max_topics> in L</subscribe>. All
 states together take at most half of C<total_bytes>; a key that finds no room is
 left out, and counted. An event that is kept counts with its bytes as framed,
 its key, its id, and 200 more; twice if it is in a history and in a state. A
@@ -458,7 +467,9 @@ C<replay>: the history of each topic, C<events> (default 1000), C<bytes> (4 MiB)
 and C<age> in seconds (3600). C<total_bytes>: of all topics, histories and states
 (64 MiB). C<ttl>: seconds that a topic outlives its last subscriber and event
 (600). C<epoch>: what ids begin with, 1 to 40 letters, digits, C<-> and C<_>
-(default: six letters and digits by chance); use no epoch twice.
+(default: six letters and digits by chance); use no epoch twice. C<ids>: C<hub>
+(the default), or C<own> for L</Ids> of the application's alone. C<create>: false
+lets subscribers name only topics that exist, unless a subscription says otherwise.
 
 =head2 topic
 
@@ -474,17 +485,55 @@ letters, digits and C<.-_:/>. Returns the hub.
 
     my $id = $hub->publish($topic, data => ..., event => ..., key => ..., id => ..., retry => ...);
 
-Publishes an event and returns its id, in octets. All but C<data> may be left
-out. C<data> is what L<PAGI::SSE/send_event> takes: text, or a reference, which
-becomes JSON. C<key> says what it is the newest state of. An C<id> of your own is
-sent as it is; C<''> makes clients forget theirs. Never waits for a client. Works
-anywhere in the process: before the first subscriber, in callbacks, from timers.
+    $hub->publish($topic, key => ..., delete => 1);
+    $hub->publish($topic, key => ..., delete => 1, data => ..., event => ...);
+
+Publishes an event and returns its id, in octets; undef if it has none. All but
+C<data> may be left out. C<data> is what L<PAGI::SSE/send_event> takes: text, or a
+reference, which becomes JSON. C<key> says what it is the newest state of. An
+C<id> of your own is sent as it is; C<''> makes clients forget theirs. Never waits
+for a client. Works anywhere in the process: before the first subscriber, in
+callbacks, from timers.
+
+C<delete> takes the C<key> out of the topic's state: who comes, or is reset, gets
+no older event of that key either. With C<data> the event is published like any
+other, and is none of the state; without, nothing is sent, and those who are
+subscribed learn nothing.
 
 =head2 publish_many
 
     my @ids = $hub->publish_many([ 'news', data => 1 ], [ 'alerts', data => 2 ]);
 
 As C<publish>, for each; all are checked before the first is published.
+
+=head2 load
+
+    my @ids = $hub->load('chat', { id => 41, data => 'Hello' }, { id => 42, data => 'Hi', key => 'ann' });
+
+Fills a topic's history and state, oldest first, as if the events had been
+published, but nobody who is subscribed gets them: for the start of a process.
+Takes what C<publish> does and what L</"history, state"> gives; an event without an
+C<id> gets one of the hub's. All are checked before the first is kept. Returns
+their ids.
+
+=head2 history, state
+
+    my @events = $hub->history('chat');
+    my @newest = $hub->history('chat', last => 50);
+    my @state  = $hub->state('prices');
+
+What a topic has kept: its history, and the newest event of each key; all of it,
+or the newest C<last>, from 1. Hashrefs, oldest first, in octets: C<id> as clients
+got it, C<event>, C<data>, C<key> and C<retry>, those that the event has, and
+C<< delete => 1 >> if it deleted its key. Line breaks of C<data> are LF. A topic
+that does not exist has none.
+
+=head2 has_topic
+
+    $sse->decline(status => 404) if !$hub->has_topic($room);
+
+Whether a topic exists: it has settings, or has been published to, or has a
+subscriber, and its C<ttl> is not over (settings have none).
 
 =head2 subscribe
 
@@ -493,8 +542,9 @@ As C<publish>, for each; all are checked before the first is published.
 
 Subscribes a connection until it ends: starts the stream, replays after
 C<last_event_id>, and joins the live events. Returns a L<PAGI::SSE::Hub::Subscription>.
-Dies also when the connection has a subscription, and when it is closed: a client
-may have left before it could be served.
+Dies also when the connection has a subscription. Of a connection that has ended,
+as a client may leave at any time, the subscription has ended, too: that is no
+error, and C<stats> says so.
 
 =over 4
 
@@ -526,13 +576,30 @@ In place of the header's; any text. undef: a new client.
 
 True takes the query parameter C<last_event_id> when there is no header.
 
+=item last
+
+A client without an id gets so many of the newest events first (0, up to
+4,294,967,295): of all its topics together, beside the state, and without a reset.
+What a newer event of the same key has replaced in a topic with state, or deleted,
+does not count. Clients that resume, or are reset, are not concerned.
+
+=item create
+
+False refuses topics that do not exist (see L</has_topic>); true creates them,
+for as long as somebody is subscribed. The default is the hub's: true.
+
+=item max_topics
+
+How many topics this subscription may name, 1 to 1000 (the default).
+
 =back
 
 =head2 serve
 
     await $hub->serve($sse, @topics);
+    await $hub->serve($sse, \@topics, \%options);
 
-As C<subscribe>. On the embedded server it resolves at once; the application
+As C<subscribe>. Of a connection that has ended it resolves at once. On the embedded server it resolves at once; the application
 may return, and the stream lives on in the native library. No Perl object is kept,
 unless C<on_close> is registered, before or after. Elsewhere, and with a C<$send>
 or C<$receive> that middleware has wrapped, it resolves when the connection has
@@ -610,6 +677,48 @@ Or at the server, which sends all anew behind the reset:
     await $hub->serve($sse, ['prices'], { policy => 'latest' });
 
     $hub->publish('prices', key => $symbol, data => { $symbol => $price });
+
+=head2 A chat
+
+Its last 50 messages for who comes, who is there, and rooms that only the
+application opens. A whole program:
+
+    # chat.pl: pagi-sse serve chat.pl
+    use strict; use warnings;
+    use Future::AsyncAwait;
+    use PAGI::SSE;
+    use PAGI::SSE::Hub;
+
+    my $hub = PAGI::SSE::Hub->new(create => 0);
+    $hub->topic($_, state => 1, replay => { events => 500 }) for qw(lobby garden);
+    $hub->load('lobby', { id => 'm1', event => 'message', data => 'Welcome back' });    # from a database
+
+    async sub app {
+        my ($scope, $receive, $send) = @_;
+        die "Unsupported scope type: $scope->{type}\n" if $scope->{type} ne 'sse';
+        my $sse = PAGI::SSE->new($scope, $receive, $send);
+        my ($room, $name) = map { $sse->query_param($_) // '' } qw(room name);
+        return await $sse->decline(status => 404) if $room !~ /\A\w+\z/ || !$hub->has_topic($room);
+
+        # The key's event is in the state while she is here, and then deleted.
+        $hub->publish($room, event => 'came', key => "user:$name", data => { name => $name });
+        $sse->on_close(sub {
+            $hub->publish($room, event => 'went', key => "user:$name", delete => 1, data => { name => $name });
+        });
+        await $hub->serve($sse, [$room], { last => 50 });
+    }
+
+    \&app;
+
+Elsewhere, C<< $hub->publish('lobby', event => 'message', data => $text) >>; and for
+a page that is not a stream, C<< $hub->history('lobby', last => 50) >>.
+
+=head2 Ids that any process can look up
+
+    my $hub = PAGI::SSE::Hub->new(ids => 'own');
+    $hub->load('orders', map { { id => $_->{id}, data => $_ } } last_orders(1000));
+
+    $hub->publish('orders', id => $order->{id}, data => $order);
 
 =head2 A page that knows where it was
 

@@ -3,6 +3,8 @@ package PAGI::SSE::Connection::Publishing;
 use strict;
 use warnings;
 
+use PAGI::SSE::FFI ();
+
 our $VERSION = '0.003000';
 
 # What PAGI::SSE::Hub calls.
@@ -10,6 +12,8 @@ our $VERSION = '0.003000';
 # For PAGI::SSE::Hub: the native connection that events are published to. The
 # hub then says whether it does.
 sub _hub_conn { return $_[0]{wire}->hub_conn }
+
+sub _is_forked { return $_[0]{wire}->state == PAGI::SSE::FFI::HANDLE_FORKED() }
 
 sub _hub_refused { return $_[0]{wire}->hub_refused }
 

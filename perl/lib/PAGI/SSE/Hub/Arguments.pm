@@ -4,15 +4,12 @@ use warnings;
 
 our $VERSION = '0.003000';
 
-use Carp             ();
 use Exporter         qw(import);
 use PAGI::SSE::Check ();
 use PAGI::SSE::Text  qw(octets);
 use Scalar::Util     qw(looks_like_number);
 
 our @EXPORT_OK = qw(event line milliseconds pairs refuse text topic_name whole);
-
-$Carp::Internal{$_}++ for __PACKAGE__;
 
 # What the methods of a hub are given, checked. Each function is told which
 # method it is for, and dies at the application's line.
@@ -21,7 +18,8 @@ use constant { MOST => 999_999_999_999_999, MOST_SECONDS => 1_000_000_000 };
 
 sub refuse {
     my ($method, $why, @value) = @_;
-    Carp::croak(join ' ', "PAGI::SSE::Hub->$method: $why", map { PAGI::SSE::Check::shown($_) } @value);
+    die PAGI::SSE::Check::message(join ' ', "PAGI::SSE::Hub->$method: $why",
+        map { PAGI::SSE::Check::shown($_) } @value);
 }
 
 # name => value pairs, of known names, as a hashref.

@@ -4,13 +4,11 @@ use warnings;
 
 our $VERSION = '0.003000';
 
-use Carp               ();
 use Future             ();
 use Scalar::Util       qw(weaken);
+use PAGI::SSE::Check   qw(message);
 use PAGI::SSE::FFI     ();
 use PAGI::SSE::Futures ();
-
-$Carp::Internal{$_}++ for __PACKAGE__;
 
 # From a hub to a connection of somebody else's server. A native connection
 # without a socket takes what is published, so that replay, order and policies
@@ -36,7 +34,7 @@ sub new {
     my $code = PAGI::SSE::FFI::conn_open_queue($runtime->{handle}, WIRE_EVENTS, \my $conn);
     if ($code < 0) {
         _stop_if_idle();
-        Carp::croak('PAGI::SSE::Hub: no native connection: ' . PAGI::SSE::FFI::result_text($code));
+        die message('PAGI::SSE::Hub: no native connection: ' . PAGI::SSE::FFI::result_text($code));
     }
     my $self = bless { conn => $conn, rest => '' }, $class;
     weaken($self->{wire} = $wire);
@@ -166,7 +164,7 @@ sub _runtime {
     _forget_parent();
     return $RUNTIME if $RUNTIME;
     my ($code, $handle) = PAGI::SSE::FFI::runtime_start(1);
-    Carp::croak('PAGI::SSE::Hub: no native runtime: ' . PAGI::SSE::FFI::result_text($code)) if $code < 0;
+    die message('PAGI::SSE::Hub: no native runtime: ' . PAGI::SSE::FFI::result_text($code)) if $code < 0;
     return $RUNTIME = { handle => $handle, pid => $$, fileno => PAGI::SSE::FFI::runtime_fd($handle) };
 }
 
@@ -254,7 +252,7 @@ sub _watch {
     return _look($runtime) if $runtime->{is_look};
     # A duplicate, as closing this handle must not close the runtime's.
     open my $fh, '<&', $runtime->{fileno}
-        or Carp::croak("PAGI::SSE::Hub: cannot duplicate the wake-up descriptor: $!");
+        or die message("PAGI::SSE::Hub: cannot duplicate the wake-up descriptor: $!");
     return _read($runtime, $fh);
 }
 

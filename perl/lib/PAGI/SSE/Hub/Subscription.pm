@@ -4,11 +4,9 @@ use warnings;
 
 our $VERSION = '0.003000';
 
-use Carp           ();
-use JSON::MaybeXS  ();
-use PAGI::SSE::FFI ();
-
-$Carp::Internal{$_}++ for __PACKAGE__;
+use JSON::MaybeXS    ();
+use PAGI::SSE::Check ();
+use PAGI::SSE::FFI   ();
 
 my @RESET_REASON = (undef, undef, 'too_old', 'unknown_id');
 
@@ -30,7 +28,7 @@ sub _check {
         $code == PAGI::SSE::FFI::HANDLE_FORKED()
         ? 'the subscription belongs to the parent process (fork)'
         : PAGI::SSE::FFI::result_text($code);
-    Carp::croak("PAGI::SSE::Hub::Subscription->$method: $why");
+    die PAGI::SSE::Check::message("PAGI::SSE::Hub::Subscription->$method: $why");
 }
 
 sub unsubscribe {
