@@ -9,6 +9,7 @@ use Scalar::Util ();
 
 use PAGI::SSE::Check         ();
 use PAGI::SSE::Futures       ();
+use PAGI::SSE::Loop          ();
 use PAGI::SSE::Wire          ();
 use PAGI::SSE::Wire::Foreign ();
 use PAGI::SSE::Wire::Outbox  ();
@@ -335,8 +336,8 @@ sub every {
         'every requires an interval in seconds > 0, got ' . PAGI::SSE::Check::shown($interval))
         unless PAGI::SSE::Check::is_number($interval) && $interval > 0;
     return PAGI::SSE::Futures::failure('every requires a callback') unless PAGI::SSE::Check::is_code($callback);
-    return PAGI::SSE::Futures::failure('every requires Future::IO, which is not installed (cpanm Future::IO)')
-        unless eval { require Future::IO; 1 };
+    my $problem = PAGI::SSE::Loop->problem($self->_server);
+    return PAGI::SSE::Futures::failure("every $problem") if $problem;
     return $self->_held($self->_every($interval, $callback));
 }
 

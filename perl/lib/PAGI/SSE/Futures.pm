@@ -15,7 +15,7 @@ our @EXPORT_OK = qw(FUTURE_IS_HASH alike failure guarded lasting weakened when_a
 # In debug mode a Future says where it was made: at the application's line.
 $Carp::Internal{$_}++ for 'PAGI::SSE', map { "PAGI::SSE::$_" } qw(
     Futures Connection::Body Connection::Decline Connection::End Connection::Event Connection::Iteration
-    Connection::Outcome Connection::Publishing Connection::Tools Wire Wire::Delivery Wire::Foreign Wire::Hosted
+    Connection::Outcome Connection::Publishing Connection::Tools Loop Loop::Turns Loop::Watch Wire Wire::Delivery Wire::Foreign Wire::Hosted
     Wire::Inbox Wire::Outbox
 );
 

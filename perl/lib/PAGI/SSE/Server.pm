@@ -12,6 +12,8 @@ use Time::HiRes  ();
 use PAGI::SSE                   ();
 use PAGI::SSE::Check            ();
 use PAGI::SSE::FFI              ();
+use PAGI::SSE::Loop             ();
+use PAGI::SSE::Loop::Turns      ();
 use PAGI::SSE::Server::Exchange ();
 use PAGI::SSE::Server::Future   ();
 use PAGI::SSE::Server::Lifespan ();
@@ -205,6 +207,10 @@ sub _wake {
     return;
 }
 
+# For PAGI::SSE::Loop: whether somebody can call dispatch; timers by that.
+sub is_live { return $_[0]{handle} && $_[0]{pid} == $$ }
+sub turns   { return $_[0]{turns} ||= PAGI::SSE::Loop::Turns->new($_[0]) }
+
 # In the next turn, as the application is still running.
 sub _advance_soon {
     my ($self) = @_;
@@ -233,6 +239,8 @@ sub _free {
     my $handle = delete $self->{handle} or return;
     # A child of a fork answers "stale": the server is its parent's.
     PAGI::SSE::FFI::server_free($handle, FREE_MS);
+    my $turns = delete $self->{turns} or return;
+    $turns->end;
     return;
 }
 
@@ -251,6 +259,8 @@ sub dispatch {
     my ($self) = @_;
     my $handle = $self->{handle} or return 0;
     return 0 if $self->{pid} != $$;
+    PAGI::SSE::Loop->note_dispatch($self);
+    local $PAGI::SSE::Loop::DISPATCHING = $self;
     # An application that waits by ->get brings us here in the middle of a
     # batch: what is left of it comes first.
     push @{ $self->{records} }, PAGI::SSE::FFI::server_next($handle);
@@ -259,6 +269,7 @@ sub dispatch {
         $count++;
         $self->_take($record);
     }
+    $self->{turns}->run if $self->{turns};
     $self->{stopping}->advance if $self->{stopping};
     PAGI::SSE::FFI::server_flush($handle) if $self->{handle};
     return $count;
@@ -396,7 +407,7 @@ sub _log_cut {
 # Future::IO ready when its lifespan begins.
 sub prepare_loop {
     my ($self) = @_;
-    $self->{loop} ||= IO::Async::Loop->new if _choose_loop();
+    $self->{loop} ||= PAGI::SSE::Loop->prepare;
     return $self;
 }
 
@@ -422,42 +433,10 @@ sub run {
     return if $self->{is_stopped};
     # A duplicate, as closing this handle must not close the server's.
     open my $fh, '<&', $self->{fileno} or die "PAGI::SSE::Server: cannot duplicate the wake-up descriptor: $!\n";
-    if (my $loop = $self->{loop}) {
-        $loop->watch_io(handle => $fh, on_read_ready => sub { $self->dispatch });
-        $self->dispatch;
-        $loop->loop_once until $self->{is_stopped};
-        $loop->unwatch_io(handle => $fh, on_read_ready => 1);
-    }
-    else {
-        require Future::IO;
-        until ($self->{is_stopped}) {
-            $self->dispatch;
-            last if $self->{is_stopped};
-            my $readable = Future::IO->sysread($fh, 64);
-            $readable->await;
-        }
-    }
+    PAGI::SSE::Loop->drive($fh, sub { $self->dispatch }, sub { $self->{is_stopped} });
     my $error = $self->{lifespan} && $self->{lifespan}->startup_error;
     die "$error\n" if defined $error;
     return;
-}
-
-# True for IO::Async. An application's own choice of a Future::IO
-# implementation is what drives us.
-sub _choose_loop {
-    my $have_future_io = eval { require Future::IO; 1 };
-    my $chosen = $have_future_io && defined $Future::IO::IMPL ? "$Future::IO::IMPL" : '';
-    my $by_default = $chosen eq '' || $chosen eq 'Future::IO::_DefaultImpl';
-    return 0 if !$by_default && $chosen ne 'Future::IO::Impl::IOAsync';
-    return 0 if !eval { require IO::Async::Loop; 1 };
-    if ($have_future_io && $by_default) {
-        no warnings 'once';
-        # The default one cannot wait together with a loop.
-        local $Future::IO::IMPL;
-        eval { require Future::IO::Impl::IOAsync; 1 } or return 0;
-    }
-    $Future::IO::IMPL = 'Future::IO::Impl::IOAsync' if $have_future_io;
-    return 1;
 }
 
 1;

@@ -6,6 +6,7 @@ use warnings;
 use Future::AsyncAwait;
 
 use PAGI::SSE::Check ();
+use PAGI::SSE::Loop  ();
 use PAGI::SSE::Wire  ();
 
 our $VERSION = '0.003000';
@@ -58,7 +59,7 @@ async sub _every {
         $self->_callback_died($@) unless $fine;
         last if $self->is_closed;
 
-        my $sleep = Future::IO->sleep($interval);
+        my $sleep = PAGI::SSE::Loop->sleep($interval, $self->_server);
         my $wait = $self->_unless_ended($sleep);
         # The sleep is ours, so it may go when nobody waits for it any more.
         $wait->on_ready(sub { $sleep->cancel });

@@ -38,6 +38,12 @@ sub _pending {
         || Future->new;
 }
 
+# The embedded server, where the connection is one of its.
+sub _server {
+    my $exchange = $_[0]{exchange} || $_[0]{wire}{exchange} or return;
+    return $exchange->{server};
+}
+
 # For send*: done with the object, or failed.
 sub _sent {
     my ($self, $delivery) = @_;

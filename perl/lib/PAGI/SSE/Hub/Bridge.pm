@@ -4,11 +4,11 @@ use warnings;
 
 our $VERSION = '0.003000';
 
-use Future             ();
-use Scalar::Util       qw(weaken);
-use PAGI::SSE::Check   qw(message);
-use PAGI::SSE::FFI     ();
-use PAGI::SSE::Futures ();
+use Future           ();
+use Scalar::Util     qw(weaken);
+use PAGI::SSE::Check qw(message);
+use PAGI::SSE::FFI   ();
+use PAGI::SSE::Loop  ();
 
 # From a hub to a connection of somebody else's server. A native connection
 # without a socket takes what is published, so that replay, order and policies
@@ -20,13 +20,10 @@ use constant WIRE_EVENTS => 2;                            # enum pagi_sse_wire
 use constant FREE_MS     => 1000;                         # for the thread to end
 # What is taken out is beyond the policies: little at a time.
 use constant READ_BYTES => 4096;
-# The loop of Future::IO alone knows one descriptor only, and the application
-# may need that: look so often instead, seconds.
-use constant LOOK_EVERY => 0.01;
 
-my %BRIDGE;     # by native connection, weak
-my %PINNED;     # hubs whose application watches the descriptor itself
-my $RUNTIME;    # { handle, pid, watch }: of this process
+my %BRIDGE;                                               # by native connection, weak
+my %PINNED;                                               # hubs whose application watches the descriptor itself
+my $RUNTIME;                                              # { handle, pid, watch }: of this process
 
 sub new {
     my ($class, $wire) = @_;
@@ -186,17 +183,15 @@ sub _stop_if_idle {
     my $runtime = $RUNTIME;
     undef $RUNTIME;
     PAGI::SSE::FFI::runtime_free($runtime->{handle}, FREE_MS);
-    # A read ends by itself now: no implementation of Future::IO is sure to
-    # bear that it is cancelled.
     my $watch = delete $runtime->{watch} or return;
-    $runtime->{is_look} ? $watch->cancel : $watch->retain;
+    $watch->cancel;
     return;
 }
 
 # A pending Future that knows how to wait for the loop that drives us.
 sub new_future {
     my $watch = $RUNTIME && $RUNTIME->{watch};
-    return $watch ? PAGI::SSE::Futures::alike($watch) : Future->new;
+    return $watch ? $watch->new_future : Future->new;
 }
 
 # For a loop of the application's: it watches from now on.
@@ -245,39 +240,12 @@ sub _take {
 # dispatch.
 sub _watch {
     my ($runtime) = @_;
-    eval { require Future::IO; 1 } or return;
-    # IO::Async is the loop, but nobody has told Future::IO.
-    eval { require Future::IO::Impl::IOAsync } if !defined $Future::IO::IMPL && $INC{'IO/Async/Loop.pm'};
-    $runtime->{is_look} = !(Future::IO->can('HAVE_MULTIPLE_FILEHANDLES') && Future::IO->HAVE_MULTIPLE_FILEHANDLES);
-    return _look($runtime) if $runtime->{is_look};
     # A duplicate, as closing this handle must not close the runtime's.
     open my $fh, '<&', $runtime->{fileno}
         or die message("PAGI::SSE::Hub: cannot duplicate the wake-up descriptor: $!");
-    return _read($runtime, $fh);
-}
-
-sub _is_current { return $RUNTIME && $RUNTIME == $_[0] && $RUNTIME->{pid} == $$ }
-
-sub _look {
-    my ($runtime) = @_;
-    my $look = $runtime->{watch} = Future::IO->sleep(LOOK_EVERY);
-    $look->on_done(sub {
-        dispatch() if _is_current($runtime);
-        _look($runtime) if _is_current($runtime);
-    });
-    return;
-}
-
-sub _read {
-    my ($runtime, $fh) = @_;
-    my $read = $runtime->{watch} = Future::IO->sysread($fh, 64);
-    $read->on_ready(sub {
-        my ($read) = @_;
-        # Nothing read: the runtime has gone.
-        return if !_is_current($runtime) || !$read->is_done || !defined +($read->result)[0];
-        dispatch();
-        _read($runtime, $fh) if _is_current($runtime);
-    });
+    weaken(my $weak = $runtime);
+    $runtime->{watch} =
+        PAGI::SSE::Loop->watch($fh, sub { dispatch() if $weak && $RUNTIME && $RUNTIME == $weak && $weak->{pid} == $$ });
     return;
 }
 

@@ -6,6 +6,7 @@ use warnings;
 use Scalar::Util qw(blessed weaken);
 
 use PAGI::SSE::Futures ();
+use PAGI::SSE::Loop    ();
 
 our $VERSION = '0.003000';
 
@@ -148,9 +149,10 @@ sub _take {
 sub _pause {
     my ($self) = @_;
     # Without a clock we stop asking; sends still notice the end.
-    eval { require Future::IO; 1 } or return;
+    my $server = $self->{owner}->_server;
+    return if PAGI::SSE::Loop->problem($server);
     weaken(my $weak = $self);
-    my $pause = $self->{pause} = Future::IO->sleep(PAUSE);
+    my $pause = $self->{pause} = PAGI::SSE::Loop->sleep(PAUSE, $server);
     $pause->on_done(sub {
         my $self = $weak or return;
         delete $self->{pause};

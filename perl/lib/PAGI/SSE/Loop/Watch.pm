@@ -1,0 +1,95 @@
+package PAGI::SSE::Loop::Watch;
+
+use strict;
+use warnings;
+
+use Scalar::Util qw(weaken);
+
+our $VERSION = '0.003000';
+
+# A descriptor that is watched, see PAGI::SSE::Loop.
+
+# Where only one descriptor can be waited for, and the application may need
+# that: look so often instead, seconds.
+use constant LOOK_EVERY => 0.01;
+
+sub by_io_async {
+    my ($class, $fh, $code) = @_;
+    my $self = bless { fh => $fh, loop => IO::Async::Loop->new }, $class;
+    $self->{loop}->watch_io(handle => $fh, on_read_ready => $code);
+    return $self;
+}
+
+sub by_read {
+    my ($class, $fh, $code) = @_;
+    my $self = bless { fh => $fh, code => $code }, $class;
+    $self->_read;
+    return $self;
+}
+
+sub by_look {
+    my ($class, $code) = @_;
+    my $self = bless { code => $code }, $class;
+    $self->_look;
+    return $self;
+}
+
+# A pending Future that knows how to wait for the same.
+sub new_future {
+    my ($self) = @_;
+    return $self->{waiting}->new if $self->{waiting};
+    return $self->{loop}->new_future;
+}
+
+sub cancel {
+    my ($self) = @_;
+    if (my $loop = delete $self->{loop}) { $loop->unwatch_io(handle => $self->{fh}, on_read_ready => 1) }
+    delete $self->{code};
+    my $waiting = delete $self->{waiting} or return;
+    # No implementation of Future::IO is sure to bear that a read is cancelled.
+    $self->{fh} ? $waiting->retain : $waiting->cancel;
+    return;
+}
+
+sub _read {
+    my ($self) = @_;
+    my $read = $self->{waiting} = Future::IO->sysread($self->{fh}, 64);
+    weaken(my $weak = $self);
+    $read->on_ready(sub {
+        my ($read) = @_;
+        my $code = $weak && $weak->{code} or return;
+        # Nothing read: it has been closed.
+        return if !$read->is_done || !defined +($read->result)[0];
+        $code->();
+        $weak->_read if $weak && $weak->{code};
+    });
+    return;
+}
+
+sub _look {
+    my ($self) = @_;
+    my $look = $self->{waiting} = PAGI::SSE::Loop->sleep(LOOK_EVERY);
+    weaken(my $weak = $self);
+    $look->on_done(sub {
+        my $code = $weak && $weak->{code} or return;
+        $code->();
+        $weak->_look if $weak && $weak->{code};
+    });
+    return;
+}
+
+1;
+
+__END__
+
+=encoding UTF-8
+
+=head1 NAME
+
+PAGI::SSE::Loop::Watch - a descriptor that is watched (internal)
+
+=head1 DESCRIPTION
+
+See L<PAGI::SSE::Loop>. Internal.
+
+=cut
