@@ -39,8 +39,12 @@ pub const BODY_WINDOW_BYTES: usize = 256 << 10;
 pub const HEAD_BYTES: usize = 64 << 10;
 /// Header fields of one request.
 pub const HEADERS: usize = 128;
-/// Time for a client to send a whole request head, seconds.
+/// Of a refused request's target: what is kept for the log, bytes.
+pub const REFUSED_TARGET_BYTES: usize = 1024;
+/// Time for a client to send a whole request head, default: seconds.
 pub const HEAD_SECONDS: u64 = 30;
+/// Time for a client to send a whole request body, default: seconds.
+pub const BODY_SECONDS: u64 = 300;
 /// Connections open at a time on one server, default maximum.
 pub const CONNECTIONS: usize = 16_384;
 /// A client that takes no byte for so long is dropped, seconds.
@@ -61,12 +65,21 @@ pub const DOUBT_SECONDS: [u64; 3] = [1, 4, 16];
 pub const DOUBT_PROBE_SECONDS: u64 = 10;
 /// After a stream's last byte: time for the client to close, seconds.
 pub const LINGER_SECONDS: u64 = 2;
+/// After the last answer on a connection: time that the client's rest is read,
+/// in all, seconds.
+pub const LINGER_ALL_SECONDS: u64 = 10;
+/// The same: bytes.
+pub const LINGER_BYTES: usize = 64 << 20;
 /// What a client may send during a stream, which nobody reads, bytes.
 pub const FORGOTTEN_BYTES: usize = 64 << 10;
 /// Kernel send buffer of a connection, bytes (Linux doubles it).
 pub const SEND_BUFFER_BYTES: usize = 128 << 10;
-/// Log records waiting for the host program; further ones are counted only.
+/// Log and ANSWERED records waiting for the host program; further ones are
+/// counted only.
 pub const LOG_RECORDS: usize = 1024;
+/// Messages that a client can cause at will: one of a kind in so many
+/// milliseconds, with how many it stands for.
+pub const NOTICE_MS: u64 = 1000;
 
 /// History of a topic, default: events.
 pub const REPLAY_EVENTS: usize = 1000;

@@ -86,6 +86,10 @@ impl Conn {
         let mut map = header_map(fields)?;
         // How the body is framed is not the application's.
         map.remove(header::TRANSFER_ENCODING);
+        if matches!(status.as_u16(), 204 | 205) {
+            // One has none (RFC 9110, 8.6), the other's is 0 (15.3.6).
+            map.remove(header::CONTENT_LENGTH);
+        }
         let content_length = content_length(&map)?;
         self.host.as_ref().ok_or(Error::NotHosted)?;
         {
@@ -106,6 +110,13 @@ impl Conn {
         // The request body may be wanted in whole now.
         self.wake_tasks();
         Ok(())
+    }
+
+    /// The server has answered in place of the application.
+    pub fn answered(&self, status: StatusCode, bytes: u64) {
+        let mut inner = self.lock();
+        inner.status = status.as_u16();
+        inner.bytes_sent = bytes;
     }
 
     /// Queues body bytes of an ordinary response; `more` false ends it. The
@@ -202,7 +213,7 @@ impl Conn {
 
     /// The response has no body (RFC 9110), whatever is given.
     fn is_bodiless(&self, inner: &Inner) -> bool {
-        self.framing.head || matches!(inner.status, 204 | 304)
+        self.framing.head || matches!(inner.status, 204 | 205 | 304)
     }
 
     /// An ordinary response that ended before its body did.

@@ -19,6 +19,7 @@ pub mod server;
 use crate::error::{Error, Failure};
 use crate::limits;
 use bytes::BufMut as _;
+use std::cell::Cell;
 use std::ffi::c_char;
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,11 +31,19 @@ pub const PAGI_SSE_ABI_VERSION: u32 = 1;
 /// What the functions here return inside.
 type Result<T> = std::result::Result<T, Failure>;
 
+thread_local! {
+    static LAST: Cell<Option<Failure>> = const { Cell::new(None) };
+}
+
 /// Runs `f`; a failure or a panic becomes its code.
 fn guard<T: From<i32>>(f: impl FnOnce() -> Result<T>) -> T {
     match catch_unwind(AssertUnwindSafe(f)) {
         Ok(Ok(value)) => value,
-        Ok(Err(failure)) => failure.error.code().into(),
+        Ok(Err(failure)) => {
+            let code = failure.error.code();
+            LAST.set(Some(failure));
+            code.into()
+        }
         Err(_) => Error::Panic.code().into(),
     }
 }
@@ -252,6 +261,32 @@ pub extern "C" fn pagi_sse_version() -> *const c_char {
 pub extern "C" fn pagi_sse_result_text(code: i32) -> *const c_char {
     let known = Error::ALL.iter().find(|e| e.code() == code);
     known.map_or(c"unknown result", |e| e.text()).as_ptr()
+}
+
+/// The last failure of a call by this thread, in words: the text of its code
+/// and, where there is more to say, a colon and that. It is about the last call
+/// that failed, whatever came after.
+///
+/// # Safety
+/// `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
+/// bytes.
+///
+/// *Returns* the length, bytes, without a NUL; 0 when none has failed; one
+/// above `cap`, and nothing was written; or PAGI_SSE_RESULT_NULL_POINTER,
+/// _BAD_ARGUMENT.
+/// *Ownership*: a copy.
+/// *Threads*: any; each has its own.
+/// *Fork*: a child has that of the thread that forked.
+/// *Since*: 0.3.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pagi_sse_last_error(buf: *mut c_char, cap: usize) -> i64 {
+    guard(|| {
+        let last = LAST.take();
+        let words = last.as_ref().map(Failure::to_string).unwrap_or_default();
+        LAST.set(last);
+        // SAFETY: the caller's promise.
+        unsafe { copy_out(words.as_bytes(), buf, cap) }
+    })
 }
 
 /// Counts the live handles, of all kinds: what was opened and not yet freed.

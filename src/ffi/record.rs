@@ -41,43 +41,44 @@ pub struct pagi_sse_record {
     pub kind: i32,
     /// ERROR: a result code.
     pub code: i32,
-    /// Whose record it is; a parser's handle from a parser; 0 for LOG.
+    /// Whose record it is; a parser's handle from a parser; 0 for LOG
+    /// and ANSWERED.
     pub conn: pagi_sse_conn,
     /// REQUEST: 1 if the client wants an event stream (its Accept field).
     pub sse: u8,
     /// REQUEST: PAGI_SSE_FLAG_ bits.
     pub flags: u8,
-    /// ENDED: the status sent, 0 for none.
+    /// ENDED, ANSWERED: the status sent, 0 for none.
     pub status: u16,
-    /// REQUEST: the client's port.
+    /// REQUEST, ANSWERED: the client's port.
     pub client_port: u16,
-    /// REQUEST: the port it came to.
+    /// REQUEST, ANSWERED: the port it came to.
     pub server_port: u16,
-    /// ENDED: bytes sent.
+    /// ENDED, ANSWERED: body bytes sent.
     pub bytes: u64,
-    /// ENDED: time from the beginning of the connection.
+    /// ENDED: time from the request on. ANSWERED: the same.
     pub milliseconds: u64,
-    /// CLOSED, ENDED: reason. LOG: message. EVENT: data. COMMENT: text.
+    /// CLOSED, ENDED, ANSWERED: reason. LOG: message. EVENT: data. COMMENT: text.
     pub text: pagi_sse_bytes,
     /// EVENT: the type, `message` if the stream named none.
     pub event: pagi_sse_bytes,
     /// EVENT: the last event id in force.
     pub id: pagi_sse_bytes,
-    /// REQUEST: the method.
+    /// REQUEST, ANSWERED: the method.
     pub method: pagi_sse_bytes,
-    /// REQUEST: the HTTP version, as `1.1`.
+    /// REQUEST, ANSWERED: the HTTP version, as `1.1`.
     pub version: pagi_sse_bytes,
     /// REQUEST: the path, percent-decoded.
     pub path: pagi_sse_bytes,
-    /// REQUEST: the path as it came.
+    /// REQUEST, ANSWERED: the path as it came.
     pub raw_path: pagi_sse_bytes,
-    /// REQUEST: what stands behind the question mark.
+    /// REQUEST, ANSWERED: what stands behind the question mark.
     pub query: pagi_sse_bytes,
-    /// REQUEST: the client's address; empty for a Unix socket.
+    /// REQUEST, ANSWERED: the client's address; empty for a Unix socket.
     pub client: pagi_sse_bytes,
-    /// REQUEST: the address it came to, or the socket's path.
+    /// REQUEST, ANSWERED: the address it came to, or the socket's path.
     pub server: pagi_sse_bytes,
-    /// REQUEST: packed; pagi_sse_record_header reads them.
+    /// REQUEST, ANSWERED: packed; pagi_sse_record_header reads them.
     pub headers: pagi_sse_bytes,
 }
 
@@ -127,6 +128,21 @@ fn read(bytes: &[u8]) -> Result<pagi_sse_record> {
             record.method = view(r.bytes()?);
             record.version = view(r.bytes()?);
             record.path = view(r.bytes()?);
+            record.raw_path = view(r.bytes()?);
+            record.query = view(r.bytes()?);
+            record.client = view(r.bytes()?);
+            record.client_port = r.u16()?;
+            record.server = view(r.bytes()?);
+            record.server_port = r.u16()?;
+            record.headers = view(r.rest());
+        }
+        Some(Kind::Answered) => {
+            record.status = r.u16()?;
+            record.bytes = r.u64()?;
+            record.milliseconds = r.u64()?;
+            record.text = view(r.bytes()?);
+            record.method = view(r.bytes()?);
+            record.version = view(r.bytes()?);
             record.raw_path = view(r.bytes()?);
             record.query = view(r.bytes()?);
             record.client = view(r.bytes()?);

@@ -34,6 +34,12 @@ pub struct pagi_sse_server_options {
     /// A client that takes no byte for so long is dropped, milliseconds
     /// (30000).
     pub write_timeout_ms: u64,
+    /// A request's head has to come within it, milliseconds (30000). A part of
+    /// one is answered with 408.
+    pub head_timeout_ms: u64,
+    /// A request's body has to come within it, milliseconds (300000), else it
+    /// is answered with 408.
+    pub body_timeout_ms: u64,
 }
 
 /// This process's servers by handle.
@@ -51,8 +57,9 @@ pub(super) fn table() -> &'static Table<Arc<Server>> {
 /// writable handle.
 ///
 /// *Returns* 0, or PAGI_SSE_RESULT_LISTEN_ADDRESS, _ADDRESS_IN_USE,
-/// _BIND_FAILED, _OS (threads or descriptors), _NULL_POINTER, _BAD_ARGUMENT (a
-/// size), _NOT_UTF8, _HANDLES_EXHAUSTED.
+/// _BIND_FAILED (pagi_sse_last_error has the system's reason), _OS (threads or
+/// descriptors), _NULL_POINTER, _BAD_ARGUMENT (a size), _NOT_UTF8,
+/// _HANDLES_EXHAUSTED.
 /// *Ownership*: the caller's; pagi_sse_server_free ends it. The options are
 /// copied.
 /// *Threads*: any.
@@ -83,6 +90,12 @@ pub unsafe extern "C" fn pagi_sse_server_start(
         }
         if given.write_timeout_ms > 0 {
             chosen.write_timeout = Duration::from_millis(given.write_timeout_ms);
+        }
+        if given.head_timeout_ms > 0 {
+            chosen.head_timeout = Duration::from_millis(given.head_timeout_ms);
+        }
+        if given.body_timeout_ms > 0 {
+            chosen.body_timeout = Duration::from_millis(given.body_timeout_ms);
         }
         let handle = table().insert(Arc::new(Server::start(chosen)?))?;
         // SAFETY: the caller's promise.
@@ -153,7 +166,10 @@ pub extern "C" fn pagi_sse_server_fd(server: pagi_sse_server) -> i32 {
 /// - CLOSED: str reason.
 /// - ENDED: `uint16_t` status, `uint64_t` bytes sent, `uint64_t` milliseconds,
 ///   str reason.
-/// - LOG: str text; connection 0.
+/// - LOG: str text; connection 0. One line, without control characters.
+/// - ANSWERED: as ENDED; str method, HTTP version, path as it came, query; then
+///   as REQUEST from the client host on; connection 0. The server refused the
+///   request by itself: nothing is to be done but to note it.
 ///
 /// # Safety
 /// `buf` points to `cap` writable bytes.

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::limits;
 use serde_json::json;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,6 +48,8 @@ pub struct Desk {
     keepalives: Arc<ConnBell>,
     logs: AtomicUsize,
     logs_dropped: AtomicUsize,
+    /// Kinds of messages that came lately, and how many more of each since.
+    notices: Mutex<HashMap<&'static str, u64>>,
 }
 
 impl Desk {
@@ -62,6 +65,7 @@ impl Desk {
             keepalives: Arc::default(),
             logs: AtomicUsize::new(0),
             logs_dropped: AtomicUsize::new(0),
+            notices: Mutex::default(),
         }))
     }
 
@@ -164,11 +168,46 @@ impl Desk {
 
     /// Queues a message for the operator, or counts it when there are many.
     pub fn log(&self, text: &str) {
+        self.push_bounded(record::log(text));
+    }
+
+    /// Queues a record that no connection bounds, or counts it.
+    pub fn push_bounded(&self, record: Vec<u8>) {
         if self.logs.fetch_add(1, Ordering::Relaxed) < limits::LOG_RECORDS {
-            self.push(record::log(text));
+            self.push(record);
         } else {
             self.logs_dropped.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// A message that clients can cause at will: the first of a kind at once,
+    /// then one in a while, which counts the others. Needs the runtime's
+    /// context.
+    pub fn notice(self: &Arc<Self>, kind: &'static str, detail: &str) {
+        match self.notices().entry(kind) {
+            Entry::Occupied(mut held) => return *held.get_mut() += 1,
+            Entry::Vacant(first) => first.insert(0),
+        };
+        self.log(&format!("{kind}{detail}"));
+        let desk = self.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(limits::NOTICE_MS)).await;
+                let held = match desk.notices().entry(kind) {
+                    Entry::Occupied(held) if *held.get() == 0 => {
+                        held.remove();
+                        return;
+                    }
+                    Entry::Occupied(mut held) => std::mem::take(held.get_mut()),
+                    Entry::Vacant(_) => return,
+                };
+                desk.log(&format!("{kind}: {held} more in the last second"));
+            }
+        });
+    }
+
+    fn notices(&self) -> MutexGuard<'_, HashMap<&'static str, u64>> {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     // ---- output

@@ -3,6 +3,7 @@
 
 use crate::conn::Conn;
 use crate::error::{Error, Result};
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// What a record tells. Skip numbers you do not know: later versions add some.
@@ -30,6 +31,13 @@ pub enum Kind {
     Output = 7,
     /// A hub is ready for more; `conn` is the hub's number.
     Ready = 8,
+    /// The server answered a request by itself, and the host program has
+    /// nothing to do but to note it. `status`, `bytes`, `milliseconds`; `text`
+    /// is the reason, a word; and of the request what is known: `method`,
+    /// `version`, `raw_path`, `query`, `client`, `client_port`, `server`,
+    /// `server_port`, `headers`. Where no method is known, `raw_path` has the
+    /// request line as it came. Its `conn` is 0.
+    Answered = 9,
     /// From a parser: an event. `event`, `text` (the data), `id` (the last
     /// event id in force).
     Event = 20,
@@ -41,7 +49,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 11] = [
+    const ALL: [Kind; 12] = [
         Kind::Request,
         Kind::Body,
         Kind::Drained,
@@ -50,6 +58,7 @@ impl Kind {
         Kind::Log,
         Kind::Output,
         Kind::Ready,
+        Kind::Answered,
         Kind::Event,
         Kind::Comment,
         Kind::Error,
@@ -99,18 +108,36 @@ pub fn closed(conn: &Conn) -> Vec<u8> {
 pub fn ended(conn: &Conn, took: Duration) -> Vec<u8> {
     let mut r = plain(Kind::Ended, conn.handle());
     let (status, bytes) = conn.totals();
+    put_totals(&mut r, status, bytes, took);
+    let reason = conn.reason().unwrap_or_default();
+    put(&mut r, one_line(&reason).as_bytes());
+    r
+}
+
+/// Appends what came of a request.
+pub fn put_totals(r: &mut Vec<u8>, status: u16, bytes: u64, took: Duration) {
     r.extend_from_slice(&status.to_ne_bytes());
     r.extend_from_slice(&bytes.to_ne_bytes());
     r.extend_from_slice(&(took.as_millis() as u64).to_ne_bytes());
-    put(&mut r, conn.reason().unwrap_or_default().as_bytes());
-    r
 }
 
 /// A line for the log.
 pub fn log(text: &str) -> Vec<u8> {
     let mut r = plain(Kind::Log, 0);
-    put(&mut r, text.as_bytes());
+    put(&mut r, one_line(text).as_bytes());
     r
+}
+
+/// Without what would begin another line of a log, or move its cursor.
+fn one_line(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let escaped = text.chars().map(|c| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    });
+    escaped.collect()
 }
 
 /// The handle that a request record gives away.
@@ -189,6 +216,13 @@ mod tests {
         }
         let huge = u32::MAX.to_ne_bytes();
         assert_eq!(Reader::new(&huge).bytes(), Err(Error::BadArgument));
+    }
+
+    #[test]
+    fn a_text_stays_one_line() {
+        assert_eq!(one_line("plain \u{e9}"), "plain \u{e9}");
+        assert_eq!(one_line("a\r\nb\0\u{85}"), "a\\r\\nb\\u{0}\\u{85}");
+        assert!(log("a\nb").ends_with(b"a\\nb"));
     }
 
     #[test]

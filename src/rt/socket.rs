@@ -4,11 +4,13 @@ use crate::error::{Error, Result};
 use crate::limits;
 use socket2::{Domain, SockRef, TcpKeepalive, Type};
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::io::{Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, timeout_at};
 
 macro_rules! each {
     ($self:expr, $s:ident => $e:expr) => {
@@ -120,8 +122,32 @@ impl Socket {
     }
 
     /// Ends our side of the connection, or both.
-    pub fn shutdown(&self, how: std::net::Shutdown) {
+    pub fn shutdown(&self, how: Shutdown) {
         let _ = each!(self, s => SockRef::from(s).shutdown(how));
+    }
+
+    /// Ends our side, and reads what the client still sends, for a while and up
+    /// to a limit: closing with bytes unread would take back our last answer
+    /// (RFC 9112, 9.6).
+    pub async fn see_off(&self) {
+        self.shutdown(Shutdown::Write);
+        let silence = Duration::from_secs(limits::LINGER_SECONDS);
+        let until = Instant::now() + Duration::from_secs(limits::LINGER_ALL_SECONDS);
+        let mut bytes = [0; 16 << 10];
+        let mut left = limits::LINGER_BYTES;
+        while left > 0 {
+            let by = until.min(Instant::now() + silence);
+            let ready = timeout_at(by, self.ready(Interest::READABLE));
+            if !matches!(ready.await, Ok(Ok(_))) {
+                return;
+            }
+            match self.try_read(&mut bytes) {
+                Ok(0) => return,
+                Ok(n) => left = left.saturating_sub(n),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
     }
 
     /// Finds half-open connections: a peer that has vanished acknowledges
@@ -149,7 +175,7 @@ impl Drop for Socket {
     fn drop(&mut self) {
         // A forked child that still has the descriptor would otherwise keep
         // the client waiting for the end.
-        self.shutdown(std::net::Shutdown::Both);
+        self.shutdown(Shutdown::Both);
     }
 }
 

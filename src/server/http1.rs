@@ -1,16 +1,19 @@
 //! HTTP/1: hyper reads every request and writes every ordinary response. When
 //! the application starts a stream, the socket is taken back from hyper.
 
+use super::answer::Answer;
+use super::gate::{Gate, Told};
+use super::head::{self, Fault};
 use super::link::{Ends, Link, Wire};
 use super::listen::Peers;
+use super::refusal::{self, Asker};
 use super::{Shared, Stage, record};
 use crate::conn::{Conn, Decision, Framing};
 use crate::limits;
 use crate::rt::{socket::Socket, stream};
 use crate::state::Phase;
-use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Version, header};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -19,29 +22,41 @@ use std::convert::Infallible;
 use std::error::Error as _;
 use std::future::{pending, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::Poll;
+use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout, timeout_at};
 
 /// Where the request handler leaves a connection whose stream has begun.
 type TakeOver = Arc<Mutex<Option<Arc<Conn>>>>;
+
+/// What comes of a connection that hyper is done with.
+enum After {
+    Stream(Arc<Socket>, Arc<Conn>),
+    /// The client may not have read the last answer.
+    Answered(Arc<Socket>),
+    Nothing,
+}
 
 /// Serves one accepted connection to its end, or to its stream.
 pub async fn serve(socket: Socket, peers: Peers, shared: Arc<Shared>, place: OwnedSemaphorePermit) {
     let place = Arc::new(place);
     // Boxed, so that the task of a stream does not stay as large as hyper's.
-    let taken = {
+    let after = {
         let _open = Open::new(&shared);
         Box::pin(serve_http(socket, peers, &place, shared.clone())).await
     };
-    if let Some((socket, conn)) = taken {
-        let timeout = shared.options.write_timeout;
-        // The connection has its place.
-        tokio::spawn(stream::run(socket, conn, timeout));
+    match after {
+        After::Stream(socket, conn) => {
+            let timeout = shared.options.write_timeout;
+            // The connection has its place.
+            tokio::spawn(stream::run(socket, conn, timeout));
+        }
+        After::Answered(socket) => Box::pin(socket.see_off()).await,
+        After::Nothing => {}
     }
 }
 
@@ -70,87 +85,107 @@ async fn serve_http(
     peers: Peers,
     place: &Arc<OwnedSemaphorePermit>,
     shared: Arc<Shared>,
-) -> Option<(Arc<Socket>, Arc<Conn>)> {
+) -> After {
     let taken: TakeOver = Arc::default();
+    let told = Arc::new(Told::default());
     let link = Link::new(socket, shared.options.write_timeout);
     // Dropped behind `http`.
     let _ends = Ends(link.clone(), || shared.reason_to_end());
+    let asker = |since| Asker {
+        peers: peers.clone(),
+        shared: shared.clone(),
+        since,
+    };
     let service = service_fn(|request| {
-        let (shared, peers, taken) = (shared.clone(), peers.clone(), taken.clone());
-        let (place, link) = (place.clone(), link.clone());
+        let asker = asker(Instant::now());
+        let (place, link, taken) = (place.clone(), link.clone(), taken.clone());
+        let refused = told.refused();
         Box::pin(async move {
-            Ok::<_, Infallible>(answer(request, peers, place, shared, taken, link).await)
+            // The response before is with the kernel, then.
+            link.idle().await;
+            Ok::<_, Infallible>(match refused {
+                Some(refused) => asker.refuse(refused.fault, &head::known(&refused.head)),
+                None => answer(request, asker, place, taken, link).await,
+            })
         })
     });
+    let gate = Gate::new(Wire::new(link.clone()), told.clone());
     let mut http = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(limits::HEAD_SECONDS))
-        .max_buf_size(limits::HEAD_BYTES)
+        .header_read_timeout(shared.options.head_timeout)
+        // The gate is what bounds a head.
+        .max_buf_size(limits::HEAD_BYTES + 1)
         .max_headers(limits::HEADERS)
         // Who ends his side may still want his answer; `Link::gone` watches.
         .half_close(true)
-        .serve_connection(TokioIo::new(Wire::new(link.clone())), service);
+        .serve_connection(TokioIo::new(gate), service);
     let mut stage = shared.stage.subscribe();
     let mut gone = pin!(link.gone());
     let mut draining = false;
     loop {
         let progress = poll_fn(|cx| {
-            let over = match http.poll_without_shutdown(cx) {
+            let over = http.poll_without_shutdown(cx);
+            match (super::lock(&taken).take(), over) {
+                (Some(conn), _) => Poll::Ready(Ok(Some(conn))),
                 // To hyper it is over once all is in its buffer.
-                Poll::Ready(Ok(())) => !link.is_unwritten(),
-                // The client's (malformed, gone): hyper has answered.
-                Poll::Ready(Err(_)) => true,
-                Poll::Pending => false,
-            };
-            match super::lock(&taken).take() {
-                Some(conn) => Poll::Ready(Some(conn)),
-                None if over => Poll::Ready(None),
-                None => Poll::Pending,
+                (None, Poll::Ready(Ok(()))) if link.is_unwritten() => Poll::Pending,
+                (None, over) => over.map_ok(|()| None),
             }
         });
-        let conn = tokio::select! {
+        let over = tokio::select! {
             biased;
-            conn = progress => conn,
-            () = &mut gone => None,
+            over = progress => over,
+            () = &mut gone => return After::Nothing,
             _ = stage.wait_for(|s| *s == Stage::Draining), if !draining => {
                 draining = true;
                 link.hurry();
-                Pin::new(&mut http).graceful_shutdown();
+                // hyper knows nothing of a part of a head.
+                if !told.is_unfinished() {
+                    Pin::new(&mut http).graceful_shutdown();
+                }
                 continue;
             }
             // A request of which only a part has come.
             () = sleep(limits::STOP_HEAD), if draining => match link.is_busy() {
                 true => continue,
-                false => None,
+                false => return After::Nothing,
             }
         };
-        return conn.map(|conn| (link.socket(), conn));
+        return match over {
+            Ok(Some(conn)) => After::Stream(link.socket(), conn),
+            Err(e) if e.is_timeout() && told.is_unfinished() => {
+                let asker = asker(Instant::now() - shared.options.head_timeout);
+                let held = http.into_parts().io.into_inner().into_held();
+                let known = head::known(&held);
+                // A client that takes nothing is told nothing.
+                let wait = shared.options.write_timeout;
+                let _ = timeout(wait, asker.too_slow(&link.socket(), &known)).await;
+                After::Answered(link.socket())
+            }
+            Ok(None) | Err(_) if link.is_unwritten() => After::Nothing,
+            Ok(None) | Err(_) => After::Answered(link.socket()),
+        };
     }
 }
 
 async fn answer(
     request: Request<Incoming>,
-    peers: Peers,
+    asker: Asker,
     place: Arc<OwnedSemaphorePermit>,
-    shared: Arc<Shared>,
     taken: TakeOver,
     link: Arc<Link>,
 ) -> Response<Answer> {
-    link.idle().await;
     let (parts, body) = request.into_parts();
-    let max_body = shared.options.max_body;
-    if parts.headers.contains_key(header::UPGRADE) && is_websocket(&parts.headers) {
-        return refuse(StatusCode::NOT_IMPLEMENTED, "WebSocket is not offered here");
+    let shared = asker.shared.clone();
+    if is_websocket(&parts.headers) {
+        return asker.refuse(refusal::WEBSOCKET, &refusal::known(&parts));
     }
-    if body.size_hint().lower() > max_body as u64 {
-        return refuse(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "the request body is too large",
-        );
+    if body.size_hint().lower() > shared.options.max_body as u64 {
+        return asker.refuse(refusal::TOO_LARGE, &refusal::known(&parts));
     }
     let sse = accepts_event_stream(&parts.headers);
     if *shared.stage.borrow() == Stage::Draining {
-        return too_late(sse);
+        return asker.too_late(sse, &refusal::known(&parts));
     }
     let framing = Framing {
         sse,
@@ -159,23 +194,17 @@ async fn answer(
         ..Framing::default()
     };
     let Ok(conn) = shared.desk.open(framing) else {
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, "too many connections");
+        return asker.refuse(refusal::NO_HANDLE, &refusal::known(&parts));
     };
     conn.hold(place);
     link.begin(conn.clone(), parts.version != Version::HTTP_10);
     let has_body = !body.is_end_stream();
+    let record = record::request(conn.handle(), &parts, &asker.peers, sse, has_body);
     if has_body {
         conn.expect_body();
-        let idle = shared.options.write_timeout;
-        tokio::spawn(pump(body, conn.clone(), link.clone(), max_body, idle));
+        tokio::spawn(pump(body, conn.clone(), link.clone(), asker));
     }
-    shared.desk.push(record::request(
-        conn.handle(),
-        &parts,
-        &peers,
-        sse,
-        has_body,
-    ));
+    shared.desk.push(record);
     let decision = tokio::select! {
         biased;
         decision = poll_fn(|cx| conn.poll_decision(cx)) => decision,
@@ -196,12 +225,15 @@ async fn answer(
             pending().await
         }
         Decision::Gone { died } => {
+            let (status, text) = match died {
+                true => (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error\n"),
+                false => (StatusCode::SERVICE_UNAVAILABLE, "the request was dropped\n"),
+            };
             link.release();
+            // Its ENDED record says so.
+            conn.answered(status, text.len() as u64);
             conn.transport_ended();
-            match died {
-                true => refuse(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error\n"),
-                false => refuse(StatusCode::SERVICE_UNAVAILABLE, "the request was dropped\n"),
-            }
+            refusal::plain(status, text)
         }
     }
 }
@@ -214,7 +246,13 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
 }
 
 /// Carries the request body to the connection.
-async fn pump(body: Incoming, conn: Arc<Conn>, link: Arc<Link>, max: usize, idle: Duration) {
+async fn pump(body: Incoming, conn: Arc<Conn>, link: Arc<Link>, asker: Asker) {
+    let options = &asker.shared.options;
+    let refuse = |fault| {
+        asker.notice(fault);
+        give_up(&conn, fault, refusal::reason(fault.status));
+    };
+    let until = tokio::time::Instant::now() + options.body_timeout;
     let mut body = pin!(body);
     loop {
         let room = tokio::select! {
@@ -225,20 +263,21 @@ async fn pump(body: Incoming, conn: Arc<Conn>, link: Arc<Link>, max: usize, idle
         if !room {
             break;
         }
-        match timeout(idle, poll_fn(|cx| body.as_mut().poll_frame(cx))).await {
+        let by = until.min(tokio::time::Instant::now() + options.write_timeout);
+        match timeout_at(by, poll_fn(|cx| body.as_mut().poll_frame(cx))).await {
             Ok(None) => return conn.finish_body(),
             Ok(Some(Ok(frame))) => {
                 if let Ok(data) = frame.into_data()
-                    && !conn.push_body(&data, max)
+                    && !conn.push_body(&data, options.max_body)
                 {
-                    give_up(&conn, StatusCode::PAYLOAD_TOO_LARGE, "body_too_large");
+                    refuse(refusal::TOO_LARGE);
                 }
             }
             Ok(Some(Err(e))) => {
-                broke_off(&conn, &e);
+                broke_off(&conn, &e, &asker);
                 break;
             }
-            Err(_) => give_up(&conn, StatusCode::REQUEST_TIMEOUT, "client_timeout"),
+            Err(_) => refuse(refusal::SLOW_BODY),
         }
     }
     conn.break_body();
@@ -246,7 +285,7 @@ async fn pump(body: Incoming, conn: Arc<Conn>, link: Arc<Link>, max: usize, idle
 
 /// The client went in the middle of its body, or sent what is no body. Who has
 /// an ordinary response under way may have it.
-fn broke_off(conn: &Arc<Conn>, error: &hyper::Error) {
+fn broke_off(conn: &Arc<Conn>, error: &hyper::Error, asker: &Asker) {
     let cause = error.source().and_then(|e| e.downcast_ref::<io::Error>());
     let malformed = cause.is_some_and(|e| {
         matches!(
@@ -254,13 +293,15 @@ fn broke_off(conn: &Arc<Conn>, error: &hyper::Error) {
             io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
         )
     });
-    let reason = if malformed {
-        "protocol_error"
-    } else {
-        "client_closed"
+    let (fault, reason) = match malformed {
+        true => (refusal::BAD_BODY, "protocol_error"),
+        false => (refusal::CUT_BODY, "client_closed"),
     };
+    if malformed {
+        asker.notice(fault);
+    }
     match conn.phase() {
-        Phase::Pending => give_up(conn, StatusCode::BAD_REQUEST, reason),
+        Phase::Pending => give_up(conn, fault, reason),
         Phase::Responding => {}
         Phase::Started | Phase::Closed => {
             conn.disconnect(reason.into());
@@ -268,12 +309,14 @@ fn broke_off(conn: &Arc<Conn>, error: &hyper::Error) {
     }
 }
 
-/// That status if nothing has been answered; then the connection is over.
-fn give_up(conn: &Arc<Conn>, status: StatusCode, reason: &'static str) {
-    let close = [(&b"connection"[..], &b"close"[..])];
-    if conn.respond(status.as_u16(), close).is_ok() {
-        let text = status.canonical_reason().unwrap_or_default();
-        let _ = conn.body(format!("{text}\n").as_bytes(), false);
+/// That answer if nothing has been answered; then the connection is over.
+fn give_up(conn: &Arc<Conn>, fault: Fault, reason: &'static str) {
+    let fields = [
+        (&b"content-type"[..], &b"text/plain"[..]),
+        (&b"connection"[..], &b"close"[..]),
+    ];
+    if conn.respond(fault.status.as_u16(), fields).is_ok() {
+        let _ = conn.body(fault.why.as_bytes(), false);
     }
     conn.shut_down(reason.into());
 }
@@ -283,7 +326,7 @@ pub fn refuse_all(conns: &[Arc<Conn>]) {
     for conn in conns.iter().filter(|c| c.is_cut()) {
         match conn.phase() {
             Phase::Pending => {
-                give_up(conn, StatusCode::SERVICE_UNAVAILABLE, "server_shutdown");
+                give_up(conn, refusal::STOPPING, "server_shutdown");
             }
             Phase::Responding => {
                 conn.shut_down("server_shutdown".into());
@@ -291,18 +334,6 @@ pub fn refuse_all(conns: &[Arc<Conn>]) {
             Phase::Started | Phase::Closed => {}
         }
     }
-}
-
-/// The answer to a request that came while the server drains. A browser never
-/// reconnects after a 503, so a stream gets an empty one.
-fn too_late(sse: bool) -> Response<Answer> {
-    if !sse {
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping");
-    }
-    let mut response = refuse(StatusCode::OK, "");
-    let kind = header::HeaderValue::from_static("text/event-stream");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
 }
 
 fn is_websocket(headers: &HeaderMap) -> bool {
@@ -328,75 +359,6 @@ fn accepts_event_stream(headers: &HeaderMap) -> bool {
         });
         kind.eq_ignore_ascii_case("text/event-stream") && !refused
     })
-}
-
-fn refuse(status: StatusCode, why: &'static str) -> Response<Answer> {
-    let mut response = Response::new(Answer::Fixed(Some(Bytes::from_static(why.as_bytes()))));
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        header::HeaderValue::from_static("text/plain"),
-    );
-    response
-}
-
-/// The body of an ordinary response.
-enum Answer {
-    /// The application's.
-    Conn(Arc<Conn>, Arc<Link>),
-    /// Ours.
-    Fixed(Option<Bytes>),
-}
-
-impl Body for Answer {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        match self.get_mut() {
-            Answer::Fixed(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
-            Answer::Conn(conn, link) => match ready!(conn.poll_body(cx)) {
-                Some(bytes) => {
-                    link.took();
-                    Poll::Ready(Some(Ok(Frame::data(bytes))))
-                }
-                None if conn.is_cut() => {
-                    // What was given goes out; but the client must not take a
-                    // part for the whole.
-                    ready!(link.poll_written(cx));
-                    Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())))
-                }
-                None => Poll::Ready(None),
-            },
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Answer::Fixed(bytes) => bytes.is_none(),
-            Answer::Conn(conn, _) => conn.body_left() == Some(0),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let left = match self {
-            Answer::Fixed(bytes) => Some(bytes.as_ref().map_or(0, |b| b.len() as u64)),
-            Answer::Conn(conn, _) => conn.body_left(),
-        };
-        left.map_or_else(SizeHint::default, SizeHint::with_exact)
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        // hyper drops it when it needs no more of it, or the client has gone.
-        if let Answer::Conn(conn, link) = self {
-            link.gave(conn);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Binding and accepting.
 
 use super::{Shared, Stage, http1};
-use crate::error::{Error, Result};
+use crate::error::{Error, Failure};
 use crate::limits;
 use crate::rt::socket::Socket;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket as RawSocket, Type};
@@ -62,27 +62,38 @@ impl Listener {
     }
 }
 
-/// Binds `HOST:PORT` or `unix:PATH`.
-pub fn bind(address: &str) -> Result<Listener> {
-    let listener = match address.strip_prefix("unix:") {
-        Some("") => return Err(Error::ListenAddress),
+/// Binds `HOST:PORT` or `unix:PATH`. A failure has the system's reason.
+pub fn bind(address: &str) -> std::result::Result<Listener, Failure> {
+    let failure = |error: Error| move |e: io::Error| Failure::new(error, reason(&e));
+    let bound = match address.strip_prefix("unix:") {
+        Some("") => return Err(Error::ListenAddress.into()),
         Some(path) => bind_unix(path),
         None => {
-            let mut addresses = match address.rsplit_once(':') {
-                Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => address
-                    .to_socket_addrs()
-                    .map_err(|_| Error::ListenAddress)?,
-                _ => return Err(Error::ListenAddress),
-            };
-            let first = addresses.next().ok_or(Error::ListenAddress)?;
-            bind_tcp(first)
+            let is_port =
+                |p: &str| p.bytes().all(|b| b.is_ascii_digit()) && p.parse::<u16>().is_ok();
+            match address.rsplit_once(':') {
+                Some((host, port)) if !host.is_empty() && is_port(port) => {}
+                _ => return Err(Error::ListenAddress.into()),
+            }
+            let found = address.to_socket_addrs().map(|mut all| all.next());
+            match found.map_err(failure(Error::BindFailed))? {
+                Some(first) => bind_tcp(first),
+                None => return Err(Failure::new(Error::BindFailed, "the name has no address")),
+            }
         }
     };
-    listener.map_err(|e| match e.kind() {
-        io::ErrorKind::AddrInUse => Error::AddressInUse,
-        io::ErrorKind::InvalidInput => Error::ListenAddress,
-        _ => Error::BindFailed,
+    bound.map_err(|e| match e.kind() {
+        io::ErrorKind::AddrInUse => failure(Error::AddressInUse)(e),
+        io::ErrorKind::InvalidInput => failure(Error::ListenAddress)(e),
+        _ => failure(Error::BindFailed)(e),
     })
+}
+
+/// In the system's words, without Rust's number behind them.
+fn reason(e: &io::Error) -> String {
+    let text = e.to_string();
+    let end = text.find(" (os error").unwrap_or(text.len());
+    text[..end].to_owned()
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<Listener> {
@@ -194,10 +205,24 @@ pub async fn run(listener: Listener, shared: Arc<Shared>) {
 }
 
 async fn accept_all(listener: Accepting, shared: &Arc<Shared>) {
+    let mut is_full = false;
     loop {
         // At the maximum, clients wait in the kernel's queue.
-        let Ok(permit) = shared.permits.clone().acquire_owned().await else {
-            return;
+        let free = shared.permits.clone().try_acquire_owned();
+        let was_full = std::mem::replace(&mut is_full, free.is_err());
+        if is_full && !was_full {
+            let max = shared.options.max_connections;
+            shared.desk.notice(
+                "max_connections is reached",
+                &format!(": {max} are open, others wait"),
+            );
+        }
+        let permit = match free {
+            Ok(permit) => permit,
+            Err(_) => match shared.permits.clone().acquire_owned().await {
+                Ok(permit) => permit,
+                Err(_) => return,
+            },
         };
         shared.desk.keeps_up().await;
         match listener.accept().await {
@@ -209,7 +234,7 @@ async fn accept_all(listener: Accepting, shared: &Arc<Shared>) {
                 tokio::task::yield_now().await;
             }
             Err(e) => {
-                shared.desk.log(&format!("accept failed: {e}"));
+                shared.desk.notice("accept failed", &format!(": {e}"));
                 // Out of descriptors: give others time to close some.
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }

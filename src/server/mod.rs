@@ -1,12 +1,17 @@
 //! The embedded HTTP server: requests go to the host program as records, its
 //! answers come back through connections.
 
+mod answer;
+mod body;
+mod gate;
+mod head;
 mod http1;
 mod link;
 mod listen;
 mod record;
+mod refusal;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Failure, Result};
 use crate::limits;
 use crate::rt::{self, desk::Desk};
 use crate::state::Phase;
@@ -29,6 +34,10 @@ pub struct Options {
     pub workers: usize,
     /// A client that takes no byte for so long is dropped.
     pub write_timeout: Duration,
+    /// A request's head has to be there in so much time.
+    pub head_timeout: Duration,
+    /// A request's body has to be there in so much time.
+    pub body_timeout: Duration,
 }
 
 impl Default for Options {
@@ -39,6 +48,8 @@ impl Default for Options {
             max_connections: limits::CONNECTIONS,
             workers: rt::default_workers(),
             write_timeout: Duration::from_secs(limits::WRITE_TIMEOUT_SECONDS),
+            head_timeout: Duration::from_secs(limits::HEAD_SECONDS),
+            body_timeout: Duration::from_secs(limits::BODY_SECONDS),
         }
     }
 }
@@ -91,7 +102,7 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Server {
     /// Binds the address and builds the runtime. Clients may connect, but
     /// nothing is accepted before [`Server::accept`].
-    pub fn start(options: Options) -> Result<Self> {
+    pub fn start(options: Options) -> std::result::Result<Self, Failure> {
         let listener = listen::bind(&options.listen)?;
         let runtime = rt::build(options.workers.max(1)).map_err(|_| Error::Os)?;
         let desk = Desk::new()?;

@@ -1,10 +1,12 @@
 //! A request as a record; see [`crate::rt::record`].
 
+use super::head::Known;
 use super::listen::Peers;
-use crate::rt::record::{HAS_BODY, Kind, PATH_IS_TEXT, UNIX, put};
+use crate::rt::record::{HAS_BODY, Kind, PATH_IS_TEXT, UNIX, plain, put, put_totals};
 use http::request::Parts;
 use http::{Version, header};
 use percent_encoding::percent_decode;
+use std::time::Duration;
 
 /// A request, as a PAGI scope wants it.
 pub fn request(handle: u64, parts: &Parts, peers: &Peers, sse: bool, body: bool) -> Vec<u8> {
@@ -31,29 +33,70 @@ pub fn request(handle: u64, parts: &Parts, peers: &Peers, sse: bool, body: bool)
     put(&mut r, &path);
     put(&mut r, raw_path.as_bytes());
     put(&mut r, parts.uri.query().unwrap_or("").as_bytes());
-    let address = |a: &std::net::SocketAddr| (a.ip().to_string(), a.port());
-    let (client, client_port) = peers.client.as_ref().map(address).unwrap_or_default();
-    let (server, server_port) = match &peers.server {
-        Ok(a) => address(a),
-        Err(path) => (path.clone(), 0),
-    };
-    put(&mut r, client.as_bytes());
-    r.extend_from_slice(&client_port.to_ne_bytes());
-    put(&mut r, server.as_bytes());
-    r.extend_from_slice(&server_port.to_ne_bytes());
+    put_peers(&mut r, peers);
+    // The target's own host is the right one (RFC 9112, 3.2.2).
+    let target_host = parts.uri.authority().map(|a| a.as_str().as_bytes());
+    if let (Some(host), false) = (target_host, parts.headers.contains_key(header::HOST)) {
+        put(&mut r, b"host");
+        put(&mut r, host);
+    }
     let mut cookies: Vec<&[u8]> = Vec::new();
     for (name, value) in &parts.headers {
         if name == header::COOKIE {
             cookies.push(value.as_bytes());
             continue;
         }
+        let value = value.as_bytes();
+        let host = target_host.filter(|_| name == header::HOST);
         put(&mut r, name.as_str().as_bytes());
-        put(&mut r, value.as_bytes());
+        put(&mut r, host.unwrap_or(value));
     }
     if !cookies.is_empty() {
         // PAGI: several cookie fields are one.
         put(&mut r, b"cookie");
         put(&mut r, &cookies.join(&b"; "[..]));
+    }
+    r
+}
+
+fn put_peers(r: &mut Vec<u8>, peers: &Peers) {
+    let address = |a: &std::net::SocketAddr| (a.ip().to_string(), a.port());
+    let (client, client_port) = peers.client.as_ref().map(address).unwrap_or_default();
+    let (server, server_port) = match &peers.server {
+        Ok(a) => address(a),
+        Err(path) => (path.clone(), 0),
+    };
+    put(r, client.as_bytes());
+    r.extend_from_slice(&client_port.to_ne_bytes());
+    put(r, server.as_bytes());
+    r.extend_from_slice(&server_port.to_ne_bytes());
+}
+
+/// An answer of the server's own.
+pub struct Answer<'a> {
+    pub status: u16,
+    pub bytes: u64,
+    pub took: Duration,
+    pub reason: &'a str,
+}
+
+/// That, to a request of which so much is known.
+pub fn answered(answer: &Answer<'_>, known: &Known<'_>, peers: &Peers) -> Vec<u8> {
+    let mut r = plain(Kind::Answered, 0);
+    put_totals(&mut r, answer.status, answer.bytes, answer.took);
+    put(&mut r, answer.reason.as_bytes());
+    put(&mut r, known.method);
+    put(&mut r, known.version);
+    let (path, query) = match known.target.iter().position(|b| *b == b'?') {
+        Some(at) if !known.method.is_empty() => (&known.target[..at], &known.target[at + 1..]),
+        _ => (known.target, &b""[..]),
+    };
+    put(&mut r, path);
+    put(&mut r, query);
+    put_peers(&mut r, peers);
+    for (name, value) in &known.fields {
+        put(&mut r, name);
+        put(&mut r, value);
     }
     r
 }

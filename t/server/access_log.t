@@ -38,7 +38,7 @@ subtest 'an ordinary response sent in full has no reason' => sub {
     is [sort(short(@lines))], [sort map { qq{"GET /$_ HTTP/1.1" 200 2 "-" "-" -} } 1 .. 50];
 };
 
-subtest 'a 500 in the name of the application is sent in full too; one that is cut says why' => sub {
+subtest 'a 500 in the name of the application is sent in full too; one that takes the place of an unsent head says why' => sub {
     my $host = host();
     for my $path (qw(/die /late)) {
         my $lines = @lines;
@@ -46,7 +46,7 @@ subtest 'a 500 in the name of the application is sent in full too; one that is c
         $host->until(sub { @lines > $lines }, 'the line');
     }
     like [short(@lines)],
-        [qr{\A"GET /die HTTP/1\.1" 500 22 "-" "-" -\z}, qr{\A"GET /late HTTP/1\.1" 200 \d+ "-" "-" server_error\z}];
+        [qr{\A"GET /die HTTP/1\.1" 500 22 "-" "-" -\z}, qr{\A"GET /late HTTP/1\.1" 500 22 "-" "-" server_error\z}];
 };
 
 subtest 'what a stop cuts off is logged once, with the reason server_shutdown' => sub {
