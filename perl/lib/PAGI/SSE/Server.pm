@@ -23,13 +23,14 @@ use PAGI::SSE::Server::Stop     ();
 PAGI::SSE::Check::own_class(__PACKAGE__);
 
 use constant {
-    REQUEST => 1,
-    BODY    => 2,
-    DRAINED => 3,
-    CLOSED  => 4,
-    ENDED   => 5,
-    LOG     => 6,
-    READY   => 8
+    REQUEST  => 1,
+    BODY     => 2,
+    DRAINED  => 3,
+    CLOSED   => 4,
+    ENDED    => 5,
+    LOG      => 6,
+    READY    => 8,
+    ANSWERED => 9
 };    # src/rt/record.rs
 use constant FREE_MS => 1000;    # for threads to end
 
@@ -296,6 +297,7 @@ sub _act_on {
     return PAGI::SSE::Hub->_note_ready($conn) if $type == READY && PAGI::SSE::Hub->can('_note_ready');
     return $self->log(warning => unpack 'x9 L/a', $record) if $type == LOG;
     return $self->_ended($conn, unpack 'x9 S Q Q L/a', $record) if $type == ENDED;
+    return $self->_log_access(write_answered => $record) if $type == ANSWERED;
     my $exchange = $self->{exchanges}{$conn} or return;
     return $exchange->note_body if $type == BODY;
     return $exchange->note_drained if $type == DRAINED;
@@ -364,7 +366,7 @@ sub _app_over {
 
 sub _ended {
     my ($self, $conn, @result) = @_;    # status, octets, milliseconds, reason
-    $self->_log_access($conn, @result);
+    $self->_log_request($conn, @result);
     my $exchange = $self->{exchanges}{$conn} or return;
     $exchange->note_ended($result[3]);
     $self->_forget($conn);
@@ -384,10 +386,16 @@ sub _forget {
 # ---- the access log
 
 sub _log_access {
-    my ($self, $conn, @result) = @_;
-    my $remembered = delete $self->{remembered}{$conn}           or return;
-    eval { $self->{access_log}->write($remembered, @result); 1 } or $self->log(error => "access_log died: $@");
+    my ($self, $how, @what) = @_;
+    my $access_log = $self->{access_log} or return;
+    eval { $access_log->$how(@what); 1 } or $self->log(error => "access_log died: $@");
     return;
+}
+
+sub _log_request {
+    my ($self, $conn, @result) = @_;
+    my $remembered = delete $self->{remembered}{$conn} or return;
+    return $self->_log_access(write => $remembered, @result);
 }
 
 # What is left: the library's totals of these are lost with it.
@@ -396,7 +404,7 @@ sub _log_cut {
     my $now = Time::HiRes::time();
     my $remembered = $self->{remembered} or return;
     for my $conn (sort { $remembered->{$a}[1] <=> $remembered->{$b}[1] } keys %$remembered) {
-        $self->_log_access($conn, undef, undef, 1000 * ($now - $remembered->{$conn}[1]), 'server_shutdown');
+        $self->_log_request($conn, undef, undef, 1000 * ($now - $remembered->{$conn}[1]), 'server_shutdown');
     }
     return;
 }

@@ -34,18 +34,32 @@ sub new {
 sub remember {
     my ($self, $scope) = @_;
     my %header = map { @$_ } @{ $scope->{headers} };
-    my $target = $scope->{raw_path} . (length $scope->{query_string} ? "?$scope->{query_string}" : '');
+    my $request = $scope->{raw_path} . (length $scope->{query_string} ? "?$scope->{query_string}" : '');
+    # Without a method it is the whole line, malformed.
+    $request = "$scope->{method} $request HTTP/$scope->{http_version}" if length $scope->{method};
     return [
-        $scope->{client} ? $scope->{client}[0] : '-',           Time::HiRes::time(),
-        "$scope->{method} $target HTTP/$scope->{http_version}", @header{qw(referer user-agent)},
+        $scope->{client} ? $scope->{client}[0] : '-',
+        Time::HiRes::time(), $request, @header{qw(referer user-agent)},
     ];
+}
+
+# A request that the library answered by itself (src/server/record.rs).
+sub write_answered {
+    my ($self, $record) = @_;
+    my %scope;
+    (my ($status, $bytes, $ms, $reason), @scope{qw(method http_version raw_path query_string)}, my ($client, $fields)) =
+        (unpack 'x9 S Q Q L/a L/a L/a L/a L/a L/a S L/a S a*', $record)[0 .. 8, 12];
+    my @fields = length $fields ? unpack '(L/a)*', $fields : ();
+    $scope{headers} = [map { [@fields[2 * $_, 2 * $_ + 1]] } 0 .. @fields / 2 - 1];
+    $scope{client} = [$client] if length $client;
+    return $self->write($self->remember(\%scope), $status, $bytes, $ms, $reason);
 }
 
 # $status and $bytes are undef where they are not known.
 sub write {
     my ($self, $remembered, $status, $bytes, $ms, $reason) = @_;
     my ($client, $time, $request, $referer, $agent) = @$remembered;
-    for ($request, $referer, $agent) {
+    for ($request, $referer, $agent, $reason) {
         $_ = '-' if !defined || !length;
         s/([^\x20-\x7e]|["\\])/sprintf '\\x%02X', ord $1/ge;    # a log line must stay one
     }
@@ -53,7 +67,7 @@ sub write {
     my $date = POSIX::strftime('%d/%b/%Y:%H:%M:%S +0000', gmtime $time);
     $self->{write}->(
         sprintf '%s - - [%s] "%s" %s %s "%s" "%s" %.3f %s',
-        $client, $date, $request, $status, $bytes, $referer, $agent, $ms / 1000, length $reason ? $reason : '-'
+        $client, $date, $request, $status, $bytes, $referer, $agent, $ms / 1000, $reason
     );
     return;
 }
