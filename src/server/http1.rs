@@ -141,7 +141,7 @@ async fn serve_http(
                 link.hurry();
                 // hyper knows nothing of a part of a head.
                 if !told.is_unfinished() {
-                    Pin::new(&mut http).graceful_shutdown();
+                    std::pin::Pin::new(&mut http).graceful_shutdown();
                 }
                 continue;
             }
