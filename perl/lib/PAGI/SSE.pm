@@ -20,6 +20,7 @@ use parent 'PAGI::SSE::Request', map { "PAGI::SSE::Connection::$_" } qw(
     Body Decline End Event Iteration Outcome Publishing ScopeCache Tools
 );
 
+my $START = \&start;
 my $TRUE = $PAGI::SSE::Connection::Outcome::TRUE;
 # As the native library numbers them; the last one is the embedded server
 # giving an ordinary response.
@@ -47,6 +48,10 @@ sub new {
 
     my $exchange = $INC{'PAGI/SSE/Server/Exchange.pm'} && PAGI::SSE::Server::Exchange->of_scope($scope);
     $self->_choose_wire($exchange, $send, \%options);
+    if ($class->can('start') != $START) {
+        require PAGI::SSE::Wire::Starting;
+        PAGI::SSE::Wire::Starting->begin_with_owner($self->{wire});
+    }
     # The inbox is made when something is to be received: under our server, which
     # tells of the end by itself, most never receive.
     $self->{receive} = $receive;
@@ -1009,7 +1014,10 @@ True unless the high mark is reached; says nothing of the connection's end.
 =head1 SUBCLASSING
 
 Subclass as you like; C<new> on a scope that has an object already returns that
-one, of whatever class. A C<DESTROY> of yours must call C<SUPER::DESTROY>, and
+one, of whatever class. A C<start> of yours, which adds headers perhaps, is
+called by whatever starts the stream; what it sends itself comes first, and
+until its Future is done other sends wait. Under the embedded server
+C<subscribe> of a hub cannot wait: await C<start> before. A C<DESTROY> of yours must call C<SUPER::DESTROY>, and
 will be called each time the last reference goes while the scope lives. Prefix
 fields and private methods of yours: other names in the object, and method names
 that begin with an underscore, are ours.
