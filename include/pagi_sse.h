@@ -1242,7 +1242,7 @@ int64_t pagi_sse_hub_close(pagi_sse_hub hub,
 // *Ownership*: a copy.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int64_t pagi_sse_hub_history(pagi_sse_hub hub,
                              const char *topic,
                              size_t topic_len,
@@ -1261,7 +1261,7 @@ int64_t pagi_sse_hub_history(pagi_sse_hub hub,
 // *Ownership*: nothing.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_hub_has_topic(pagi_sse_hub hub, const char *topic, size_t topic_len);
 
 // Counts the subscriptions of a topic.

@@ -537,7 +537,7 @@ pub unsafe extern "C" fn pagi_sse_hub_close(
 /// *Ownership*: a copy.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_hub_history(
     hub: pagi_sse_hub,
@@ -603,7 +603,7 @@ fn shown(entry: &Entry) -> Value {
 /// *Ownership*: nothing.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
-/// *Since*: 0.1.0.
+/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_hub_has_topic(
     hub: pagi_sse_hub,

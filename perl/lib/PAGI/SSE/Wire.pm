@@ -29,6 +29,12 @@ sub unpark {
     return;
 }
 
+# Of a hub, where the library does not send by itself; and what $send is still
+# to take.
+sub catch_up  { return }
+sub leave_hub { return }
+sub waiting   { return }
+
 # Nothing will be sent any more: let go of what may lead back to us.
 sub retire { delete $_[0]{send} }
 

@@ -30,6 +30,25 @@ sub _hub_subscribed {
     return;
 }
 
+# The object goes, or is parked, and its server may end the stream then: what
+# was published by now goes before that. True while a send keeps the object.
+sub _publish_rest {
+    my ($self) = @_;
+    my $wire = $self->{wire};
+    return 0 if $self->{ended} || !$wire || $wire->state < 0;
+    $wire->catch_up;
+    return !!$wire->{owner_in_flight};
+}
+
+# The application has returned: nothing more is to be published. What $send has
+# not taken yet, the last of it.
+sub _last_delivery {
+    my ($self) = @_;
+    $self->{wire}->catch_up;
+    $self->{wire}->leave_hub;
+    return ($self->{wire}->waiting)[-1];
+}
+
 # For PAGI::SSE::Hub: the stream may outlive the application, where the server
 # is ours and nobody stands in between; else wait for its end.
 sub _hand_over {

@@ -15,6 +15,7 @@ our $VERSION = '0.003000';
 sub DESTROY {
     my ($self) = @_;
     return if $self->{parked} || ${^GLOBAL_PHASE} eq 'DESTRUCT';
+    return if $self->_publish_rest;
     $self->_leave_newest;
     Scalar::Util::weaken($self->{scope});
     my $scope = $self->{scope} or return;      # it goes with us

@@ -18,6 +18,7 @@ our $VERSION = '0.003000';
 
 # A function call is cheaper than looking the method up for every event.
 *put = \&PAGI::SSE::Wire::Outbox::put;
+*waiting = \&PAGI::SSE::Wire::Outbox::waiting;
 
 # The wire of a connection whose server is somebody else's: events go out as
 # the documented hashes, state and validation are the native library's. One
@@ -135,11 +136,17 @@ sub hub_subscribed {
 # The bridge may be of a subscription before.
 sub hub_refused {
     my ($self) = @_;
-    $self->_drop_bridge if !$self->{bridge}->was_subscribed;
+    $self->leave_hub if !$self->{bridge}->was_subscribed;
     return;
 }
 
-sub _drop_bridge {
+sub catch_up {
+    my ($self) = @_;
+    $self->{bridge}->catch_up if $self->{bridge};
+    return;
+}
+
+sub leave_hub {
     my ($self) = @_;
     my $bridge = delete $self->{bridge} or return;
     $bridge->end;
@@ -171,7 +178,7 @@ sub publish {
 # sse.close; but nobody waits for it any more, except for the last.
 sub close {
     my ($self, $reason) = @_;
-    $self->{bridge}->catch_up if $self->{bridge};
+    $self->catch_up;
     $self->mark_closed($reason);
     @{ $self->{released} } = $self->waiting;
     # A server that does not know sse.close is no reason to complain.
@@ -195,7 +202,7 @@ sub release {
 sub mark_closed {
     my ($self, $reason) = @_;
     $self->{open} = 0;
-    $self->_drop_bridge;
+    $self->leave_hub;
     $reason = octets($reason) if defined $reason;
     PAGI::SSE::FFI::conn_close($self->{handle}, $reason, length($reason // ''));
     return;
