@@ -154,6 +154,7 @@ $ffi->attach(conn_catch_up                                 => ['uint64']        
 
 $ffi->attach([runtime_open => '_runtime_open'] => [qw(opaque uint64*)]        => 'sint32');
 $ffi->attach(runtime_fd                        => ['uint64']                  => 'sint32');
+$ffi->attach(runtime_wake                      => [qw(uint64 uint64)]         => 'sint32');
 $ffi->attach([runtime_next => '_runtime_next'] => [qw(uint64 opaque size_t)]  => 'sint64');
 $ffi->attach(runtime_free                      => [qw(uint64 uint64)]         => 'sint32');
 $ffi->attach(conn_open_queue                   => [qw(uint64 sint32 uint64*)] => 'sint32');

@@ -265,6 +265,10 @@ sub _is_awaited {
     return !!grep { $_ && $_->{ready} && $_->{is_bridged} && $_->{pid} == $$ } values %HUB;
 }
 
+sub _is_any {
+    return !!grep { $_ && $_->{pid} == $$ } values %HUB;
+}
+
 # The descriptor that says when dispatch is due, for applications whose loop
 # Future::IO does not know.
 sub fileno {

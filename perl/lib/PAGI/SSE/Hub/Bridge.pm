@@ -30,7 +30,7 @@ sub new {
     my $runtime = _runtime();
     my $code = PAGI::SSE::FFI::conn_open_queue($runtime->{handle}, WIRE_EVENTS, \my $conn);
     if ($code < 0) {
-        _stop_if_idle();
+        _rest();
         die message('PAGI::SSE::Hub: no native connection: ' . PAGI::SSE::FFI::result_text($code));
     }
     my $self = bless { conn => $conn, rest => '' }, $class;
@@ -41,7 +41,7 @@ sub new {
 }
 
 sub conn            { return $_[0]{conn} }
-sub note_subscribed { $_[0]{was_subscribed} = 1; return }
+sub note_subscribed { $RUNTIME->{was_used} = $_[0]{was_subscribed} = 1; return }
 sub was_subscribed  { return $_[0]{was_subscribed} }
 
 # The wire has ended; who is in pump will notice.
@@ -50,7 +50,7 @@ sub end {
     my $conn = delete $self->{conn} or return;
     delete $BRIDGE{$conn};
     PAGI::SSE::FFI::conn_free($conn);    # in a child of a fork: stale, and fine
-    _stop_if_idle();
+    _rest();
     return;
 }
 
@@ -173,13 +173,22 @@ sub _forget_parent {
     return;
 }
 
-# Thread and descriptor go with the last subscriber, and with them what keeps
-# the loop busy.
-sub _stop_if_idle {
-    return if !$RUNTIME || $RUNTIME->{pid} != $$ || %BRIDGE || %PINNED;
+# Without a subscriber the loop need not watch, and may end. The thread stays
+# for the next one, as it takes half a millisecond to start, while there is a hub.
+sub _rest {
+    _is_idle() or return;
     # Somebody may wait for what the last one has just made so.
     _take_all(PAGI::SSE::FFI::runtime_next($RUNTIME->{handle}));
-    return if !$RUNTIME || %BRIDGE || %PINNED || PAGI::SSE::Hub->_is_awaited;
+    _is_idle() && !PAGI::SSE::Hub->_is_awaited or return;
+    return _stop() if !$RUNTIME->{was_used} || !PAGI::SSE::Hub->_is_any;
+    # A read that is under way ends by itself only; the watch with it.
+    PAGI::SSE::FFI::runtime_wake($RUNTIME->{handle}, 0) if $RUNTIME->{watch} && !$RUNTIME->{in_watch};
+    return;
+}
+
+sub _is_idle { return $RUNTIME && $RUNTIME->{pid} == $$ && !%BRIDGE && !%PINNED }
+
+sub _stop {
     my $runtime = $RUNTIME;
     undef $RUNTIME;
     PAGI::SSE::FFI::runtime_free($runtime->{handle}, FREE_MS);
@@ -203,7 +212,8 @@ sub pin {
 
 sub unpin {
     my ($class, $hub) = @_;
-    _stop_if_idle() if delete $PINNED{$hub};
+    delete $PINNED{$hub};
+    _rest();
     return;
 }
 
@@ -213,7 +223,7 @@ sub dispatch {
     my $runtime = $RUNTIME or return 0;
     my @records = PAGI::SSE::FFI::runtime_next($runtime->{handle});
     _take_all(@records);
-    _stop_if_idle();
+    _rest();
     return scalar @records;
 }
 
@@ -244,8 +254,20 @@ sub _watch {
     open my $fh, '<&', $runtime->{fileno}
         or die message("PAGI::SSE::Hub: cannot duplicate the wake-up descriptor: $!");
     weaken(my $weak = $runtime);
-    $runtime->{watch} =
-        PAGI::SSE::Loop->watch($fh, sub { dispatch() if $weak && $RUNTIME && $RUNTIME == $weak && $weak->{pid} == $$ });
+    $runtime->{watch} = PAGI::SSE::Loop->watch($fh, sub { _note_readable($weak) if $weak });
+    return;
+}
+
+sub _note_readable {
+    my ($runtime) = @_;
+    return if !$RUNTIME || $RUNTIME != $runtime || $runtime->{pid} != $$;
+    {
+        local $runtime->{in_watch} = 1;
+        dispatch();
+    }
+    return if !$RUNTIME || $RUNTIME != $runtime || !_is_idle() || PAGI::SSE::Hub->_is_awaited;
+    my $watch = delete $runtime->{watch};
+    $watch->cancel if $watch;
     return;
 }
 
@@ -263,7 +285,7 @@ PAGI::SSE::Hub::Bridge - from a hub to a connection of any server (internal)
 
 Takes what a hub publishes out of the native library and hands it to a
 C<$send> that is not ours, as events, one at a time. One thread and one
-descriptor serve all of them, for as long as there is one. Internal; used by
+descriptor serve all of them, from the first one on, while there is a hub. Internal; used by
 L<PAGI::SSE::Hub>.
 
 =cut
