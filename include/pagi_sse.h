@@ -181,16 +181,16 @@ enum pagi_sse_kind
   // on. `sse`, `flags`, `method`, `version`, `path`, `raw_path`, `query`,
   // `client`, `client_port`, `server`, `server_port`, `headers`.
   PAGI_SSE_KIND_REQUEST = 1,
-  // Request body bytes, or the body's end, can be read.
+  // Request body bytes, or the body's end, can be read; or the body broke off.
   PAGI_SSE_KIND_BODY = 2,
   // The output queue has fallen to the low mark.
   PAGI_SSE_KIND_DRAINED = 3,
-  // The connection closed, and not by pagi_sse_conn_close. `text` is the
-  // reason.
+  // The connection closed, and not by pagi_sse_conn_close or _abort. `text`
+  // is the reason.
   PAGI_SSE_KIND_CLOSED = 4,
-  // The transport is done with the connection. `status`, `bytes`,
-  // `milliseconds`; `text` is the reason, empty for an ordinary response
-  // sent in full.
+  // The transport is done with the connection. `status` (0: nothing was
+  // sent), `bytes` that the kernel took, `milliseconds`; `text` is the reason,
+  // empty for an ordinary response of which the kernel took all.
   PAGI_SSE_KIND_ENDED = 5,
   // A message for the operator: `text`. Its `conn` is 0.
   PAGI_SSE_KIND_LOG = 6,
@@ -198,13 +198,6 @@ enum pagi_sse_kind
   PAGI_SSE_KIND_OUTPUT = 7,
   // A hub is ready for more; `conn` is the hub's number.
   PAGI_SSE_KIND_READY = 8,
-  // The server answered a request by itself, and the host program has
-  // nothing to do but to note it. `status`, `bytes`, `milliseconds`; `text`
-  // is the reason, a word; and of the request what is known: `method`,
-  // `version`, `raw_path`, `query`, `client`, `client_port`, `server`,
-  // `server_port`, `headers`. Where no method is known, `raw_path` has the
-  // request line as it came. Its `conn` is 0.
-  PAGI_SSE_KIND_ANSWERED = 9,
   // From a parser: an event. `event`, `text` (the data), `id` (the last
   // event id in force).
   PAGI_SSE_KIND_EVENT = 20,
@@ -418,44 +411,43 @@ typedef struct pagi_sse_record {
   int32_t kind;
   // ERROR: a result code.
   int32_t code;
-  // Whose record it is; a parser's handle from a parser; 0 for LOG
-  // and ANSWERED.
+  // Whose record it is; a parser's handle from a parser; 0 for LOG.
   pagi_sse_conn conn;
   // REQUEST: 1 if the client wants an event stream (its Accept field).
   uint8_t sse;
   // REQUEST: PAGI_SSE_FLAG_ bits.
   uint8_t flags;
-  // ENDED, ANSWERED: the status sent, 0 for none.
+  // ENDED: the status sent, 0 for none.
   uint16_t status;
-  // REQUEST, ANSWERED: the client's port.
+  // REQUEST: the client's port.
   uint16_t client_port;
-  // REQUEST, ANSWERED: the port it came to.
+  // REQUEST: the port it came to.
   uint16_t server_port;
-  // ENDED, ANSWERED: body bytes sent.
+  // ENDED: bytes that the kernel took: of a response's body, of a whole stream.
   uint64_t bytes;
-  // ENDED: time from the request on. ANSWERED: the same.
+  // ENDED: time from the beginning of the connection.
   uint64_t milliseconds;
-  // CLOSED, ENDED, ANSWERED: reason. LOG: message. EVENT: data. COMMENT: text.
+  // CLOSED, ENDED: reason. LOG: message. EVENT: data. COMMENT: text.
   struct pagi_sse_bytes text;
   // EVENT: the type, `message` if the stream named none.
   struct pagi_sse_bytes event;
   // EVENT: the last event id in force.
   struct pagi_sse_bytes id;
-  // REQUEST, ANSWERED: the method.
+  // REQUEST: the method.
   struct pagi_sse_bytes method;
-  // REQUEST, ANSWERED: the HTTP version, as `1.1`.
+  // REQUEST: the HTTP version, as `1.1`.
   struct pagi_sse_bytes version;
   // REQUEST: the path, percent-decoded.
   struct pagi_sse_bytes path;
-  // REQUEST, ANSWERED: the path as it came.
+  // REQUEST: the path as it came.
   struct pagi_sse_bytes raw_path;
-  // REQUEST, ANSWERED: what stands behind the question mark.
+  // REQUEST: what stands behind the question mark.
   struct pagi_sse_bytes query;
-  // REQUEST, ANSWERED: the client's address; empty for a Unix socket.
+  // REQUEST: the client's address; empty for a Unix socket.
   struct pagi_sse_bytes client;
-  // REQUEST, ANSWERED: the address it came to, or the socket's path.
+  // REQUEST: the address it came to, or the socket's path.
   struct pagi_sse_bytes server;
-  // REQUEST, ANSWERED: packed; pagi_sse_record_header reads them.
+  // REQUEST: packed; pagi_sse_record_header reads them.
   struct pagi_sse_bytes headers;
 } pagi_sse_record;
 
@@ -491,12 +483,6 @@ typedef struct pagi_sse_server_options {
   // A client that takes no byte for so long is dropped, milliseconds
   // (30000).
   uint64_t write_timeout_ms;
-  // A request's head has to come within it, milliseconds (30000). A part of
-  // one is answered with 408.
-  uint64_t head_timeout_ms;
-  // A request's body has to come within it, milliseconds (300000), else it
-  // is answered with 408.
-  uint64_t body_timeout_ms;
 } pagi_sse_server_options;
 
 // One server: a number, 0 is never one.
@@ -536,22 +522,6 @@ const char *pagi_sse_version(void);
 // *Fork*: no difference.
 // *Since*: 0.3.0.
 const char *pagi_sse_result_text(int32_t code);
-
-// The last failure of a call by this thread, in words: the text of its code
-// and, where there is more to say, a colon and that. It is about the last call
-// that failed, whatever came after.
-//
-// *Parameters*: `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
-// bytes.
-//
-// *Returns* the length, bytes, without a NUL; 0 when none has failed; one
-// above `cap`, and nothing was written; or PAGI_SSE_RESULT_NULL_POINTER,
-// _BAD_ARGUMENT.
-// *Ownership*: a copy.
-// *Threads*: any; each has its own.
-// *Fork*: a child has that of the thread that forked.
-// *Since*: 0.3.0.
-int64_t pagi_sse_last_error(char *buf, size_t cap);
 
 // Counts the live handles, of all kinds: what was opened and not yet freed.
 //
@@ -830,7 +800,7 @@ int32_t pagi_sse_conn_abort(pagi_sse_conn conn, const char *reason, size_t len);
 
 // Reports that the client has gone, for a host that sees it: what is queued is
 // dropped, nothing more can be sent. A CLOSED record follows, as for every end
-// that is not pagi_sse_conn_close, and then ENDED. Detached connections have
+// that is not pagi_sse_conn_close or _abort, and then ENDED. Detached connections have
 // no records.
 //
 // *Parameters*: `conn`; `reason` is NULL with length 0, for `client_closed`, or valid for
@@ -1242,7 +1212,7 @@ int64_t pagi_sse_hub_close(pagi_sse_hub hub,
 // *Ownership*: a copy.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.3.0.
+// *Since*: 0.1.0.
 int64_t pagi_sse_hub_history(pagi_sse_hub hub,
                              const char *topic,
                              size_t topic_len,
@@ -1261,7 +1231,7 @@ int64_t pagi_sse_hub_history(pagi_sse_hub hub,
 // *Ownership*: nothing.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.3.0.
+// *Since*: 0.1.0.
 int32_t pagi_sse_hub_has_topic(pagi_sse_hub hub, const char *topic, size_t topic_len);
 
 // Counts the subscriptions of a topic.
@@ -1538,8 +1508,8 @@ int64_t pagi_sse_runtime_busy(pagi_sse_runtime runtime);
 int64_t pagi_sse_runtime_stats(pagi_sse_runtime runtime, char *buf, size_t cap);
 
 // Closes every connection in order (a CLOSED record each, reason
-// `server_shutdown`), waits until the sockets have taken what is queued, and
-// ends the threads. Afterwards records can still be read and output of
+// `server_shutdown`), waits until the sockets have taken what is queued, but
+// not for a client that takes nothing for a second, and ends the threads. Afterwards records can still be read and output of
 // connections be taken; opening gives PAGI_SSE_RESULT_STOPPED. A second call
 // does nothing.
 //
@@ -1550,13 +1520,15 @@ int64_t pagi_sse_runtime_stats(pagi_sse_runtime runtime, char *buf, size_t cap);
 // *Threads*: any. The one call that waits, with pagi_sse_runtime_free.
 // *Fork*: a handle error in a child.
 // *Since*: 0.3.0.
-int32_t pagi_sse_runtime_stop(pagi_sse_runtime runtime, uint64_t deadline_ms);
+int32_t pagi_sse_runtime_stop(pagi_sse_runtime runtime,
+                              uint64_t deadline_ms);
 
-// Ends the threads, cuts off what is still in progress, closes the
-// descriptor, and drops unread records. Connections keep their handles,
-// closed, until they are freed.
+// As pagi_sse_runtime_stop, if that was not called; then cuts off what is still
+// in progress, closes the descriptor, and drops unread records. Connections
+// keep their handles, closed, until they are freed.
 //
-// *Parameters*: `runtime`; `deadline_ms`, the longest wait, at most 60000.
+// *Parameters*: `runtime`; `deadline_ms`, the longest wait, from 250 (also for
+// less) to 60000.
 //
 // *Returns* 0, or a handle error.
 // *Ownership*: the handle is stale from now on.
@@ -1606,13 +1578,22 @@ int32_t pagi_sse_scope_remove(uint64_t key);
 // Binds the address and starts the runtime's threads, with all signals
 // blocked in them. Clients wait until pagi_sse_server_accept.
 //
+// A client may end its side of the connection behind its request and wait for
+// the answer (a half-close). It gets an ordinary response; to a stream this is
+// the client's end, as nothing else tells of a client that has gone. Until the
+// application has chosen, the two cannot be told apart, so after 1, 5 and 21
+// seconds an HTTP/1.1 client is sent `100 Continue`, to which one that has gone
+// answers with a reset: CLOSED. So is one whose body is not read, as long as
+// its end could lie behind that. The place of a connection among
+// `max_connections` is free when its transport has ended (ENDED), though its
+// number is still in use.
+//
 // *Parameters*: `options` points to a struct of the size that it says; `out` points to a
 // writable handle.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_LISTEN_ADDRESS, _ADDRESS_IN_USE,
-// _BIND_FAILED (pagi_sse_last_error has the system's reason), _OS (threads or
-// descriptors), _NULL_POINTER, _BAD_ARGUMENT (a size), _NOT_UTF8,
-// _HANDLES_EXHAUSTED.
+// _BIND_FAILED, _OS (threads or descriptors), _NULL_POINTER, _BAD_ARGUMENT (a
+// size), _NOT_UTF8, _HANDLES_EXHAUSTED.
 // *Ownership*: the caller's; pagi_sse_server_free ends it. The options are
 // copied.
 // *Threads*: any.
@@ -1670,10 +1651,7 @@ int32_t pagi_sse_server_fd(pagi_sse_server server);
 // - CLOSED: str reason.
 // - ENDED: `uint16_t` status, `uint64_t` bytes sent, `uint64_t` milliseconds,
 //   str reason.
-// - LOG: str text; connection 0. One line, without control characters.
-// - ANSWERED: as ENDED; str method, HTTP version, path as it came, query; then
-//   as REQUEST from the client host on; connection 0. The server refused the
-//   request by itself: nothing is to be done but to note it.
+// - LOG: str text; connection 0.
 //
 // *Parameters*: `buf` points to `cap` writable bytes.
 //
@@ -1764,9 +1742,11 @@ int32_t pagi_sse_server_drain(pagi_sse_server server);
 int32_t pagi_sse_server_close_streams(pagi_sse_server server, const char *reason, size_t len);
 
 // Ends in order, in one call: drains, closes every stream with the reason
-// `server_shutdown`, waits for what is on its way, and ends the threads.
-// Requests that the host has not answered are cut off at the deadline. Records
-// can still be read. A second call does nothing.
+// `server_shutdown`, waits for what is on its way, and ends the threads. It does
+// not wait for a client that takes nothing for a second, nor for a request head
+// of which only a part has come. Requests that have no answer at the deadline
+// get 503; a response that is not whole is cut off. Both have 250 milliseconds
+// more to leave. Records can still be read. A second call does nothing.
 //
 // *Parameters*: `server`; `deadline_ms`, the longest wait, at most 60000.
 //
@@ -1777,11 +1757,12 @@ int32_t pagi_sse_server_close_streams(pagi_sse_server server, const char *reason
 // *Since*: 0.3.0.
 int32_t pagi_sse_server_stop(pagi_sse_server server, uint64_t deadline_ms);
 
-// Ends the threads, cuts off what is still in progress, closes sockets and
-// descriptor, and drops unread records. Connections keep their handles,
-// closed, until they are freed.
+// As pagi_sse_server_stop, if that was not called, but requests without an
+// answer get their 503 at once; then closes sockets and descriptor, and drops
+// unread records. Connections keep their handles, closed, until they are freed.
 //
-// *Parameters*: `server`; `deadline_ms`, the longest wait, at most 60000.
+// *Parameters*: `server`; `deadline_ms`, the longest wait, from 250 (also for
+// less) to 60000.
 //
 // *Returns* 0, or a handle error.
 // *Ownership*: the handle is stale from now on.

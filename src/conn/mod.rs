@@ -92,6 +92,7 @@ struct Inner {
     /// That of the sink, so open while this is locked.
     direct: Direct,
     told_output: bool,
+    told_drained: bool,
     ended: bool,
     /// Closed by [`Conn::abort`]: without the last chunk.
     aborted: bool,
@@ -236,6 +237,14 @@ impl Conn {
     /// The queue is above its high mark, and has not drained since.
     pub fn is_high(&self) -> bool {
         self.lock().outbox.is_high()
+    }
+
+    /// The host program is about to read that it has drained: `false` when it
+    /// is full again, and will drain again.
+    pub fn is_drained(&self) -> bool {
+        let mut inner = self.lock();
+        inner.told_drained = false;
+        !inner.outbox.is_high()
     }
 
     /// Status sent (0: none), body bytes sent.

@@ -86,7 +86,10 @@ impl Conn {
 
     pub(super) fn drained(&self) {
         self.tell_watcher(|w| w.marked(false));
-        self.report(Report::Drained);
+        let told = std::mem::replace(&mut self.lock().told_drained, true);
+        if !told {
+            self.report(Report::Drained);
+        }
     }
 
     /// Queues events from before, whatever their size; starts the stream if

@@ -603,7 +603,7 @@ pub unsafe extern "C" fn pagi_sse_conn_abort(
 
 /// Reports that the client has gone, for a host that sees it: what is queued is
 /// dropped, nothing more can be sent. A CLOSED record follows, as for every end
-/// that is not pagi_sse_conn_close, and then ENDED. Detached connections have
+/// that is not pagi_sse_conn_close or _abort, and then ENDED. Detached connections have
 /// no records.
 ///
 /// # Safety

@@ -54,7 +54,8 @@ pub struct pagi_sse_record {
     pub client_port: u16,
     /// REQUEST, ANSWERED: the port it came to.
     pub server_port: u16,
-    /// ENDED, ANSWERED: body bytes sent.
+    /// ENDED, ANSWERED: bytes that the kernel took: of a response's body, of a
+    /// whole stream.
     pub bytes: u64,
     /// ENDED: time from the request on. ANSWERED: the same.
     pub milliseconds: u64,

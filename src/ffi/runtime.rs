@@ -212,8 +212,8 @@ pub unsafe extern "C" fn pagi_sse_runtime_stats(
 }
 
 /// Closes every connection in order (a CLOSED record each, reason
-/// `server_shutdown`), waits until the sockets have taken what is queued, and
-/// ends the threads. Afterwards records can still be read and output of
+/// `server_shutdown`), waits until the sockets have taken what is queued, but
+/// not for a client that takes nothing for a second, and ends the threads. Afterwards records can still be read and output of
 /// connections be taken; opening gives PAGI_SSE_RESULT_STOPPED. A second call
 /// does nothing.
 ///
@@ -232,11 +232,12 @@ pub extern "C" fn pagi_sse_runtime_stop(runtime: pagi_sse_runtime, deadline_ms: 
     })
 }
 
-/// Ends the threads, cuts off what is still in progress, closes the
-/// descriptor, and drops unread records. Connections keep their handles,
-/// closed, until they are freed.
+/// As pagi_sse_runtime_stop, if that was not called; then cuts off what is still
+/// in progress, closes the descriptor, and drops unread records. Connections
+/// keep their handles, closed, until they are freed.
 ///
-/// *Parameters*: `runtime`; `deadline_ms`, the longest wait, at most 60000.
+/// *Parameters*: `runtime`; `deadline_ms`, the longest wait, from 250 (also for
+/// less) to 60000.
 ///
 /// *Returns* 0, or a handle error.
 /// *Ownership*: the handle is stale from now on.

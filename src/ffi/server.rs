@@ -52,6 +52,16 @@ pub(super) fn table() -> &'static Table<Arc<Server>> {
 /// Binds the address and starts the runtime's threads, with all signals
 /// blocked in them. Clients wait until pagi_sse_server_accept.
 ///
+/// A client may end its side of the connection behind its request and wait for
+/// the answer (a half-close). It gets an ordinary response; to a stream this is
+/// the client's end, as nothing else tells of a client that has gone. Until the
+/// application has chosen, the two cannot be told apart, so after 1, 5 and 21
+/// seconds an HTTP/1.1 client is sent `100 Continue`, to which one that has gone
+/// answers with a reset: CLOSED. So is one whose body is not read, as long as
+/// its end could lie behind that. The place of a connection among
+/// `max_connections` is free when its transport has ended (ENDED), though its
+/// number is still in use.
+///
 /// # Safety
 /// `options` points to a struct of the size that it says; `out` points to a
 /// writable handle.
@@ -320,9 +330,11 @@ pub unsafe extern "C" fn pagi_sse_server_close_streams(
 }
 
 /// Ends in order, in one call: drains, closes every stream with the reason
-/// `server_shutdown`, waits for what is on its way, and ends the threads.
-/// Requests that the host has not answered are cut off at the deadline. Records
-/// can still be read. A second call does nothing.
+/// `server_shutdown`, waits for what is on its way, and ends the threads. It does
+/// not wait for a client that takes nothing for a second, nor for a request head
+/// of which only a part has come. Requests that have no answer at the deadline
+/// get 503; a response that is not whole is cut off. Both have 250 milliseconds
+/// more to leave. Records can still be read. A second call does nothing.
 ///
 /// *Parameters*: `server`; `deadline_ms`, the longest wait, at most 60000.
 ///
@@ -339,11 +351,12 @@ pub extern "C" fn pagi_sse_server_stop(server: pagi_sse_server, deadline_ms: u64
     })
 }
 
-/// Ends the threads, cuts off what is still in progress, closes sockets and
-/// descriptor, and drops unread records. Connections keep their handles,
-/// closed, until they are freed.
+/// As pagi_sse_server_stop, if that was not called, but requests without an
+/// answer get their 503 at once; then closes sockets and descriptor, and drops
+/// unread records. Connections keep their handles, closed, until they are freed.
 ///
-/// *Parameters*: `server`; `deadline_ms`, the longest wait, at most 60000.
+/// *Parameters*: `server`; `deadline_ms`, the longest wait, from 250 (also for
+/// less) to 60000.
 ///
 /// *Returns* 0, or a handle error.
 /// *Ownership*: the handle is stale from now on.

@@ -146,7 +146,12 @@ impl Desk {
     /// Fills `buf` with records; see [`Mailbox::drain`].
     pub fn next(&self, buf: &mut [u8]) -> usize {
         self.logs.store(0, Ordering::Relaxed);
-        let used = self.mailbox.drain(buf);
+        let used = self.mailbox.drain(buf, |record| {
+            match record::handle_of(record, Kind::Drained) {
+                Some(handle) => conn::table().get(handle).is_ok_and(|c| c.is_drained()),
+                None => true,
+            }
+        });
         self.read.notify_waiters();
         used
     }
@@ -254,7 +259,7 @@ impl Desk {
         for handle in self
             .mailbox
             .discard()
-            .filter_map(|r| record::request_of(&r))
+            .filter_map(|r| record::handle_of(&r, Kind::Request))
         {
             let _ = conn::table().remove(handle);
         }

@@ -49,8 +49,9 @@ impl Mailbox {
 
     /// Fills `buf` with whole records, each after its length as a native
     /// `u32`; returns the bytes used, or the bytes needed when even the first
-    /// does not fit. The descriptor stays readable while records remain.
-    pub fn drain(&self, buf: &mut [u8]) -> usize {
+    /// does not fit. Those that are not true any more are left out. The
+    /// descriptor stays readable while records remain.
+    pub fn drain(&self, buf: &mut [u8], is_true: impl Fn(&[u8]) -> bool) -> usize {
         self.wake.clear();
         let mut next = self
             .next
@@ -63,6 +64,9 @@ impl Mailbox {
                 *next = Some(record);
                 self.wake.wake();
                 return if used == 0 { end } else { used };
+            }
+            if !is_true(&record) {
+                continue;
             }
             buf[used..used + 4].copy_from_slice(&(record.len() as u32).to_ne_bytes());
             buf[used + 4..end].copy_from_slice(&record);
@@ -104,14 +108,15 @@ mod tests {
     fn records_come_whole_in_order_and_in_batches() {
         let m = Mailbox::new().unwrap();
         m.push(b"one".to_vec());
+        m.push(b"two".to_vec());
         m.push(b"three".to_vec());
         let mut small = [0u8; 8];
-        assert_eq!(m.drain(&mut small), 7);
+        assert_eq!(m.drain(&mut small, |_| true), 7);
         assert_eq!(&small[4..7], b"one");
-        assert_eq!(m.drain(&mut small), 9, "the size needed; nothing is lost");
+        assert_eq!(m.drain(&mut small, |r| r != b"two"), 9, "the size needed");
         let mut buf = [0u8; 64];
-        assert_eq!(m.drain(&mut buf), 9);
+        assert_eq!(m.drain(&mut buf, |r| r != b"two"), 9);
         assert_eq!(&buf[4..9], b"three");
-        assert_eq!(m.drain(&mut buf), 0);
+        assert_eq!(m.drain(&mut buf, |_| true), 0);
     }
 }

@@ -114,13 +114,10 @@ impl Open {
         end(runtime, by);
     }
 
-    /// Ends all: sockets are closed, threads stop within `deadline`. A second
-    /// call does nothing.
+    /// Ends all, in order as far as `deadline` allows: streams are closed, then
+    /// sockets, and threads stop. A second call does nothing.
     pub fn end(&self, deadline: Duration) {
-        let runtime = self.runtime().take();
-        if let Some(runtime) = runtime {
-            runtime.shutdown_timeout(deadline);
-        }
+        self.stop(deadline.max(limits::STOP_LAST));
         self.desk.close();
         self.desk.discard();
     }

@@ -14,16 +14,16 @@ pub enum Kind {
     /// on. `sse`, `flags`, `method`, `version`, `path`, `raw_path`, `query`,
     /// `client`, `client_port`, `server`, `server_port`, `headers`.
     Request = 1,
-    /// Request body bytes, or the body's end, can be read.
+    /// Request body bytes, or the body's end, can be read; or the body broke off.
     Body = 2,
     /// The output queue has fallen to the low mark.
     Drained = 3,
-    /// The connection closed, and not by pagi_sse_conn_close. `text` is the
-    /// reason.
+    /// The connection closed, and not by pagi_sse_conn_close or _abort. `text`
+    /// is the reason.
     Closed = 4,
-    /// The transport is done with the connection. `status`, `bytes`,
-    /// `milliseconds`; `text` is the reason, empty for an ordinary response
-    /// sent in full.
+    /// The transport is done with the connection. `status` (0: nothing was
+    /// sent), `bytes` that the kernel took, `milliseconds`; `text` is the reason,
+    /// empty for an ordinary response of which the kernel took all.
     Ended = 5,
     /// A message for the operator: `text`. Its `conn` is 0.
     Log = 6,
@@ -140,10 +140,10 @@ fn one_line(text: &str) -> Cow<'_, str> {
     escaped.collect()
 }
 
-/// The handle that a request record gives away.
-pub fn request_of(record: &[u8]) -> Option<u64> {
+/// The handle of a record of that kind.
+pub fn handle_of(record: &[u8], kind: Kind) -> Option<u64> {
     let handle = record.get(1..9)?.try_into().ok()?;
-    (record[0] == Kind::Request as u8).then(|| u64::from_ne_bytes(handle))
+    (record[0] == kind as u8).then(|| u64::from_ne_bytes(handle))
 }
 
 /// Reads a record's fields, one after the other. Bytes that no record of ours

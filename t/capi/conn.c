@@ -160,6 +160,17 @@ static void large(void)
     while ((n = pagi_sse_conn_read(c, out, 65536)) > 0)
         all += n;
     IS(all, (int64_t)len + 8);
+    /* Between empty and the low mark it has drained as well. */
+    pagi_sse_record r;
+    OK(next(PAGI_SSE_KIND_DRAINED, c, &r));
+    IS(pagi_sse_conn_send(c, data, len), 1);
+    for (all = 0; all < (int64_t)len - 10000 && (n = pagi_sse_conn_read(c, out, 8192)) > 0;)
+        all += n;
+    OK(next(PAGI_SSE_KIND_DRAINED, c, &r));
+    OK(pagi_sse_conn_buffered(c) > 0);
+    IS(pagi_sse_conn_send(c, data, len), 1);
+    IS(pagi_sse_conn_send(c, S("x")), 1); /* once after the drain */
+    IS(pagi_sse_conn_send(c, S("x")), R(QUEUE_OVERFLOW));
     free(data);
     IS(pagi_sse_conn_free(c), 0);
 }
