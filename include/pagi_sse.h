@@ -198,6 +198,13 @@ enum pagi_sse_kind
   PAGI_SSE_KIND_OUTPUT = 7,
   // A hub is ready for more; `conn` is the hub's number.
   PAGI_SSE_KIND_READY = 8,
+  // The server answered a request by itself, and the host program has
+  // nothing to do but to note it. `status`, `bytes`, `milliseconds`; `text`
+  // is the reason, a word; and of the request what is known: `method`,
+  // `version`, `raw_path`, `query`, `client`, `client_port`, `server`,
+  // `server_port`, `headers`. Where no method is known, `raw_path` has the
+  // request line as it came. Its `conn` is 0.
+  PAGI_SSE_KIND_ANSWERED = 9,
   // From a parser: an event. `event`, `text` (the data), `id` (the last
   // event id in force).
   PAGI_SSE_KIND_EVENT = 20,
@@ -411,43 +418,45 @@ typedef struct pagi_sse_record {
   int32_t kind;
   // ERROR: a result code.
   int32_t code;
-  // Whose record it is; a parser's handle from a parser; 0 for LOG.
+  // Whose record it is; a parser's handle from a parser; 0 for LOG
+  // and ANSWERED.
   pagi_sse_conn conn;
   // REQUEST: 1 if the client wants an event stream (its Accept field).
   uint8_t sse;
   // REQUEST: PAGI_SSE_FLAG_ bits.
   uint8_t flags;
-  // ENDED: the status sent, 0 for none.
+  // ENDED, ANSWERED: the status sent, 0 for none.
   uint16_t status;
-  // REQUEST: the client's port.
+  // REQUEST, ANSWERED: the client's port.
   uint16_t client_port;
-  // REQUEST: the port it came to.
+  // REQUEST, ANSWERED: the port it came to.
   uint16_t server_port;
-  // ENDED: bytes that the kernel took: of a response's body, of a whole stream.
+  // ENDED, ANSWERED: bytes that the kernel took: of a response's body, of a
+  // whole stream.
   uint64_t bytes;
-  // ENDED: time from the beginning of the connection.
+  // ENDED: time from the request on. ANSWERED: the same.
   uint64_t milliseconds;
-  // CLOSED, ENDED: reason. LOG: message. EVENT: data. COMMENT: text.
+  // CLOSED, ENDED, ANSWERED: reason. LOG: message. EVENT: data. COMMENT: text.
   struct pagi_sse_bytes text;
   // EVENT: the type, `message` if the stream named none.
   struct pagi_sse_bytes event;
   // EVENT: the last event id in force.
   struct pagi_sse_bytes id;
-  // REQUEST: the method.
+  // REQUEST, ANSWERED: the method.
   struct pagi_sse_bytes method;
-  // REQUEST: the HTTP version, as `1.1`.
+  // REQUEST, ANSWERED: the HTTP version, as `1.1`.
   struct pagi_sse_bytes version;
   // REQUEST: the path, percent-decoded.
   struct pagi_sse_bytes path;
-  // REQUEST: the path as it came.
+  // REQUEST, ANSWERED: the path as it came.
   struct pagi_sse_bytes raw_path;
-  // REQUEST: what stands behind the question mark.
+  // REQUEST, ANSWERED: what stands behind the question mark.
   struct pagi_sse_bytes query;
-  // REQUEST: the client's address; empty for a Unix socket.
+  // REQUEST, ANSWERED: the client's address; empty for a Unix socket.
   struct pagi_sse_bytes client;
-  // REQUEST: the address it came to, or the socket's path.
+  // REQUEST, ANSWERED: the address it came to, or the socket's path.
   struct pagi_sse_bytes server;
-  // REQUEST: packed; pagi_sse_record_header reads them.
+  // REQUEST, ANSWERED: packed; pagi_sse_record_header reads them.
   struct pagi_sse_bytes headers;
 } pagi_sse_record;
 
@@ -483,6 +492,12 @@ typedef struct pagi_sse_server_options {
   // A client that takes no byte for so long is dropped, milliseconds
   // (30000).
   uint64_t write_timeout_ms;
+  // A request's head has to come within it, milliseconds (30000). A part of
+  // one is answered with 408.
+  uint64_t head_timeout_ms;
+  // A request's body has to come within it, milliseconds (300000), else it
+  // is answered with 408.
+  uint64_t body_timeout_ms;
 } pagi_sse_server_options;
 
 // One server: a number, 0 is never one.
@@ -522,6 +537,22 @@ const char *pagi_sse_version(void);
 // *Fork*: no difference.
 // *Since*: 0.3.0.
 const char *pagi_sse_result_text(int32_t code);
+
+// The last failure of a call by this thread, in words: the text of its code
+// and, where there is more to say, a colon and that. It is about the last call
+// that failed, whatever came after.
+//
+// *Parameters*: `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
+// bytes.
+//
+// *Returns* the length, bytes, without a NUL; 0 when none has failed; one
+// above `cap`, and nothing was written; or PAGI_SSE_RESULT_NULL_POINTER,
+// _BAD_ARGUMENT.
+// *Ownership*: a copy.
+// *Threads*: any; each has its own.
+// *Fork*: a child has that of the thread that forked.
+// *Since*: 0.3.0.
+int64_t pagi_sse_last_error(char *buf, size_t cap);
 
 // Counts the live handles, of all kinds: what was opened and not yet freed.
 //
@@ -1212,7 +1243,7 @@ int64_t pagi_sse_hub_close(pagi_sse_hub hub,
 // *Ownership*: a copy.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int64_t pagi_sse_hub_history(pagi_sse_hub hub,
                              const char *topic,
                              size_t topic_len,
@@ -1231,7 +1262,7 @@ int64_t pagi_sse_hub_history(pagi_sse_hub hub,
 // *Ownership*: nothing.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
-// *Since*: 0.1.0.
+// *Since*: 0.3.0.
 int32_t pagi_sse_hub_has_topic(pagi_sse_hub hub, const char *topic, size_t topic_len);
 
 // Counts the subscriptions of a topic.
@@ -1592,8 +1623,9 @@ int32_t pagi_sse_scope_remove(uint64_t key);
 // writable handle.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_LISTEN_ADDRESS, _ADDRESS_IN_USE,
-// _BIND_FAILED, _OS (threads or descriptors), _NULL_POINTER, _BAD_ARGUMENT (a
-// size), _NOT_UTF8, _HANDLES_EXHAUSTED.
+// _BIND_FAILED (pagi_sse_last_error has the system's reason), _OS (threads or
+// descriptors), _NULL_POINTER, _BAD_ARGUMENT (a size), _NOT_UTF8,
+// _HANDLES_EXHAUSTED.
 // *Ownership*: the caller's; pagi_sse_server_free ends it. The options are
 // copied.
 // *Threads*: any.
@@ -1651,7 +1683,10 @@ int32_t pagi_sse_server_fd(pagi_sse_server server);
 // - CLOSED: str reason.
 // - ENDED: `uint16_t` status, `uint64_t` bytes sent, `uint64_t` milliseconds,
 //   str reason.
-// - LOG: str text; connection 0.
+// - LOG: str text; connection 0. One line, without control characters.
+// - ANSWERED: as ENDED; str method, HTTP version, path as it came, query; then
+//   as REQUEST from the client host on; connection 0. The server refused the
+//   request by itself: nothing is to be done but to note it.
 //
 // *Parameters*: `buf` points to `cap` writable bytes.
 //

@@ -1,8 +1,8 @@
 //! Ordinary responses, chosen in place of a stream, and the choice itself.
 
-use super::{Conn, Inner};
+use super::{Conn, Inner, Report};
 use crate::error::{Error, Result};
-use crate::state::Phase;
+use crate::state::{Phase, Reason};
 use bytes::{BufMut, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use std::task::{Context, Poll};
@@ -117,6 +117,31 @@ impl Conn {
         let mut inner = self.lock();
         inner.status = status.as_u16();
         inner.bytes_sent = bytes;
+    }
+
+    /// Answers for the application, if it has not chosen, and closes: by the
+    /// server, which tells the host program. `true` if this call did.
+    pub fn refuse(&self, status: StatusCode, map: HeaderMap, text: &[u8], reason: Reason) -> bool {
+        {
+            let inner = &mut *self.lock();
+            if self.framing.fixed || inner.state.respond().is_err() {
+                return false;
+            }
+            inner.status = status.as_u16();
+            if !self.is_bodiless(inner) {
+                inner.outbox.append(text.len(), |b| b.put_slice(text));
+            }
+            inner.response = Some(Box::new(Response {
+                head: Some((status, map)),
+                began: true,
+                complete: true,
+                ..Response::default()
+            }));
+            inner.state.close(Some(reason));
+        }
+        self.report(Report::Closed);
+        self.wake_all();
+        true
     }
 
     /// Queues body bytes of an ordinary response; `more` false ends it. The

@@ -12,7 +12,7 @@ use crate::conn::{Conn, Decision, Framing};
 use crate::limits;
 use crate::rt::{socket::Socket, stream};
 use crate::state::Phase;
-use http::{HeaderMap, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -162,7 +162,7 @@ async fn serve_http(
                 let _ = timeout(wait, asker.too_slow(&link.socket(), &known)).await;
                 After::Answered(link.socket())
             }
-            Ok(None) | Err(_) if link.is_unwritten() => After::Nothing,
+            Ok(None) | Err(_) if link.is_stuck() => After::Nothing,
             Ok(None) | Err(_) => After::Answered(link.socket()),
         };
     }
@@ -311,14 +311,16 @@ fn broke_off(conn: &Arc<Conn>, error: &hyper::Error, asker: &Asker) {
 
 /// That answer if nothing has been answered; then the connection is over.
 fn give_up(conn: &Arc<Conn>, fault: Fault, reason: &'static str) {
-    let fields = [
-        (&b"content-type"[..], &b"text/plain"[..]),
-        (&b"connection"[..], &b"close"[..]),
-    ];
-    if conn.respond(fault.status.as_u16(), fields).is_ok() {
-        let _ = conn.body(fault.why.as_bytes(), false);
+    let mut fields = HeaderMap::new();
+    for (name, value) in [
+        (header::CONTENT_TYPE, "text/plain"),
+        (header::CONNECTION, "close"),
+    ] {
+        fields.insert(name, HeaderValue::from_static(value));
     }
-    conn.shut_down(reason.into());
+    if !conn.refuse(fault.status, fields, fault.why.as_bytes(), reason.into()) {
+        conn.shut_down(reason.into());
+    }
 }
 
 /// Ends what the application has not answered, or not in whole.

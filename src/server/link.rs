@@ -151,6 +151,11 @@ impl Link {
         lock(&self.exchange).as_ref().is_some_and(|x| x.given)
     }
 
+    /// The client does not take what it is given.
+    pub fn is_stuck(&self) -> bool {
+        self.is_unwritten() || self.timed_out.load(Ordering::Relaxed)
+    }
+
     fn wrote(&self, slices: &[IoSlice<'_>], mut n: usize) {
         let mut exchange = lock(&self.exchange);
         let Some(x) = &mut *exchange else { return };

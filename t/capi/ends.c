@@ -97,8 +97,8 @@ static void bodies(void)
             snprintf(request, sizeof request, POST "%sContent-Length: 10\r\n\r\nabc", accept[i]);
             breaks_off(request, how, "abc", "client_closed");
         }
-    breaks_off(POST "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nno chunk\r\n", STAYS, "abc", "protocol_error");
-    breaks_off(POST "Transfer-Encoding: chunked\r\n\r\n3\r\nabcd", STAYS, "abc", "protocol_error");
+    breaks_off(POST "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nno chunk\r\n", STAYS, "", "protocol_error");
+    breaks_off(POST "Transfer-Encoding: chunked\r\n\r\n3\r\nabcd", STAYS, "", "protocol_error");
 }
 
 static void stream_with_half_a_body(void)

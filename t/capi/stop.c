@@ -29,7 +29,7 @@ static void refused_with_503(int fd)
 {
     receive(fd, NULL);
     OK(strncmp(got, "HTTP/1.1 503 Service Unavailable\r\n", 34) == 0);
-    OK(strstr(got, "\r\n\r\nService Unavailable\n") != NULL);
+    OK(strstr(got, "\r\n\r\nthe server is stopping") != NULL);
     close(fd);
 }
 
