@@ -216,7 +216,7 @@ subtest 'a send that waits is over when the stream is, though the application ha
     $seen{over}->done;
 };
 
-subtest 'an application that returns or dies ends the stream and says why' => sub {
+subtest 'an application that returns or dies ends the stream, whole or broken off, and says why' => sub {
     my $seen = watched(async sub { await $_[0]->send('x') });
     my $client = $seen->{host}->stream;
     $seen->{host}->until(sub { $client->eof }, 'the end');
@@ -224,8 +224,8 @@ subtest 'an application that returns or dies ends the stream and says why' => su
     $seen = watched(async sub { await $_[0]->send('x'); die "oh\n" });
     $client = $seen->{host}->stream;
     $seen->{host}->until(sub { $client->eof }, 'the end');
-    is [$seen->{closed}, $client->body], [['server_error'], "data: x\n\n", 1];
-    like [$seen->{host}->log]->[-1], qr/the application died: oh/;
+    is [$seen->{closed}, $client->body], [['server_error'], "data: x\n\n", 0];
+    like [$seen->{host}->log]->[-1], qr{the application died \(GET /\): oh};
 };
 
 done_testing;

@@ -164,7 +164,7 @@ subtest 'what is too large or malformed is answered and does not reach the appli
 subtest 'an application that dies or says nothing gives a 500 and a log line' => sub {
     my $before = $host->log;
     is answer($host->get('/?do=die'))->status, 500;
-    like [$host->log]->[-1], qr/^error: the application died: asked for/;
+    like [$host->log]->[-1], qr{^error: the application died \(GET /\): asked for};
     is answer($host->get('/?do=nothing'))->status, 500;
     like [$host->log]->[-1], qr/^error: the application returned without an answer \(GET \/\)/;
     is scalar($host->log), $before + 2;
@@ -294,7 +294,7 @@ subtest 'a handle that decodes gives octets, or the send fails' => sub {
     my $client = $host->get('/');
     $host->until(sub { $client->ended }, 'the answer');
     is scalar $client->body, "\xe9" x 10 . 'END.';
-    is $error,               "PAGI::SSE::Server: http.response.body: 'fh' must be octets, it has wide characters\n";
+    like $error, qr{\APAGI::SSE::Server: http.response.body: 'fh' must be octets, it has wide characters at \Q$0\E line [0-9]+\.\n\z};
 };
 
 subtest '$receive after the answer gives the disconnect, again and again' => sub {

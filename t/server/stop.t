@@ -320,4 +320,53 @@ subtest 'a Unix socket serves, and a stale one is replaced' => sub {
     ok !-e $path, 'removed';
 };
 
+subtest 'a clock that is set back by an hour does not delay the deadline' => sub {
+    my $host = T::Host->new(
+        async sub {
+            my ($scope, $receive, $send) = @_;
+            die "not here\n" if $scope->{type} eq 'lifespan';
+            await Future->new;
+        }
+    );
+    $host->get('/');
+    $host->until(sub { %{ $host->server->{exchanges} } }, 'the request');
+    my $stopped = $host->server->stop(0.5);
+    my $began = time;
+    {
+        no warnings 'redefine';
+        my $time = \&Time::HiRes::time;
+        local *Time::HiRes::time = sub { $time->() - 3600 };
+        $host->until(sub { $stopped->is_ready }, 'the stop');
+    }
+    ok $stopped->is_ready;
+    ok time - $began < 5, 'in time';
+};
+
+subtest 'a server that goes out of scope ends its streams as a stop does' => sub {
+    for my $around (0, 1) {
+        my (@closed, $cancelled);
+        my $host = T::Host->new(
+            async sub {
+                my ($scope, $receive, $send) = @_;
+                die "not here\n" if $scope->{type} eq 'lifespan';
+                my $sse = PAGI::SSE->new($scope, $receive, $around ? sub { $send->(@_) } : $send);
+                $sse->on_close(sub { push @closed, $_[1] });
+                await $sse->send('x');
+                my $never = Future->new;
+                $never->on_cancel(sub { $cancelled++ });
+                await $never;
+            }
+        );
+        my $client = $host->stream;
+        $host->until(sub { $client->body }, 'an event');
+        my $dummy = PAGI::SSE::Server->new(app => sub { });
+        $dummy->stop(0);
+        $host->{server} = $dummy;
+        is \@closed,   ['server_shutdown'], 'on_close, with the reason';
+        is $cancelled, 1,                   'the handler is cancelled';
+        $host->wait(0.05), $client->read_some until $client->eof;
+        is [$client->body], ["data: x\n\n", 1], 'the last chunk';
+    }
+};
+
 done_testing;

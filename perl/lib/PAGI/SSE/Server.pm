@@ -34,10 +34,11 @@ use constant {
 };    # src/rt/record.rs
 use constant FREE_MS => 1000;    # for threads to end
 
-my %DEFAULT = (listen => '127.0.0.1:5000', shutdown_timeout => 10);
+my %DEFAULT = (listen => '127.0.0.1:5000', shutdown_timeout => 10, max_connections => 16_384);
 my %MOST = (max_body => 999_999_999_999_999, max_connections => 1_000_000, workers => 256);
-my %LEAST_SECONDS = (shutdown_timeout => 0, write_timeout => 0.001);    # 0 ms would mean the default
-my %OPTION = map { $_ => 1 } qw(app access_log on_log), keys %DEFAULT, keys %MOST, keys %LEAST_SECONDS;
+my %LEAST_SECONDS =
+    (shutdown_timeout => 0, write_timeout => 0.001, cancel_after_disconnect => 0);    # 0 ms would mean the default
+my %OPTION = map { $_ => 1 } qw(app host port sse access_log on_log), keys %DEFAULT, keys %MOST, keys %LEAST_SECONDS;
 
 sub new {
     my ($class, %option) = @_;
@@ -45,6 +46,12 @@ sub new {
         Carp::croak("PAGI::SSE::Server->new: unknown option '$unknown[0]' (known: @{[sort keys %OPTION]})");
     }
     Carp::croak("PAGI::SSE::Server->new: 'app' must be a coderef") if ref $option{app} ne 'CODE';
+    $option{listen} = _listen(@option{qw(listen host port)});
+    delete @option{qw(host port)};
+    my $sse = $option{sse};
+    if (defined $sse && $sse ne 'accept' && ref $sse ne 'CODE' && ref $sse ne 'Regexp') {
+        Carp::croak("PAGI::SSE::Server->new: 'sse' must be 'accept', a coderef or a regular expression, not '$sse'");
+    }
     for my $name (keys %DEFAULT) {
         $option{$name} = $DEFAULT{$name} if !defined $option{$name};
     }
@@ -55,7 +62,24 @@ sub new {
         require PAGI::SSE::Server::AccessLog;
         $self->{access_log} = PAGI::SSE::Server::AccessLog->new($access_log);
     }
+    if (defined $option{cancel_after_disconnect}) {
+        require PAGI::SSE::Server::Grace;
+        $self->{grace} = PAGI::SSE::Server::Grace->new($self, $option{cancel_after_disconnect});
+    }
     return $self;
+}
+
+# An address in one piece or in two.
+sub _listen {
+    my ($listen, $host, $port) = @_;
+    return $listen if !defined $host && !defined $port;
+    $host = '127.0.0.1' if !defined $host;
+    $port = 5000 if !defined $port;
+    $port =~ /\A[0-9]{1,5}\z/ && $port <= 65_535
+        or Carp::croak("PAGI::SSE::Server->new: 'port' must be a whole number from 0 to 65535, not '$port'");
+    my $both = $host =~ /:/ && $host !~ /\A\[/ ? "[$host]:$port" : "$host:$port";
+    return $both if !defined $listen || $listen eq $both;
+    Carp::croak("PAGI::SSE::Server->new: 'listen' says '$listen', 'host' and 'port' say '$both'; give one of them");
 }
 
 sub _check_numbers {
@@ -147,9 +171,34 @@ sub _call_app {
         $future = Future->fail(defined $@ && length $@ ? $@ : 'unknown error');
     }
     # An application that is no async sub is done when it returns.
-    if (!blessed $future || !$future->can('on_ready')) { $future = Future->done }
+    if (!blessed $future || !$future->can('on_ready')) { $future = $self->_of_promise($future) || Future->done }
     $future->on_ready($ended);
     return $future->is_ready ? undef : $future;
+}
+
+# A promise of another kind as a Future.
+sub _of_promise {
+    my ($self, $promise) = @_;
+    return if !blessed $promise || !$promise->can('then');
+    my $future = $self->new_future;
+    my $settle = sub {
+        my ($how, @result) = @_;
+        $future->$how(@result) if !$future->is_ready;
+        return;
+    };
+    my $rejected = sub { $settle->(fail => defined $_[0] && length $_[0] ? $_[0] : 'its promise was rejected') };
+    my $next;
+    if (
+        !eval {
+            $next = $promise->then(sub { $settle->('done') }, $rejected);
+            1;
+        }
+        )
+    {
+        $future->fail("it returned a promise (@{[ref $promise]}) that cannot be awaited, use a Future: $@");
+    }
+    $future->on_ready(sub { undef $next });    # kept till then
+    return $future;
 }
 
 # Why it ended, if it did not just return.
@@ -164,6 +213,7 @@ sub _cancel {
     my ($self, $future) = @_;
     return if !$future || $future->is_ready;
     push @{ $self->{cancelled} }, $future;
+    shift @{ $self->{cancelled} } if @{ $self->{cancelled} } > $self->{max_connections};
     eval { $future->cancel; 1 } or $self->log(error => "an application's cancel died: $@");
     return;
 }
@@ -237,6 +287,7 @@ sub _refused {
 sub _free {
     my ($self) = @_;
     $self->{is_stopped} = 1;
+    delete $self->{signals};    # their handlers are as before
     my $handle = delete $self->{handle} or return;
     # A child of a fork answers "stale": the server is its parent's.
     PAGI::SSE::FFI::server_free($handle, FREE_MS);
@@ -248,7 +299,8 @@ sub _free {
 sub DESTROY {
     my ($self) = @_;
     local ($@, $!, $?);
-    $self->_free if $self->{handle};
+    return $self->_free if ${^GLOBAL_PHASE} eq 'DESTRUCT' || $self->{pid} != $$;
+    $self->_stopping->at_once if $self->{handle};
     return;
 }
 
@@ -270,7 +322,9 @@ sub dispatch {
         $count++;
         $self->_take($record);
     }
-    $self->{turns}->run if $self->{turns};
+    for my $task (qw(turns signals grace)) {
+        $self->{$task}->run if $self->{$task};
+    }
     $self->{stopping}->advance if $self->{stopping};
     PAGI::SSE::FFI::server_flush($handle) if $self->{handle};
     return $count;
@@ -309,7 +363,7 @@ sub _act_on {
 sub _not_taken {
     my ($self, $record, $error) = @_;
     my ($type) = unpack 'C', $record;
-    $self->log(error => "internal error in a record of type $type: $error");
+    $self->log(error => $error =~ /\Athe rule for 'sse'/ ? $error : "internal error in a record of type $type: $error");
     my $conn = $self->_request_of($record) or return;
     my $exchange = $self->{exchanges}{$conn} ||= PAGI::SSE::Server::Exchange->new(
         server => $self,
@@ -331,14 +385,15 @@ sub _request_of {
 sub _request {
     my ($self, $conn, $record) = @_;
     my $request = PAGI::SSE::Server::Request->new($record);
+    my $scope = $request->scope($self->{lifespan}->state, $self->{sse});
     my $exchange = $self->{exchanges}{$conn} = PAGI::SSE::Server::Exchange->new(
         server   => $self,
         handle   => $conn,
-        type     => $request->type,
+        type     => $scope->{type},
         label    => $request->label,
         has_body => $request->has_body,
     );
-    my $scope = $request->scope($exchange, $self->{lifespan}->state);
+    PAGI::SSE::Server::Request::bind($scope, $exchange);
     $self->{remembered}{$conn} = $self->{access_log}->remember($scope) if $self->{access_log};
     weaken(my $weak = $self);
     my $app = $self->_call_app(
@@ -357,11 +412,29 @@ sub _app_over {
     my ($self, $conn, $future) = @_;
     my $exchange = $self->{exchanges}{$conn} or return;
     delete $exchange->{app};
+    $self->{grace}->over($conn) if $self->{grace};
     $exchange->app_ended($self->_app_error($future));
     $self->_forget($conn);
     # Nothing else may come that would let the stop go on.
     $self->_advance_soon;
     return;
+}
+
+# It may be a while until its handler knows.
+sub _client_left {
+    my ($self, $conn) = @_;
+    $self->{grace}->begin($conn) if $self->{grace} && $self->{exchanges}{$conn}{app};
+    return;
+}
+
+# True if there was anything to cancel.
+sub _abandon {
+    my ($self, $conn) = @_;
+    my $exchange = $self->{exchanges}{$conn} or return 0;
+    my $app = $exchange->{app}               or return 0;
+    $exchange->{abandoned} = 1;
+    $self->_cancel($app);
+    return 1;
 }
 
 sub _ended {
@@ -419,17 +492,14 @@ sub prepare_loop {
     return $self;
 }
 
-# By the loop, where there is one: a plain handler may run only once the loop
-# wakes for something else.
 sub stop_on {
     my ($self, @signals) = @_;
-    $self->prepare_loop;
-    my $count = 0;
-    my $stop = sub { $self->stop($count++ ? 0 : undef); return };
-    for my $signal (@signals) {
-        if ($self->{loop}) { $self->{loop}->watch_signal($signal => $stop) }
-        else               { $SIG{$signal} = $stop }
+    for my $name (@signals) {
+        Carp::croak("PAGI::SSE::Server->stop_on: '$name' is no signal") if !exists $SIG{$name};
     }
+    require PAGI::SSE::Server::Signals;
+    $self->{signals} ||= PAGI::SSE::Server::Signals->new($self);
+    $self->{signals}->watch(@signals);
     return $self;
 }
 
@@ -474,7 +544,7 @@ library's, on threads of its own; the application runs in the one thread of
 Perl, whenever C<dispatch> is called.
 
 A request is C<sse> when its C<Accept> field includes C<text/event-stream>,
-whatever its method. The client's end (a half-closed connection counts) is
+whatever its method; the option C<sse> names another rule. The client's end (a half-closed connection counts) is
 noticed while the stream is idle, and C<on_close> callbacks of L<PAGI::SSE> run
 at the next C<dispatch>.
 
@@ -497,9 +567,29 @@ The PAGI application, a coderef. Required.
 C<HOST:PORT> (port 0: the kernel picks one) or C<unix:PATH>. Default
 C<127.0.0.1:5000>.
 
+=item host, port
+
+The same in two pieces; an IPv6 address needs no brackets. Dies if C<listen> is
+given too and says something else.
+
+=item sse
+
+Which requests are streams, scopes of the type C<sse>: C<accept>, the default
+and PAGI's rule, those whose C<Accept> field includes C<text/event-stream>; a
+regular expression, those whose decoded path matches; or a coderef, which gets
+the scope (its C<type> is what C<accept> says) and returns true for a stream. If
+it dies, the request is answered with 500. What has been chosen is what the
+application sees; an ordinary answer, C<http.response.*>, is accepted on both.
+
 =item shutdown_timeout
 
 Seconds that C<stop> gives the application and the clients. Default 10.
+
+=item cancel_after_disconnect
+
+Seconds, 0 to 86400, that a handler may run on after its client has gone; then
+its Future is cancelled, and the log has one line for all that are due. A handler
+that closed its stream by itself is left alone. Default: none is cancelled.
 
 =item max_body
 
@@ -562,8 +652,9 @@ Chooses C<run>'s loop before C<start>, for programs that call both.
 
     $server->stop_on(qw(INT TERM))->run;
 
-The first of these signals calls C<stop>, a second one C<stop(0)>. For servers
-that C<run>.
+The first of these signals calls C<stop>, a second one C<stop(0)>, in the next
+C<dispatch>. Sets handlers in C<%SIG>, under any loop; they are as before once
+the server has stopped. In a child of a fork the signals do what they did before.
 
 =head2 fileno, dispatch
 
@@ -581,8 +672,10 @@ is logged.
 Stops in order, within C<$deadline> seconds (default C<shutdown_timeout>): no
 new connections; the application's C<lifespan.shutdown>; each stream is closed
 with the reason C<server_shutdown>; ordinary requests are finished. What is left
-then is cancelled. Returns a Future that is done when all is over. May be
-called again, to shorten the deadline.
+then is cancelled. What asynchronous C<on_close> callbacks do is waited for as
+well. Returns a Future that is done when all is over. May be called again, to
+shorten the deadline. A server that goes out of scope is stopped at once: streams
+end with C<server_shutdown>, and the rest is cancelled.
 
 =head2 is_stopped
 

@@ -10,6 +10,7 @@ use B ();
 use Future;
 use Scalar::Util qw(blessed refaddr weaken);
 
+use PAGI::SSE::Check        ();
 use PAGI::SSE::FFI          ();
 use PAGI::SSE::Server::Send ();
 use PAGI::SSE::Text         ();
@@ -145,6 +146,7 @@ sub _tell_end {
     for my $callback (@$callbacks) {
         $self->_guarded(sub { $callback->($reason) });
     }
+    $self->{server}->_client_left($self->{handle}) if $self->client_left && $self->{server};
     $self->_tell($_, $reason) for grep { defined } delete $self->{sse}, @{ delete $self->{more_sse} || [] };
     return;
 }
@@ -174,6 +176,9 @@ sub note_ended {
     $self->note_closed($self->{app_over} || 'app_closed') if $self->{app_over} || $self->{type} eq 'http';
     return;
 }
+
+# Not by the application's own close or end, that is.
+sub client_left { return defined $_[0]{closed} && !$_[0]{app_closed} && !$_[0]{app_over} }
 
 # Nobody needs it any more: neither the application nor the transport.
 sub is_over { return $_[0]{app_over} && $_[0]{ended} }
@@ -258,7 +263,12 @@ sub is_pending { return $_[0]->state == PENDING }
 sub close {
     my ($self, $reason) = @_;
     $reason = defined $reason && length $reason ? PAGI::SSE::Text::octets($reason) : 'app_closed';
-    return if PAGI::SSE::FFI::conn_close($self->{handle}, $reason, length $reason) != 1;
+    return $self->_end(\&PAGI::SSE::FFI::conn_close, $reason);
+}
+
+sub _end {
+    my ($self, $call, $reason) = @_;
+    return if $call->($self->{handle}, $reason, length $reason) != 1;
     $self->{app_closed} = 1;
     # Who waits for the drain waits on: what is queued is still sent.
     $self->_tell_end($reason) if !$self->{responded};
@@ -268,7 +278,7 @@ sub close {
 # A result code as the Future of a send. Sends to a client that has gone are
 # dropped, as PAGI says; after the application's own end they fail.
 sub settled {
-    my ($self, $what, $code) = @_;
+    my ($self, $what, $code, $place) = @_;
     return $self->done if $code == 0;
     return $self->drained if $code == 1;
     if ($code == PAGI::SSE::FFI::CLOSED()) {
@@ -282,22 +292,24 @@ sub settled {
             return $self->done;
         }
     }
-    return $self->failed("$what: " . PAGI::SSE::FFI::result_text($code));
+    return $self->failed("$what: " . PAGI::SSE::FFI::result_text($code), $place);
 }
 
+# At the application's line, or where it was when it asked.
 sub failed {
-    my ($self, $message) = @_;
-    return Future->fail("PAGI::SSE::Server: $message\n", 'pagi');
+    my ($self, $message, $place) = @_;
+    chomp $message;
+    return Future->fail("PAGI::SSE::Server: $message" . (defined $place ? $place : PAGI::SSE::Check::place()), 'pagi');
 }
 
 sub body_piece {
-    my ($self, $event, $bytes, $more) = @_;
+    my ($self, $event, $bytes, $more, $place) = @_;
     if (!utf8::downgrade($bytes, 1)) {
         my $field = defined $event->{fh} ? 'fh' : 'body';
-        return $self->failed("$event->{type}: '$field' must be octets, it has wide characters");
+        return $self->failed("$event->{type}: '$field' must be octets, it has wide characters", $place);
     }
     my $code = PAGI::SSE::FFI::conn_body($self->{handle}, $bytes, length $bytes, $more ? 1 : 0);
-    my $sent = $self->settled($event->{type}, $code);
+    my $sent = $self->settled($event->{type}, $code, $place);
     # A piece that went nowhere, as the client has all or has gone, counts.
     $self->{body_ended} = 1 if !$more && !$sent->is_failed;
     return $sent;
@@ -322,21 +334,22 @@ sub app_ended {
     # Who died does not wait.
     return $last->on_settled(sub { $self->app_ended($error) }) if $last && !$died;
     $self->{app_over} = $died ? 'server_error' : 'app_closed';
-    $self->_log(error => "the application died: $error") if $died;
+    $self->_log(error => "the application died ($self->{label}): $error") if $died && !$self->_is_ends_fault($error);
     return if $self->{handed_over} && !$died && $state == STARTED;
     delete $self->{handed_over};
+    my $how = $died ? undef : 'the application returned';
+
     if ($state == PENDING) {
-        $self->_log(error => "the application returned without an answer ($self->{label})") if !$died;
+        $self->_log(error => "$how without an answer ($self->{label})") if $how;
         $self->_fixed_response(500, "Internal Server Error\n");
     }
-    elsif ($state == RESPONDING) {
-        if (!$self->{body_ended}) {
-            $self->_log(error => "the application returned before the end of its response ($self->{label})") if !$died;
-            $self->close('server_error');
-        }
+    elsif ($state != RESPONDING) {
+        # The client must not take a part for the whole.
+        $self->_end($died ? \&PAGI::SSE::FFI::conn_abort : \&PAGI::SSE::FFI::conn_close, $self->{app_over});
     }
-    else {
-        $self->close($self->{app_over});
+    elsif (!$self->{body_ended}) {
+        $self->_log(error => "$how before the end of its response ($self->{label})") if $how;
+        $self->close('server_error');
     }
     # Whether an answer gets there is known when the transport is done.
     my $is_stream = $self->{type} eq 'sse' && $state != PENDING && !$self->{responded};
@@ -344,6 +357,15 @@ sub app_ended {
     my $reason = PAGI::SSE::FFI::conn_reason($self->{handle});
     $self->note_closed(defined $reason ? $reason : $self->{app_over});
     return;
+}
+
+# What is said of a client that has gone, or of our own cancelling, is no fault
+# of the application's.
+sub _is_ends_fault {
+    my ($self, $error) = @_;
+    return 1 if $self->{abandoned};
+    return 0 if $self->{app_closed} || $self->state != CLOSED;
+    return $error =~ /\APAGI::SSE: (?:Cannot send on closed SSE connection|body: the connection ended before)/;
 }
 
 sub _fixed_response {

@@ -18,35 +18,50 @@ sub new {
     return bless \%field, $class;
 }
 
-sub type     { return $_[0]{sse} ? 'sse' : 'http' }
 sub label    { return "$_[0]{method} $_[0]{raw_path}" }
 sub has_body { return $_[0]{flags} & HAS_BODY }
 
+# $rule: the server's option `sse`.
 sub scope {
-    my ($self, $exchange, $state) = @_;
+    my ($self, $state, $rule) = @_;
     # Apart, as a group dies of an empty rest.
     my @fields = length $self->{fields} ? unpack '(L/a)*', $self->{fields} : ();
-    my $type = $self->type;
-    return {
-        type             => $type,
-        pagi             => { version => '0.3', spec_version => '0.3' },
-        http_version     => $self->{version},
-        method           => $self->{method},
-        scheme           => 'http',
-        path             => $self->{path},
-        raw_path         => $self->{raw_path},
-        query_string     => $self->{query},
-        root_path        => '',
-        headers          => [map { [@fields[2 * $_, 2 * $_ + 1]] } 0 .. @fields / 2 - 1],
-        server           => [$self->{host}, $self->{flags} & UNIX ? undef : $self->{port}],
-        state            => {%$state},
-        extensions       => {},
-        'pagi.transport' => $exchange,
-        # See PAGI::SSE::Server::Exchange::of_scope: middleware may replace the others.
-        'pagi.sse.exchange' => $exchange,
+    my $scope = {
+        type         => $self->{sse} ? 'sse' : 'http',
+        pagi         => { version => '0.3', spec_version => '0.3' },
+        http_version => $self->{version},
+        method       => $self->{method},
+        scheme       => 'http',
+        path         => $self->{path},
+        raw_path     => $self->{raw_path},
+        query_string => $self->{query},
+        root_path    => '',
+        headers      => [map { [@fields[2 * $_, 2 * $_ + 1]] } 0 .. @fields / 2 - 1],
+        server       => [$self->{host}, $self->{flags} & UNIX ? undef : $self->{port}],
+        state        => {%$state},
+        extensions   => {},
+        'pagi.stash' => {},
         length $self->{client} ? (client => [@$self{qw(client client_port)}]) : (),
-        $type eq 'http' ? ('pagi.connection' => $exchange) : (),
     };
+    $scope->{type} = $self->_type_by($rule, $scope) if ref $rule;
+    return $scope;
+}
+
+sub _type_by {
+    my ($self, $rule, $scope) = @_;
+    return $scope->{path} =~ $rule ? 'sse' : 'http' if ref $rule ne 'CODE';
+    my $is_stream;
+    eval { $is_stream = $rule->($scope); 1 } or die "the rule for 'sse' died (@{[$self->label]}): $@";
+    return $is_stream ? 'sse' : 'http';
+}
+
+# Middleware may replace the first two; the wrapper finds the exchange by the last.
+sub bind {
+    my ($scope, $exchange) = @_;
+    $scope->{'pagi.transport'} = $exchange;
+    $scope->{'pagi.connection'} = $exchange if $scope->{type} eq 'http';
+    $scope->{'pagi.sse.exchange'} = $exchange;
+    return;
 }
 
 1;

@@ -12,7 +12,7 @@ use PAGI::SSE::Text         ();
 
 # What the application's $send does with each event: calls of the library.
 
-my %RESPONSE = (start => \&_response_start, body => \&_response_body);
+my %ORDINARY = ('http.response.start' => \&_response_start, 'http.response.body' => \&_response_body);
 my %EVENT = (
     sse => {
         'sse.start'               => \&_start,
@@ -20,13 +20,11 @@ my %EVENT = (
         'sse.comment'             => \&_comment,
         'sse.keepalive'           => \&_keepalive,
         'sse.close'               => \&_close,
-        'sse.http.response.start' => $RESPONSE{start},
-        'sse.http.response.body'  => $RESPONSE{body},
+        'sse.http.response.start' => \&_response_start,
+        'sse.http.response.body'  => \&_response_body,
+        %ORDINARY,    # what knows nothing of streams may answer too
     },
-    http => {
-        'http.response.start' => $RESPONSE{start},
-        'http.response.body'  => $RESPONSE{body},
-    },
+    http => \%ORDINARY,
 );
 
 # The Future of one event.
@@ -39,7 +37,7 @@ sub event {
     my $how = $EVENT{$type}{ $event->{type} }
         or return $exchange->failed("Unknown event type '$event->{type}' for a scope of type '$type'");
     my $future = eval { $how->($exchange, $event) };
-    return defined $future ? $future : Future->fail($@);
+    return defined $future ? $future : $exchange->failed($@);
 }
 
 # ---- streams
@@ -54,13 +52,14 @@ sub _start {
 sub _send {
     my ($exchange, $event) = @_;
     my ($data, $name, $id, $retry) = @$event{qw(data event id retry)};
-    return $exchange->failed("sse.send requires 'data'") if !defined $data;
+    return $exchange->failed("sse.send requires 'data', or 'id' or 'retry' without it")
+        if !defined $data && !defined $id && !defined $retry;
     if (defined $retry && $retry !~ /\A[0-9]{1,18}\z/) {
         return $exchange->failed("sse.send: 'retry' must be a whole number of milliseconds, not '$retry'");
     }
     return $exchange->failed('sse.send before sse.start') if $exchange->is_pending;
-    $_ = PAGI::SSE::Text::octets($_) for $data, grep { defined } $name, $id;
-    my @fields = ($data, length $data, map { $_, defined $_ ? length $_ : 0 } $name, $id);
+    $_ = PAGI::SSE::Text::octets($_) for grep { defined } $data, $name, $id;
+    my @fields = map { $_, defined $_ ? length $_ : 0 } $data, $name, $id;
     return $exchange->settled('sse.send',
         PAGI::SSE::FFI::conn_send_event($exchange->{handle}, @fields, defined $retry ? $retry : -1));
 }
@@ -117,7 +116,7 @@ sub _status {
     my ($event) = @_;
     my $status = defined $event->{status} ? $event->{status} : 200;
     return $status if $status =~ /\A[2-5][0-9][0-9]\z/;
-    die "PAGI::SSE::Server: $event->{type}: a status must be a whole number from 200 to 599, not '$status'\n";
+    die "$event->{type}: a status must be a whole number from 200 to 599, not '$status'\n";
 }
 
 1;

@@ -6,9 +6,9 @@ our $VERSION = '0.003000';
 
 use Future;
 use Scalar::Util qw(weaken);
-use Time::HiRes  ();
 
 use PAGI::SSE::FFI              ();
+use PAGI::SSE::Server::Clock    ();
 use PAGI::SSE::Server::Exchange ();
 
 # The order of a stop: no new connections; the application's lifespan;
@@ -25,7 +25,7 @@ sub new {
 sub begin {
     my ($self, $seconds) = @_;
     my $server = $self->{server};
-    my $until = Time::HiRes::time() + $seconds;
+    my $until = PAGI::SSE::Server::Clock::now() + $seconds;
     my $is_first = !defined $self->{until};
     $self->{until} = $until if $is_first || $until < $self->{until};
     my $stopped = $self->{stopped} ||= $server->new_future;
@@ -39,10 +39,19 @@ sub begin {
     }
     # In the next turns, as we may be inside the application, or a signal
     # handler.
-    my $ms = 1000 * ($self->{until} - Time::HiRes::time());
+    my $ms = 1000 * ($self->{until} - PAGI::SSE::Server::Clock::now());
     $server->_wake(0);
     $server->_wake(int($ms) + 1) if $ms > 0;
     return $stopped;
+}
+
+# Without another turn of the server: it goes.
+sub at_once {
+    my ($self) = @_;
+    PAGI::SSE::FFI::server_drain($self->{server}->_handle);
+    $self->_close_streams;
+    $self->finish;
+    return;
 }
 
 sub advance {
@@ -50,15 +59,21 @@ sub advance {
     my $server = $self->{server};
     return if !$server->_handle || $self->{advancing};
     local $self->{advancing} = 1;
-    my $late = Time::HiRes::time() >= $self->{until};
+    my $late = PAGI::SSE::Server::Clock::now() >= $self->{until};
     if ($self->{phase} eq 'lifespan' && ($late || !$server->_lifespan->is_running)) {
-        $self->{phase} = 'streams';
-        PAGI::SSE::FFI::server_close_streams($server->_handle, 'server_shutdown', length 'server_shutdown');
+        $self->_close_streams;
     }
     return if $self->{phase} eq 'lifespan';
     my $busy = $server->_is_busy || PAGI::SSE::FFI::server_busy($server->_handle) > 0;
     return if $busy && !$late;
     $self->finish;
+    return;
+}
+
+sub _close_streams {
+    my ($self) = @_;
+    $self->{phase} = 'streams';
+    PAGI::SSE::FFI::server_close_streams($self->{server}->_handle, 'server_shutdown', length 'server_shutdown');
     return;
 }
 

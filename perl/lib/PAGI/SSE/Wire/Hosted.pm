@@ -116,13 +116,16 @@ sub keepalive {
         : undef;
 }
 
-sub close { $_[0]->mark_closed($_[1]); return }
+sub close {
+    my ($self, $reason) = @_;
+    $self->{exchange}{app_closed} = 1 if $self->mark_closed($reason) == 1;
+    return;
+}
 
 sub mark_closed {
     my ($self, $reason) = @_;
     $reason = octets($reason) if defined $reason;
-    PAGI::SSE::FFI::conn_close($self->{handle}, $reason, length($reason // ''));
-    return;
+    return PAGI::SSE::FFI::conn_close($self->{handle}, $reason, length($reason // ''));
 }
 
 # After the end: whoever still waits is told.
