@@ -109,7 +109,8 @@ subtest 'a relative path, from another folder, without PERL5LIB' => sub {
 subtest 'help is asked for, so it goes to STDOUT and is a success' => sub {
     my $usage = <<'TEXT';
 usage: pagi-sse serve [--listen HOST:PORT | unix:PATH] [--access-log FILE|-]
-                      [--shutdown-timeout SECONDS] app.pl
+                      [--shutdown-timeout SECONDS]
+                      [--cancel-after-disconnect SECONDS] app.pl
 TEXT
     for my $args ([qw(--help)], [qw(-h)], [qw(serve --help)], [qw(serve -h)]) {
         is [run_command(@$args)], ['', 0, $usage], "@$args";

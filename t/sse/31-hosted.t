@@ -167,8 +167,9 @@ subtest 'the application returns, or dies: one reason' => sub {
             $sse->on_close(sub { push @told, $_[1] });
             return $code->($sse);
         });
-        ok $host->until(sub { $client->ended }), 'the stream ends';
-        is \@told, [$reason], $reason;
+        ok $host->until(sub { $client->eof }), 'the stream ends';
+        is !!$client->ended, $reason eq 'app_closed', 'whole, or broken off';
+        is \@told,           [$reason],               $reason;
     }
 };
 
