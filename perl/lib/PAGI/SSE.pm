@@ -30,6 +30,7 @@ my %DEFAULT = (
     max_body         => PAGI::SSE::Connection::Body::MAX_BODY,
     max_queue_events => 1_000,
     max_queue_bytes  => 1_048_576,
+    upgrade          => 0,
 );
 
 sub new {
@@ -38,12 +39,14 @@ sub new {
     die PAGI::SSE::Check::message('PAGI::SSE requires receive coderef') unless PAGI::SSE::Check::is_code($receive);
     die PAGI::SSE::Check::message('PAGI::SSE requires send coderef') unless PAGI::SSE::Check::is_code($send);
     my $type = defined $scope->{type} ? $scope->{type} : '';
-    die PAGI::SSE::Check::message("PAGI::SSE requires scope type 'sse', got '$type'") unless $type eq 'sse';
+    my %options = $type eq 'http' ? _options(@options) : ();
+    die PAGI::SSE::Check::message("PAGI::SSE requires scope type 'sse', got '$type'")
+        unless $type eq 'sse' || $options{upgrade};
 
     my $cached = $scope->{'pagi.sse'};
     return $cached->_unpark($scope, $receive, $send) if Scalar::Util::blessed($cached) && $cached->isa(__PACKAGE__);
 
-    my %options = _options(@options);
+    %options = _options(@options) unless %options;
     my $self = bless { scope => $scope, _on_close => [], _on_error => [] }, $class;
 
     my $exchange = $INC{'PAGI/SSE/Server/Exchange.pm'} && PAGI::SSE::Server::Exchange->of_scope($scope);
@@ -63,6 +66,9 @@ sub new {
         # The server tells us of the end by itself; so may a $receive around its own.
         $self->{told_of_end} = $exchange->is_own_receive($receive);
         $exchange->attach($self);
+    }
+    elsif ($type eq 'http') {
+        $self->{wire}->watch($scope->{'pagi.connection'});
     }
     return $self;
 }
@@ -96,12 +102,16 @@ sub _choose_wire {
         );
         return;
     }
-    $self->{wire} = PAGI::SSE::Wire::Foreign->new(
+    my $is_http = $self->{scope}{type} eq 'http';
+    require PAGI::SSE::Wire::Http if $is_http;
+    my $class = $is_http ? 'PAGI::SSE::Wire::Http' : 'PAGI::SSE::Wire::Foreign';
+    $self->{wire} = $class->new(
         $self,
         send       => $send,
         text       => $options->{text},
         max_events => $options->{max_queue_events},
         max_bytes  => $options->{max_queue_bytes},
+        server     => $exchange && $exchange->{server},
     );
     return;
 }
@@ -182,14 +192,15 @@ sub decline {
     return PAGI::SSE::Futures::failure('decline: the event stream has already started') if $state eq 'started';
 
     require PAGI::SSE::Text;
+    my $response = ($self->scope->{type} // 'sse') eq 'http' ? 'http.response' : 'sse.http.response';
     return $self->_sent($self->_decline(
         {
-            type    => 'sse.http.response.start',
+            type    => "$response.start",
             status  => $status,
             headers => $headers || []
         },
         {
-            type => 'sse.http.response.body',
+            type => "$response.body",
             body => defined $body ? PAGI::SSE::Text::octets($body) : '',
             more => 0,
         },
@@ -531,7 +542,7 @@ C<text> to L</new> or set C<PAGI_SSE_TEXT=characters>.
     my $sse = PAGI::SSE->new($scope, $receive, $send, text => 'characters');
 
 Returns the object of this connection. C<$scope> is the hashref, of type
-C<sse>; C<$receive> and C<$send> are the server's coderefs, or what middleware
+C<sse> (or C<http>, with L</UPGRADE>); C<$receive> and C<$send> are the server's coderefs, or what middleware
 made of them. Nothing is sent or received yet.
 
 Options:
@@ -551,6 +562,10 @@ The size of a request body that L</body> accepts, in octets; 1,048,576.
 
 The limits of the queue in front of a foreign C<$send>: 1,000 and 1,048,576. One
 event of any size fits when nothing else waits.
+
+=item upgrade
+
+Whether a scope of type C<http> will do, too: see L</UPGRADE>. Off by default.
 
 =back
 
@@ -1010,6 +1025,46 @@ does nothing without a transport.
     if ($sse->is_writable) { ... }
 
 True unless the high mark is reached; says nothing of the connection's end.
+
+=head1 UPGRADE
+
+    my $sse = PAGI::SSE->new($scope, $receive, $send, upgrade => 1);
+
+PAGI gives a request the type C<sse> when it accepts C<text/event-stream>. Some
+clients ask for a stream without saying so, or with a POST for JSON; theirs is a
+scope of type C<http>. With C<upgrade> the object streams there by
+C<http.response.start> and C<http.response.body>, under any server; under the
+embedded one, with nobody between, straight by the library. A scope of type
+C<sse> is as without it. All methods work; what such a scope cannot do:
+
+=over 4
+
+=item *
+
+The keepalive is a timer in this process, put off by any write; L</keepalive>
+fails, naming L<Future::IO>, where nothing can wait.
+
+=item *
+
+The end comes from C<pagi.connection> in the scope, else from C<$receive>, which
+then tells it to whoever asks: L</run>, L</every>, L</body>.
+
+=item *
+
+Under other servers the response is whole only after L</close>: it sends the last
+piece, which the server cannot do for an application that just returns.
+
+=item *
+
+A stream that is broken off, as a callback of L</each> or L</every> died, gets
+no last piece. That the client hears of it is up to the server: let the failure
+reach it.
+
+=item *
+
+The octets of a C<HEAD> request's stream are the server's to leave out.
+
+=back
 
 =head1 SUBCLASSING
 

@@ -160,6 +160,10 @@ $ffi->attach(runtime_free                      => [qw(uint64 uint64)]         =>
 $ffi->attach(conn_open_queue                   => [qw(uint64 sint32 uint64*)] => 'sint32');
 $ffi->attach([conn_read => '_conn_read']       => [qw(uint64 opaque size_t)]  => 'sint64');
 
+$ffi->attach([frame_event => '_frame_event'] => [qw(string size_t string size_t string size_t sint64 opaque size_t)] =>
+        'sint64');
+$ffi->attach([frame_comment => '_frame_comment'] => [qw(string size_t opaque size_t)] => 'sint64');
+
 # One buffer for all that comes back: its address is fixed, and every caller
 # copies out of it at once.
 use constant BUFFER_BYTES => 256 * 1024;
@@ -187,6 +191,32 @@ sub conn_read {
     $cap = BUFFER_BYTES if $cap > BUFFER_BYTES;
     my $n = _conn_read($conn, $buffer, $cap);
     return $n > 0 ? _taken($n) : $n == 0 ? '' : undef;
+}
+
+# The bytes of an event, and of a comment; the fields are octets, as checked by
+# conn_admit_event.
+sub frame_event {
+    my ($data, $event, $id, $retry) = @_;
+    my @fields = map { $_, length($_ // '') } $data, $event, $id;
+    return _framed(\&_frame_event, @fields, $retry // -1);
+}
+
+sub frame_comment {
+    my ($comment) = @_;
+    return _framed(\&_frame_comment, $comment, length $comment);
+}
+
+sub _framed {
+    my ($call, @args) = @_;
+    my $n = $call->(@args, $buffer, BUFFER_BYTES);
+    die 'PAGI::SSE: ' . result_text($n) . "\n" if $n < 0;
+    return '' if !$n;
+    return _taken($n) if $n <= BUFFER_BYTES;
+    my $large = FFI::Platypus::Memory::malloc($n);
+    $call->(@args, $large, $n);
+    my $frame = unpack "P$n", pack 'J', $large;
+    FFI::Platypus::Memory::free($large);
+    return $frame;
 }
 
 # Records as list of byte strings, none on error.

@@ -16,7 +16,7 @@ our @EXPORT_OK = qw(FUTURE_IS_HASH alike failure guarded lasting weakened when_a
 $Carp::Internal{$_}++ for 'PAGI::SSE', map { "PAGI::SSE::$_" } qw(
     Futures Connection::Body Connection::Decline Connection::End Connection::Event Connection::Iteration
     Connection::Outcome Connection::Publishing Connection::Tools Loop Loop::Turns Loop::Watch Wire Wire::Delivery Wire::Foreign Wire::Hosted
-    Wire::Inbox Wire::Outbox Wire::Starting
+    Wire::Inbox Wire::Outbox Wire::Starting Wire::Http
 );
 
 # Making a Future costs more than everything else in a send, so ready ones are

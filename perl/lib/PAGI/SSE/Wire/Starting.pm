@@ -16,6 +16,7 @@ our $VERSION = '0.003000';
 
 @PAGI::SSE::Wire::Starting::Foreign::ISA = (__PACKAGE__, 'PAGI::SSE::Wire::Foreign');
 @PAGI::SSE::Wire::Starting::Hosted::ISA = (__PACKAGE__, 'PAGI::SSE::Wire::Hosted');
+@PAGI::SSE::Wire::Starting::Http::ISA = (__PACKAGE__, 'PAGI::SSE::Wire::Http');
 
 use constant PENDING => 0;
 
