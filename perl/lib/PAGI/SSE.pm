@@ -226,6 +226,7 @@ sub send {
         $delivery = $wire->send($data, 'send');
     }
     return $self->_sent($delivery) if $delivery;
+    --$PAGI::SSE::Loop::LEFT     or return $self->_give_way;
     my $itself = $self->{itself} or return $self->_itself;
     delete $itself->{revoke_when_ready};    # see PAGI::SSE::Futures
     return $itself;
@@ -244,9 +245,9 @@ sub try_send {
     else {
         $delivery = $wire->send($data, 'try_send');
     }
-    return $delivery
-        ? $self->_tried($delivery)
-        : PAGI::SSE::Futures::lasting($TRUE);
+    return $self->_tried($delivery) if $delivery;
+    --$PAGI::SSE::Loop::LEFT or return $self->_give_way(1);
+    return PAGI::SSE::Futures::lasting($TRUE);
 }
 
 sub send_json {
@@ -284,6 +285,7 @@ sub send_event {
         $delivery = &PAGI::SSE::Connection::Event::_send_event;
     }
     return $self->_sent($delivery) if $delivery;
+    --$PAGI::SSE::Loop::LEFT     or return $self->_give_way;
     my $itself = $self->{itself} or return $self->_itself;
     delete $itself->{revoke_when_ready};
     return $itself;
@@ -309,9 +311,9 @@ sub try_send_event {
     else {
         $delivery = &PAGI::SSE::Connection::Event::_send_event;
     }
-    return $delivery
-        ? $self->_tried($delivery)
-        : PAGI::SSE::Futures::lasting($TRUE);
+    return $self->_tried($delivery) if $delivery;
+    --$PAGI::SSE::Loop::LEFT or return $self->_give_way(1);
+    return PAGI::SSE::Futures::lasting($TRUE);
 }
 
 sub send_comment {

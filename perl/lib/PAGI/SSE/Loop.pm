@@ -6,6 +6,7 @@ use warnings;
 use Scalar::Util qw(weaken);
 
 use PAGI::SSE::Futures     ();
+use PAGI::SSE::Loop::Turns ();
 use PAGI::SSE::Loop::Watch ();
 
 our $VERSION = '0.003000';
@@ -41,8 +42,8 @@ sub problem {
 # Whether somebody is sure to drive us, though nobody waits by get or await.
 sub is_known {
     my ($class, $server) = @_;
-    my $driver = _driver($server);
-    return defined $driver && $driver ne OWN_IMPL;
+    $server ||= $DISPATCHING           || $last;
+    return $server && $server->is_live || defined _loop();
 }
 
 # A Future that is done after so many seconds; failed where nothing can wait.
@@ -95,6 +96,68 @@ sub watch {
     return PAGI::SSE::Loop::Watch->by_io_async($fh, $code) if $driver eq 'IO::Async';
     return PAGI::SSE::Loop::Watch->by_read($fh, $code) if Future::IO->HAVE_MULTIPLE_FILEHANDLES;
     return PAGI::SSE::Loop::Watch->by_look($code);
+}
+
+# ---- giving way
+
+# Sends that are done at once give nobody else a turn. So many are not even
+# counted in time; those of one turn of the loop share so many seconds.
+use constant { STEP => 64, TURN_SECONDS => 0.01 };
+
+our $LEFT = STEP;    # whoever hands out a ready Future counts down, and at 0 calls give_way
+my $since;           # from when on the present one's time counts
+my $armed = 0;       # the next turn will be noticed
+my $waiting = 0;     # how many wait for it
+my $slice = TURN_SECONDS;
+
+# A Future for the next turn, or undef when it is not time for that yet. Done
+# with $value, or with the holder if that is undef. The holder is a hash, which
+# keeps the Future: who does not wait gets the same one again.
+sub give_way {
+    my ($class, $holder, $value, $server) = @_;
+    return if !_is_over($server);
+    my $kept = \$holder->{giving_way}{ defined $value ? $value : '' };
+    require B;
+    return $$kept->{future} if $$kept && !$$kept->{future}->is_ready && B::svref_2object($$kept->{future})->REFCNT == 1;
+    my $way = $$kept = { future => $class->new_future($server) };
+    $waiting++;
+    $class->later(
+        sub {
+            $waiting--;
+            _begin();
+            delete $holder->{giving_way};
+            $way->{future}->done(defined $value ? $value || () : $holder) if !$way->{future}->is_ready;
+        },
+        $server
+    );
+    return $way->{future};
+}
+
+sub _is_over {
+    my ($server) = @_;
+    # Where it is not certain that somebody begins a next turn, none is waited for.
+    if (!PAGI::SSE::Loop->is_known($server)) {
+        $LEFT = 16 * STEP;
+        return 0;
+    }
+    my $now = PAGI::SSE::Loop::Turns::now();
+    if (!$armed) {
+        $armed = PAGI::SSE::Loop->later(\&_turn, $server);
+        undef $since;
+    }
+    $since = $now if !defined $since;
+    my $is_over = $now - $since >= $slice;
+    $LEFT = $is_over ? 1 : STEP;
+    return $is_over;
+}
+
+sub _begin { $LEFT = STEP; undef $since; return }
+
+sub _turn {
+    $armed = 0;
+    $slice = TURN_SECONDS / ($waiting || 1);
+    _begin();
+    return;
 }
 
 # ---- a server of ours is to be driven

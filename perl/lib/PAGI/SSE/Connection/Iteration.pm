@@ -21,6 +21,7 @@ async sub _each {
     my $index = 0;
     my $fine = eval {
         while (!$self->is_closed) {
+            --$PAGI::SSE::Loop::LEFT or await $self->_give_way;    # a callback need not send
             my $item;
             if (ref $items eq 'ARRAY') {
                 last if $index >= @$items;

@@ -7,6 +7,7 @@ use Future       ();
 use Scalar::Util ();
 
 use PAGI::SSE::Futures ();
+use PAGI::SSE::Loop    ();
 use PAGI::SSE::Wire    ();
 
 our $VERSION = '0.003000';
@@ -44,10 +45,18 @@ sub _server {
     return $exchange->{server};
 }
 
+# Of what was done at once, when that was much: the others' turn. Done with 1,
+# or the object.
+sub _give_way {
+    my ($self, $one) = @_;
+    return PAGI::SSE::Loop->give_way($self, $one, $self->_server)
+        || ($one ? PAGI::SSE::Futures::lasting($TRUE) : $self->_itself);
+}
+
 # For send*: done with the object, or failed.
 sub _sent {
     my ($self, $delivery) = @_;
-    return $self->_itself unless $delivery;
+    return --$PAGI::SSE::Loop::LEFT ? $self->_itself : $self->_give_way unless $delivery;
     if ($delivery->{settled}) {
         return $self->_itself unless $delivery->{error};
         return PAGI::SSE::Futures::failure(PAGI::SSE::Wire::CLOSED) if $delivery->{closed};
@@ -67,7 +76,7 @@ sub _sent {
 # For try_*: done with 1 or 0, after on_error.
 sub _tried {
     my ($self, $delivery) = @_;
-    return PAGI::SSE::Futures::lasting($TRUE) unless $delivery;
+    return --$PAGI::SSE::Loop::LEFT ? PAGI::SSE::Futures::lasting($TRUE) : $self->_give_way(1) unless $delivery;
     if ($delivery->{settled}) {
         return PAGI::SSE::Futures::lasting($TRUE) unless $delivery->{error};
         my @reports = $delivery->{closed} ? () : $self->_report($delivery);

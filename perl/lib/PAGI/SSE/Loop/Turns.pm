@@ -35,7 +35,7 @@ sub later {
 sub sleep {
     my ($self, $seconds) = @_;
     my $future = $self->new_future;
-    my $timer = [_now() + $seconds, $self->{count}++, $future];
+    my $timer = [now() + $seconds, $self->{count}++, $future];
     splice @{ $self->{timers} }, $self->_place($timer), 0, $timer;
     $self->_arm;
     weaken(my $weak = $self);
@@ -51,7 +51,7 @@ sub run {
     my ($now, $next, $timers) = @$self{qw(now next timers)};
     push @$now, splice @$next;
     PAGI::SSE::Futures::guarded($_) while defined($_ = shift @$now);
-    my $time = @$timers ? _now() : return;
+    my $time = @$timers ? now() : return;
     while (@$timers && $timers->[0][0] <= $time) {
         my $future = (shift @$timers)->[2];
         PAGI::SSE::Futures::guarded(sub { $future->done }) if !$future->is_ready;
@@ -68,7 +68,7 @@ sub end {
     for my $timer (splice @{ $self->{timers} }) {
         my ($due, undef, $future) = @$timer;
         next if $future->is_ready;
-        my $left = $due - _now();
+        my $left = $due - now();
         my $sleep = PAGI::SSE::Loop->sleep($left > 0 ? $left : 0);
         $future->on_cancel($sleep);
         $sleep->on_ready(sub {
@@ -90,7 +90,7 @@ sub run_last {
 }
 
 # Not the wall clock: that may be set.
-sub _now { return Time::HiRes::clock_gettime(Time::HiRes::CLOCK_MONOTONIC()) }
+sub now { return Time::HiRes::clock_gettime(Time::HiRes::CLOCK_MONOTONIC()) }
 
 # The index of a timer, or where it is to be: they are sorted.
 sub _place {
@@ -121,7 +121,7 @@ sub _arm {
     my ($self) = @_;
     my $first = $self->{timers}[0] or return;
     return if defined $self->{armed} && $self->{armed} <= $first->[0];
-    my $ms = POSIX::ceil(1000 * ($first->[0] - _now()));
+    my $ms = POSIX::ceil(1000 * ($first->[0] - now()));
     $ms = $ms < 1 ? 1 : $ms > MOST_MS ? MOST_MS : $ms;
     $self->{armed} = $first->[0];
     $self->{server}->_wake($ms);

@@ -279,7 +279,11 @@ sub _end {
 # dropped, as PAGI says; after the application's own end they fail.
 sub settled {
     my ($self, $what, $code, $place) = @_;
-    return $self->done if $code == 0;
+    if ($code == 0) {
+        # A wrapper gives way by itself.
+        return $self->done if $self->{sse} || --$PAGI::SSE::Loop::LEFT;
+        return PAGI::SSE::Loop->give_way($self, 0, $self->{server}) || $self->done;
+    }
     return $self->drained if $code == 1;
     if ($code == PAGI::SSE::FFI::CLOSED()) {
         if    ($self->{responded} && $what !~ /\.body\z/) { $code = PAGI::SSE::FFI::DECLINED() }
