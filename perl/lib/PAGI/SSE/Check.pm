@@ -104,12 +104,18 @@ sub message {
     return ($text =~ /\APAGI::SSE/ ? $text : "PAGI::SSE: $text") . place();
 }
 
-# Never dies, unless $SIG{__WARN__} does.
+# Never dies. Under the embedded server nor does it wait for who reads STDERR.
+my $sink;
+sub warn_by { ($sink) = @_; return }
+
 sub warning {
     my ($text) = @_;
     $text = "PAGI::SSE: $text" unless $text =~ /\APAGI::SSE/;
     $text .= "\n" unless $text =~ /\n\z/;
-    warn $text;
+    local $@;
+    return if $SIG{__WARN__} && eval { warn $text; 1 };
+    if   ($sink) { $sink->line($text) }
+    else         { print STDERR $text }
     return;
 }
 

@@ -14,13 +14,17 @@ use PAGI::SSE::Check            ();
 use PAGI::SSE::FFI              ();
 use PAGI::SSE::Loop             ();
 use PAGI::SSE::Loop::Turns      ();
+use PAGI::SSE::Server::Clock    ();
 use PAGI::SSE::Server::Exchange ();
 use PAGI::SSE::Server::Future   ();
 use PAGI::SSE::Server::Lifespan ();
 use PAGI::SSE::Server::Request  ();
+use PAGI::SSE::Server::Sink     ();
 use PAGI::SSE::Server::Stop     ();
 
 PAGI::SSE::Check::own_class(__PACKAGE__);
+# Nor may a warning of the wrapper's wait.
+PAGI::SSE::Check::warn_by(PAGI::SSE::Server::Sink->new(\*STDERR));
 
 use constant {
     REQUEST  => 1,
@@ -60,7 +64,9 @@ sub new {
     my $self = bless { %option, exchanges => {}, held => {}, records => [], pid => $$ }, $class;
     if (defined $access_log) {
         require PAGI::SSE::Server::AccessLog;
-        $self->{access_log} = PAGI::SSE::Server::AccessLog->new($access_log);
+        weaken(my $weak = $self);
+        $self->{access_log} =
+            PAGI::SSE::Server::AccessLog->new($access_log, sub { $weak->log(error => "access_log: $_[0]") if $weak });
     }
     if (defined $option{cancel_after_disconnect}) {
         require PAGI::SSE::Server::Grace;
@@ -156,8 +162,7 @@ sub log {
         return if eval { $self->{on_log}->($level, $message); 1 };
         $message .= " (and on_log died: $@)";
     }
-    my $line = "PAGI::SSE::Server: $level: $message\n";
-    eval { warn $line; 1 } or print STDERR $line;
+    PAGI::SSE::Check::warning("PAGI::SSE::Server: $level: $message");
     return;
 }
 
@@ -325,9 +330,20 @@ sub dispatch {
     for my $task (qw(turns signals grace)) {
         $self->{$task}->run if $self->{$task};
     }
+    $self->_flush_logs if PAGI::SSE::Server::Sink->flush_all;
     $self->{stopping}->advance if $self->{stopping};
     PAGI::SSE::FFI::server_flush($handle) if $self->{handle};
     return $count;
+}
+
+# What waits for a reader of the log is tried again a little later.
+sub _flush_logs {
+    my ($self) = @_;
+    my $now = PAGI::SSE::Server::Clock::now();
+    return if $now < ($self->{flush_at} || 0);
+    $self->{flush_at} = $now + PAGI::SSE::Server::Sink::RETRY_MS / 1000;
+    $self->_wake(PAGI::SSE::Server::Sink::RETRY_MS);
+    return;
 }
 
 sub _next_record {
@@ -507,6 +523,10 @@ sub run {
     my ($self) = @_;
     $self->prepare_loop;
     local $self->{is_running} = 1;
+    # What the application prints for nobody to read is no reason to die. No
+    # IGNORE, which its child processes would inherit.
+    local $SIG{PIPE} = sub { }
+        if !$SIG{PIPE} || $SIG{PIPE} eq 'DEFAULT';
     $self->start if !$self->{handle} && !$self->{is_stopped};
     return if $self->{is_stopped};
     # A duplicate, as closing this handle must not close the server's.
@@ -614,6 +634,10 @@ C<-> for STDOUT, a path to append to, a file handle, or a coderef that gets each
 line. The combined format, then seconds and the reason of the end: C<-> for an
 ordinary response that was sent in full. What C<stop> cuts off has the reason
 C<server_shutdown>, and C<-> for status and octets. Default: none.
+
+Neither this log nor STDERR is ever waited for: what a pipe has no room for waits
+in 256 KiB of memory; beyond that lines are dropped, and one line says how many. A
+pipe whose reader has left costs its lines, not the server.
 
 =item on_log
 

@@ -231,7 +231,7 @@ sub dispatch {
 # others', nor the loop's.
 sub _take_all {
     for my $record (@_) {
-        eval { _take($record); 1 } or warn "PAGI::SSE::Hub: a callback of a Future died: $@";
+        eval { _take($record); 1 } or PAGI::SSE::Check::warning("PAGI::SSE::Hub: a callback of a Future died: $@");
     }
     return;
 }

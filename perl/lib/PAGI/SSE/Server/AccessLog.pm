@@ -9,12 +9,15 @@ use IO::Handle;
 use POSIX       ();
 use Time::HiRes ();
 
+use PAGI::SSE::Server::Sink ();
+
 # Lines of the access log: the combined format, then seconds and the reason of
 # the end.
 
-# $to: '-' for STDOUT, a path to append to, a handle, or a coderef.
+# $to: '-' for STDOUT, a path to append to, a handle, or a coderef. $on_trouble
+# gets a message when a line is lost.
 sub new {
-    my ($class, $to) = @_;
+    my ($class, $to, $on_trouble) = @_;
     my $write;
     if (ref $to eq 'CODE') {
         $write = $to;
@@ -25,7 +28,8 @@ sub new {
             open $fh, '>>', $to or Carp::croak("PAGI::SSE::Server: cannot append to access_log '$to': $!");
         }
         $fh->autoflush(1);
-        $write = sub { print {$fh} "$_[0]\n" };
+        my $sink = PAGI::SSE::Server::Sink->new($fh, $on_trouble);
+        $write = sub { $sink->line("$_[0]\n") };
     }
     return bless { write => $write }, $class;
 }

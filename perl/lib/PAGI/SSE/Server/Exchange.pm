@@ -221,7 +221,7 @@ sub _guarded {
 sub _log {
     my ($self, $level, $message) = @_;
     if ($self->{server}) { $self->{server}->log($level, $message) }
-    else                 { warn "PAGI::SSE::Server: $message\n" }
+    else                 { PAGI::SSE::Check::warning("PAGI::SSE::Server: $message") }
     return;
 }
 

@@ -45,7 +45,7 @@ sub settle {
     my $waiting = delete $self->{waiting} or return;
     for my $callback (@$waiting) {
         eval { $callback->($self); 1 }
-            or warn "PAGI::SSE: a callback of a Future died: $@";
+            or PAGI::SSE::Check::warning("a callback of a Future died: $@");
     }
     return;
 }

@@ -5,6 +5,7 @@ use warnings;
 
 use Scalar::Util qw(blessed weaken);
 
+use PAGI::SSE::Check   ();
 use PAGI::SSE::Futures ();
 use PAGI::SSE::Loop    ();
 
@@ -93,7 +94,7 @@ sub _wait_for {
                 if defined $answer && $self->_take($answer);
             1;
         };
-        warn "PAGI::SSE: in a receive: $@" unless $fine;
+        PAGI::SSE::Check::warning("in a receive: $@") unless $fine;
     });
     return;
 }

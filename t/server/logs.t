@@ -1,0 +1,161 @@
+use strict;
+use warnings;
+
+# Logs that nobody reads: they cost lines, never the server.
+
+use FindBin;
+use lib "$FindBin::Bin/../lib";
+use T::Inc;
+use T::Host;
+use T::Serve;
+use Test2::V0 -no_srand => 1;
+use Future;
+use Future::AsyncAwait;
+use IO::Handle;
+use PAGI::SSE::Server::Sink;
+use POSIX       ();
+use Time::HiRes qw(time);
+
+# A pipe, its writing side filled; without a reader if wanted.
+sub stuck_pipe {
+    pipe my $reader, my $writer or die "pipe: $!";
+    $writer->blocking(0);
+    1 while syswrite $writer, 'x' x 4096;
+    1 while syswrite $writer, 'x';
+    $writer->blocking(1);
+    return ($reader, $writer);
+}
+
+sub read_all {
+    my ($reader) = @_;
+    $reader->blocking(0);
+    my $text = '';
+    1 while sysread $reader, $text, 65_536, length $text;
+    return $text =~ s/\Ax+//r;
+}
+
+sub is_blocking { my ($fh) = @_; return $fh->blocking }
+
+subtest 'a pipe that nobody reads: lines wait, then are dropped and counted' => sub {
+    my ($reader, $writer) = stuck_pipe();
+    my $sink = PAGI::SSE::Server::Sink->new($writer);
+    my $line = 'y' x 1023 . "\n";
+    $sink->line($line) for 1 .. 300;
+    ok is_blocking($writer), 'the handle is left as it was given';
+    is read_all($reader), '', 'nothing got through';
+    my $text = '';
+    for (1 .. 20) {
+        PAGI::SSE::Server::Sink->flush_all;
+        $text .= read_all($reader);
+    }
+    $sink->line("after\n");
+    $text .= read_all($reader);
+    my @lines = split /^/, $text;
+    is scalar(grep { $_ eq $line } @lines), 256, 'what there was room for, whole';
+    is [grep { $_ ne $line } @lines],
+        ["PAGI::SSE::Server: warning: 44 lines were dropped, as nobody read the log in time\n", "after\n"],
+        'and one line for the rest';
+    ok !PAGI::SSE::Server::Sink->flush_all, 'nothing waits';
+};
+
+subtest 'a long line arrives in pieces, whole' => sub {
+    pipe my $reader, my $writer or die $!;
+    my $sink = PAGI::SSE::Server::Sink->new($writer);
+    my $line = join('', map { "$_ " } 1 .. 30_000) . "\n";
+    $sink->line($line);
+    my $text = '';
+    $text .= read_all($reader) while PAGI::SSE::Server::Sink->flush_all;
+    $text .= read_all($reader);
+    is $text, $line;
+};
+
+subtest 'a pipe whose reader has left: said once, no signal' => sub {
+    for my $kind (qw(pipe socket)) {
+        my ($reader, $writer);
+        if ($kind eq 'pipe') { pipe $reader, $writer or die $! }
+        else                 { socketpair $reader, $writer, Socket::AF_UNIX(), Socket::SOCK_STREAM(), 0 or die $! }
+        close $reader;
+        local $SIG{PIPE} = sub { die "SIGPIPE\n" };
+        my @said;
+        my $sink = PAGI::SSE::Server::Sink->new($writer, sub { push @said, @_ });
+        ok lives { $sink->line("x\n") for 1 .. 3 }, "$kind: lives";
+        is \@said, ['cannot write a log: Broken pipe; lines are lost'], "$kind: once";
+    }
+};
+
+subtest 'files, handles with layers, and what is no file' => sub {
+    my $file = File::Temp->new;
+    binmode $file, ':encoding(UTF-8)';
+    my $sink = PAGI::SSE::Server::Sink->new($file);
+    $sink->line("a\x{e9}\n");
+    $sink->line("\x{20ac}\n");
+    open my $in, '<:raw', "$file" or die $!;
+    is join('', readline $in), "a\xe9\n\xe2\x82\xac\n", 'octets as they are, characters as UTF-8';
+    open my $memory, '>', \my $text or die $!;
+    $memory->autoflush(1);
+    PAGI::SSE::Server::Sink->new($memory)->line("x\n");
+    is $text, "x\n", 'in memory';
+};
+
+# With and without IO::Async: SIGPIPE is the system's own there.
+for my $loop ('', 'BEGIN { unshift @INC, sub { die "not here\n" if $_[1] =~ m{^IO/Async} } }') {
+    my $what = $loop ? 'without IO::Async' : 'with what loop there is';
+
+    for my $state (qw(stuck gone)) {
+        subtest "$what: STDERR and the access log $state" => sub {
+            my $server = T::Serve->code(sub {
+                my ($ready) = @_;
+                eval "$loop; 1" or die $@;
+                my ($reader, $writer) = stuck_pipe();
+                close $reader if $state eq 'gone';
+                my $server = PAGI::SSE::Server->new(
+                    app => async sub {
+                        my ($scope, $receive, $send) = @_;
+                        die "not here\n" if $scope->{type} eq 'lifespan';
+                        await $receive->();
+                        die 'y' x 1000 . "\n" if $scope->{path} eq '/die';
+                        await $send->({ type => 'http.response.start' });
+                        await $send->({ type => 'http.response.body', body => 'ok' });
+                    },
+                    listen     => '127.0.0.1:0',
+                    access_log => $writer,
+                );
+                $server->stop_on('TERM')->start;
+                $ready->($server->port);
+                open STDERR, '>&', $writer or die $!;
+                $server->run;
+            });
+            my $ok = 0;
+            for my $i (1 .. 400) {
+                my $client = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $server->port, Timeout => 10)
+                    or last;
+                print {$client} 'GET ', $i < 400 ? '/die' : '/', " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+                my $answer = join '', readline $client;
+                $ok++ if $answer =~ m{\AHTTP/1\.1 (?:500|200) };
+                last if !$answer;
+            }
+            is $ok,                               400, 'every request is answered';
+            is $server->signal('TERM')->wait(10), 0,   'TERM stops it in order';
+        };
+    }
+}
+
+subtest 'an access log that cannot be written is said in the log, once' => sub {
+    skip_all 'there is no /dev/full' if !-c '/dev/full';
+    my $host = T::Host->new(
+        async sub {
+            my ($scope, $receive, $send) = @_;
+            die "not here\n" if $scope->{type} eq 'lifespan';
+            await $send->({ type => 'http.response.start' });
+            await $send->({ type => 'http.response.body', body => 'ok' });
+        },
+        access_log => '/dev/full'
+    );
+    for (1, 2) {
+        my $client = $host->get('/');
+        $host->until(sub { $client->ended && !%{ $host->server->{exchanges} } });
+    }
+    is [$host->log], ['error: access_log: cannot write a log: No space left on device; lines are lost'];
+};
+
+done_testing;
