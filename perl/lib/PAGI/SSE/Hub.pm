@@ -400,7 +400,9 @@ limits.
 
 What an application publishes, and what it sends to one connection, arrives in
 the order of the calls; nothing need be awaited. What was published before
-C<close> or C<unsubscribe> arrives before the end.
+C<close> or C<unsubscribe>, or before the application returns, arrives before the
+end. (Another server that ends the stream when the application returns has been
+given it all by then, unless it makes C<$send> wait, or the object lives on.)
 
 =head2 Any server
 
