@@ -18,7 +18,7 @@ pub struct Entry {
     /// What it is the newest state of, if it is.
     pub key: Option<Box<str>>,
     /// The application's own id, if it gave one.
-    pub id: Option<Box<str>>,
+    pub id: Option<Arc<str>>,
     /// Its key has no state any more.
     pub deletes: bool,
     chunk: Chunk,
@@ -65,9 +65,9 @@ impl Entry {
 
     /// Bytes that count against limits: about what it takes in memory.
     pub fn size(&self) -> usize {
-        let text = |t: &Option<Box<str>>| t.as_ref().map_or(0, |t| t.len());
-        // The id of the application's is in the index, too.
-        self.chunk.wire_len() + text(&self.key) + 2 * text(&self.id) + limits::EVENT_OVERHEAD_BYTES
+        let key = self.key.as_ref().map_or(0, |key| key.len());
+        let id = self.id.as_ref().map_or(0, |id| id.len());
+        self.chunk.wire_len() + key + id + limits::EVENT_OVERHEAD_BYTES
     }
 }
 
@@ -92,7 +92,7 @@ pub struct Ring {
     silent: usize,
     /// By id of the application's: the number of the first event that had it,
     /// kept or gone, and how many that have it are kept.
-    ids: HashMap<Box<str>, (u64, usize)>,
+    ids: HashMap<Arc<str>, (u64, usize)>,
 }
 
 impl Ring {

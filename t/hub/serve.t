@@ -136,7 +136,7 @@ embedded 'an application that dies after serve ends the stream' => sub {
     $client->ends;
     until_ok($server, sub { @closed }, 'on_close');
     is \@closed, ['server_error'], 'with the reason';
-    like [splice @{ $server->{host}{log} }], [qr/the application died: oops/], 'and a log line';
+    like [splice @{ $server->{host}{log} }], [qr{the application died \(GET /0\): oops}], 'and a log line';
 };
 
 embedded 'many with callbacks leave nothing' => sub {
