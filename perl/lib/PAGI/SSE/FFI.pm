@@ -131,6 +131,7 @@ $ffi->attach(server_wake                       => [qw(uint64 uint64)]        => 
 $ffi->attach(server_busy                       => ['uint64']                 => 'sint64');
 $ffi->attach(server_drain                      => ['uint64']                 => 'sint32');
 $ffi->attach(server_close_streams              => [qw(uint64 string size_t)] => 'sint32');
+$ffi->attach(server_stop                       => [qw(uint64 uint64)]        => 'sint32');
 $ffi->attach(server_free                       => [qw(uint64 uint64)]        => 'sint32');
 
 $ffi->attach([hub_open => '_hub_open']   => [qw(string size_t opaque uint64 uint32 uint64*)] => 'sint32');

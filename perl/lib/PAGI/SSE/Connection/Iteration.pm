@@ -74,6 +74,9 @@ async sub _every {
 sub _callback_died {
     my ($self, $error) = @_;
     return if $self->{ended} && "$error" =~ /\Q${\PAGI::SSE::Wire::CLOSED}\E/;
+    my $exchange = PAGI::SSE::Server::Exchange->can('of_scope');
+    $exchange &&= PAGI::SSE::Server::Exchange->of_scope($self->{scope});
+    $exchange->break_off if $exchange;
     $self->_end(
         reason   => 'server_error',
         given    => 'server_error',

@@ -186,14 +186,6 @@ sub is_over { return $_[0]{app_over} && $_[0]{ended} }
 # Nobody needs it any more but who has the wrapper, if anybody has.
 sub is_loose { return $_[0]{app_over} && $_[0]{handed_over} && !$_[0]{kept} }
 
-# The server ends now.
-sub cut {
-    my ($self) = @_;
-    $self->_fixed_response(503, "Service Unavailable\n") if $self->is_pending;
-    $self->note_closed('server_shutdown');
-    return;
-}
-
 # Something can be received.
 sub note_body {
     my ($self) = @_;
@@ -244,9 +236,12 @@ sub _next_event {
             $self->{body_received} = !$more;
             return { type => "$type.request", body => $bytes, more => $more };
         }
+        # It broke off: its client has gone, though a response may go on.
+        $self->{body_received} = $self->{body_broken} = 1 if !defined $more;
     }
-    return if !defined $self->{closed};
-    return { type => "$type.disconnect", reason => $self->{closed} };
+    my $reason = $self->{closed};
+    $reason = 'client_closed' if !defined $reason && $self->{body_broken} && $type eq 'http';
+    return defined $reason ? { type => "$type.disconnect", reason => $reason } : undef;
 }
 
 # ---- what $send needs
@@ -263,7 +258,20 @@ sub is_pending { return $_[0]->state == PENDING }
 sub close {
     my ($self, $reason) = @_;
     $reason = defined $reason && length $reason ? PAGI::SSE::Text::octets($reason) : 'app_closed';
-    return $self->_end(\&PAGI::SSE::FFI::conn_close, $reason);
+    return $self->_end($self->way_to_close, $reason);
+}
+
+# The application has failed: however it ends, the client is not to take the
+# part that it has for the whole.
+sub break_off {
+    my ($self) = @_;
+    $self->{broken_off} = 1;
+    return;
+}
+
+sub way_to_close {
+    my ($self) = @_;
+    return $self->{broken_off} ? \&PAGI::SSE::FFI::conn_abort : \&PAGI::SSE::FFI::conn_close;
 }
 
 sub _end {
@@ -312,8 +320,10 @@ sub body_piece {
         my $field = defined $event->{fh} ? 'fh' : 'body';
         return $self->failed("$event->{type}: '$field' must be octets, it has wide characters", $place);
     }
-    my $code = PAGI::SSE::FFI::conn_body($self->{handle}, $bytes, length $bytes, $more ? 1 : 0);
+    my $breaks_off = $self->{broken_off} && !$more;
+    my $code = PAGI::SSE::FFI::conn_body($self->{handle}, $bytes, length $bytes, $more || $breaks_off ? 1 : 0);
     my $sent = $self->settled($event->{type}, $code, $place);
+    $self->_end($self->way_to_close, 'server_error') if $breaks_off;
     # A piece that went nowhere, as the client has all or has gone, counts.
     $self->{body_ended} = 1 if !$more && !$sent->is_failed;
     return $sent;
@@ -348,11 +358,12 @@ sub app_ended {
         $self->_fixed_response(500, "Internal Server Error\n");
     }
     elsif ($state != RESPONDING) {
-        # The client must not take a part for the whole.
-        $self->_end($died ? \&PAGI::SSE::FFI::conn_abort : \&PAGI::SSE::FFI::conn_close, $self->{app_over});
+        $self->break_off if $died;
+        $self->close($self->{app_over});
     }
     elsif (!$self->{body_ended}) {
         $self->_log(error => "$how before the end of its response ($self->{label})") if $how;
+        $self->break_off;
         $self->close('server_error');
     }
     # Whether an answer gets there is known when the transport is done.

@@ -81,13 +81,19 @@ sub finish {
     my ($self) = @_;
     my $server = $self->{server};
     $self->{phase} = 'done';
-    $self->_take_last if $server->_handle;
+    my @left = $server->_handle ? $self->_take_last : ();
     for my $exchange ($server->_take_exchanges) {
-        $exchange->cut;
+        $exchange->note_closed('server_shutdown');
         $server->_cancel(delete $exchange->{app});
+        push @left, $exchange;
     }
     $server->_cancel($_) for $server->_take_held;
     $server->_lifespan->cancel if $server->_lifespan;
+    if ($server->_handle) {
+        # Those without an answer get a 503, and it is written down.
+        PAGI::SSE::FFI::server_stop($server->_handle, 0);
+        push @left, $self->_take_last;
+    }
     $server->_log_cut;
     $server->_free;
     my $stopped = $self->{stopped} or return;
@@ -96,15 +102,19 @@ sub finish {
     return;
 }
 
-# What came before the end; new requests are refused.
+# What came before the end. Returns the connections of new requests, which are
+# refused.
 sub _take_last {
     my ($self) = @_;
     my $server = $self->{server};
+    my @refused;
     while (defined(my $record = $server->_next_record)) {
-        if (my $conn = $server->_request_of($record)) { PAGI::SSE::Server::Exchange->new(handle => $conn)->cut }
+        if (my $conn = $server->_request_of($record)) {
+            push @refused, PAGI::SSE::Server::Exchange->new(handle => $conn);
+        }
         else { $server->_take($record) }
     }
-    return;
+    return @refused;
 }
 
 # Nobody is left to say so later.

@@ -125,7 +125,7 @@ sub close {
 sub mark_closed {
     my ($self, $reason) = @_;
     $reason = octets($reason) if defined $reason;
-    return PAGI::SSE::FFI::conn_close($self->{handle}, $reason, length($reason // ''));
+    return $self->{exchange}->way_to_close->($self->{handle}, $reason, length($reason // ''));
 }
 
 # After the end: whoever still waits is told.
