@@ -12,6 +12,8 @@ use IPC::Open3  qw(open3);
 use Symbol      qw(gensym);
 use Time::HiRes qw(time);
 
+use PAGI::SSE::Text ();
+
 my $command = T::Inc::root() . '/perl/bin/pagi-sse';
 my $dir = File::Temp->newdir;
 
@@ -111,10 +113,31 @@ subtest 'help is asked for, so it goes to STDOUT and is a success' => sub {
 usage: pagi-sse serve [--listen HOST:PORT | unix:PATH] [--access-log FILE|-]
                       [--shutdown-timeout SECONDS]
                       [--cancel-after-disconnect SECONDS] app.pl
+       pagi-sse --help | --version
 TEXT
     for my $args ([qw(--help)], [qw(-h)], [qw(serve --help)], [qw(serve -h)]) {
         is [run_command(@$args)], ['', 0, $usage], "@$args";
     }
+};
+
+subtest 'the version' => sub {
+    for my $args (['--version'], ['serve', '--version']) {
+        is [run_command(@$args)], ['', 0, "pagi-sse $PAGI::SSE::Text::VERSION\n"], "@$args";
+    }
+};
+
+subtest 'help and version need no native library; serve says that there is none' => sub {
+    local $ENV{PAGI_SSE_LIB} = "$dir/none.so";
+    for my $args (['--help'], ['--version']) {
+        my ($text, $status, $said) = run_command(@$args);
+        is [$text, $status], ['', 0], "@$args";
+        ok $said, 'said';
+    }
+    my ($text, $status) = run_command('serve', $app);
+    is $status, 1, 'serve';
+    like $text,
+        qr{\Apagi-sse: PAGI::SSE: the native library is missing\. Looked for\n  \Q$dir\E/none\.so\n  Build it: [^\n]*\n\z},
+        'and no more';
 };
 
 subtest 'what is no good says so, and what to change' => sub {
@@ -125,21 +148,39 @@ subtest 'what is no good says so, and what to change' => sub {
         [['serve', file('syntax.pl', 'my $x = ;')],  1, qr{syntax\.pl does not compile or died: syntax error}],
         [['serve', file('dies.pl',   'die "oh\n"')], 1, qr{dies\.pl does not compile or died: oh}],
         [
+            ['serve', file('place.pl', "\n\ndie 'oh'")],
+            1, qr{place\.pl does not compile or died: oh at \Q$dir\E/place\.pl line 3\.\n\z}
+        ],
+        [
+            ['serve', file('undef.pl', '$! = 2; $@ = ""; undef')],
+            1, qr{\Apagi-sse: \Q$dir\E/undef\.pl must return a coderef as its last value; it returned undef\n\z}
+        ],
+        [
             ['serve', file('value.pl', '"text"')],
             1, qr{value\.pl must return a coderef as its last value; it returned 'text'\n}
         ],
         [
             ['serve', '--listen', "127.0.0.1:$port", $app],
             1,
-            qr{\Apagi-sse: PAGI::SSE::Server: cannot listen on '127\.0\.0\.1:$port': the address is already in use\n\z}
+            qr{\Apagi-sse: PAGI::SSE::Server: cannot listen on '127\.0\.0\.1:$port': the address is already in use: Address already in use\n\z}
         ],
         [
             ['serve', '--listen', 'nowhere', $app],
             1, qr{cannot listen on 'nowhere': the address must be HOST:PORT or unix:PATH}
         ],
         [
+            ['serve', '--listen', '192.0.2.1:0', $app],
+            1, qr{cannot listen on '192\.0\.2\.1:0': the address cannot be bound: Cannot assign requested address}
+        ],
+        [
+            ['serve', '--listen', "unix:$dir/no/such/socket", $app],
+            1,
+            qr{cannot listen on 'unix:\Q$dir\E/no/such/socket': the address cannot be bound: No such file or directory}
+        ],
+        [
             ['serve', '--access-log', "$dir/no/such", $app],
-            1, qr{cannot append to access_log '\Q$dir\E/no/such': No such file}
+            1,
+            qr{\Apagi-sse: PAGI::SSE::Server: cannot append to access_log '\Q$dir\E/no/such': No such file or directory\n\z}
         ],
         [[],                         2, qr{\Apagi-sse: no command\nusage: }],
         [['dance'],                  2, qr{unknown command 'dance'}],

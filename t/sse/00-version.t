@@ -38,10 +38,10 @@ subtest 'an application may ask for the version of the toolkit' => sub {
     like dies { PAGI::SSE->VERSION('0.003001') }, qr/version 0\.003001 required/, 'and not for a later one';
 };
 
-subtest 'each module has the version' => sub {
+subtest 'each module and the command have the version' => sub {
     my @modules = files('perl/lib', qr/\.pm\z/);
     ok @modules > 20, scalar(@modules) . ' modules';
-    is(MM->parse_version($_), $perl, $_) for @modules;
+    is(MM->parse_version($_), $perl, $_) for @modules, files('perl/bin', qr/pagi-sse\z/);
 };
 
 subtest 'the crate, the library, the header and Changes have it' => sub {

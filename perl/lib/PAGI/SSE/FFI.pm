@@ -99,9 +99,10 @@ Carp::croak(sprintf "PAGI::SSE: %s has ABI %s, this module needs %d. Build it ag
     $library, (defined $abi ? $abi : 'unknown'), ABI_VERSION)
     if !defined $abi || $abi != ABI_VERSION;
 
-$ffi->attach(version      => []         => 'string');
-$ffi->attach(result_text  => ['sint32'] => 'string');
-$ffi->attach(handle_count => []         => 'uint64');
+$ffi->attach(version                       => []                  => 'string');
+$ffi->attach(result_text                   => ['sint32']          => 'string');
+$ffi->attach(handle_count                  => []                  => 'uint64');
+$ffi->attach([last_error => '_last_error'] => [qw(opaque size_t)] => 'sint64');
 
 $ffi->attach(conn_open        => ['uint64*']                                                   => 'sint32');
 $ffi->attach(conn_free        => ['uint64']                                                    => 'sint32');
@@ -172,6 +173,12 @@ my $buffer = FFI::Platypus::Memory::malloc(BUFFER_BYTES);
 sub CLONE { $buffer = FFI::Platypus::Memory::malloc(BUFFER_BYTES); return }    # one per ithread
 
 sub _taken { return unpack 'P' . $_[0], pack 'J', $buffer }
+
+# Why the last call that failed did so, in words.
+sub last_error {
+    my $n = _last_error($buffer, BUFFER_BYTES);
+    return $n > 0 && $n <= BUFFER_BYTES ? _taken($n) : '';
+}
 
 sub conn_reason {
     my $n = _conn_reason($_[0], $buffer, BUFFER_BYTES);

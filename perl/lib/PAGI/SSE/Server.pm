@@ -117,7 +117,7 @@ sub start {
         write_timeout_ms => $self->{write_timeout} && 1000 * $self->{write_timeout},
     );
     if ($code < 0) {
-        Carp::croak("PAGI::SSE::Server: cannot listen on '$self->{listen}': " . PAGI::SSE::FFI::result_text($code));
+        Carp::croak("PAGI::SSE::Server: cannot listen on '$self->{listen}': " . PAGI::SSE::FFI::last_error());
     }
     @$self{qw(handle pid)} = ($handle, $$);
     $self->{port} = PAGI::SSE::FFI::server_port($handle);

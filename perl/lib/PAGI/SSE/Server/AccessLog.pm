@@ -11,6 +11,8 @@ use Time::HiRes ();
 
 use PAGI::SSE::Server::Sink ();
 
+our @CARP_NOT = ('PAGI::SSE::Server');
+
 # Lines of the access log: the combined format, then seconds and the reason of
 # the end.
 
@@ -51,8 +53,8 @@ sub remember {
 sub write_answered {
     my ($self, $record) = @_;
     my %scope;
-    (my ($status, $bytes, $ms, $reason), @scope{qw(method http_version raw_path query_string)}, my ($client, $fields)) =
-        (unpack 'x9 S Q Q L/a L/a L/a L/a L/a L/a S L/a S a*', $record)[0 .. 8, 12];
+    (my ($status, $bytes, $ms, $reason), @scope{qw(method http_version raw_path query_string)}, my ($client, $fields))
+        = (unpack 'x9 S Q Q L/a L/a L/a L/a L/a L/a S L/a S a*', $record)[0 .. 8, 12];
     my @fields = length $fields ? unpack '(L/a)*', $fields : ();
     $scope{headers} = [map { [@fields[2 * $_, 2 * $_ + 1]] } 0 .. @fields / 2 - 1];
     $scope{client} = [$client] if length $client;
