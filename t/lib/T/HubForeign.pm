@@ -279,12 +279,25 @@ sub run {
         my $client = $host->stream;
         $host->until(sub { $turn->(); $hub->subscribers('t') }, 'the subscription');
         $hub->publish('t', data => 'x');
-        my $want = "event: id\nid: e.0\ndata: <>\n\nid: e.1\ndata: <x>\n\n";
+        my $want = "id: e.0\n\nid: e.1\ndata: <x>\n\n";
         $host->until(sub { $turn->(); $client->body eq $want }, 'the event');
         is scalar $client->body, $want, 'went through the middleware';
         $client->close;
         $host->until(sub { $turn->(); !$hub->subscribers('t') }, 'the end');
         is $hub->subscribers('t'), 0, 'its end is noticed';
+    };
+
+    clean 'a stream in a scope of type http' => sub {
+        my $hub = hub();
+        my $peer = peer(scope => { type => 'http' }, options => [upgrade => 1]);
+        my $sse = $peer->sse;
+        $hub->subscribe($sse, 't');
+        $hub->publish('t', data => "x\ny", event => 'z');
+        my $bytes = sub { join '', map { $_->{body} // '' } @{ $peer->events } };
+        my $want = "id: e.0\n\nevent: z\nid: e.1\ndata: x\ndata: y\n\n";
+        until_ok(sub { $bytes->() eq $want }, 'the event');
+        is $bytes->(), $want, 'the same bytes as everywhere, an id alone too';
+        $sse->close;
     };
 
     clean 'a child of a fork has its own; the parent notices nothing' => sub {

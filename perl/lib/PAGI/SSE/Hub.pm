@@ -415,8 +415,8 @@ the last is done. Replay, order, limits and policies are the same. These differ:
 
 =item *
 
-An C<sse.send> without data cannot be expressed. An id alone arrives as an event
-of type C<id> with empty data, to which nobody listens.
+An C<sse.send> without data cannot be expressed, but to the embedded server. An id
+alone arrives as an event of type C<id> with empty data, to which nobody listens.
 
 =item *
 

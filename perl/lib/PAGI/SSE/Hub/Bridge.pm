@@ -61,8 +61,8 @@ sub pump {
     return if $self->{busy};
     $self->{busy} = 1;
     while (defined(my $block = $self->_next_block)) {
-        my $wire = $self->{wire}                      or return;
-        my $delivery = $wire->publish(_event($block)) or next;
+        my $wire = $self->{wire}                                         or return;
+        my $delivery = $wire->publish(_event($block, $wire->{id_alone})) or next;
         if ($delivery->{settled}) {
             return if $delivery->{error};    # the wire has ended
             next;
@@ -86,7 +86,8 @@ sub pump {
 sub catch_up {
     my ($self) = @_;
     PAGI::SSE::FFI::conn_catch_up($self->{conn});
-    while (defined(my $block = $self->_next_block)) { $self->{wire}->publish(_event($block)) }
+    my $wire = $self->{wire};
+    while (defined(my $block = $self->_next_block)) { $wire->publish(_event($block, $wire->{id_alone})) }
     return;
 }
 
@@ -131,7 +132,7 @@ sub _next_block {
 # The library wrote this, in one form only: "name: value", each line ended by
 # LF, no comment. The parser would not tell which event had the id and retry.
 sub _event {
-    my ($block) = @_;
+    my ($block, $id_alone) = @_;
     my (%event, @data);
     for (split /\n/, $block) {
         my ($name, $value) = /\A(\w+): (.*)\z/s or next;
@@ -139,9 +140,10 @@ sub _event {
         else                 { $event{$name} = $value }
     }
     $event{retry} += 0 if exists $event{retry};
-    # sse.send must have data: an id alone is an event that nobody listens to.
-    $event{event} = 'id' if !@data;
-    $event{data} = join "\n", @data;
+    # Elsewhere sse.send must have data: an id alone is an event that nobody
+    # listens to.
+    @event{qw(event data)} = ('id', '') if !@data && !$id_alone;
+    $event{data} = join "\n", @data if @data;
     return \%event;
 }
 

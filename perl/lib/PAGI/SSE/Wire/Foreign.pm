@@ -34,6 +34,8 @@ sub new {
     $self->{handle} = ${ $self->{guard} };
     $self->{text} = $args{text} eq 'characters' ? \&characters : \&octets;
     weaken($self->{owner} = $owner);
+    # Our own server, behind whatever middleware, takes an id without data.
+    $self->{id_alone} = 1 if $args{server};
     return $self;
 }
 

@@ -35,6 +35,7 @@ sub new {
     my ($class, $owner, %args) = @_;
     my $self = $class->SUPER::new($owner, %args, text => 'octets');
     $self->{raw} = $args{send};
+    $self->{id_alone} = 1;
     weaken($self->{server} = $args{server}) if $args{server};
     weaken(my $weak = $self);
     $self->{send} = sub { $weak->_translate(@_) };
