@@ -83,7 +83,7 @@ pub fn bind(address: &str) -> std::result::Result<Listener, Failure> {
         }
     };
     bound.map_err(|e| match e.kind() {
-        io::ErrorKind::AddrInUse => failure(Error::AddressInUse)(e),
+        io::ErrorKind::AddrInUse => Error::AddressInUse.into(),
         io::ErrorKind::InvalidInput => failure(Error::ListenAddress)(e),
         _ => failure(Error::BindFailed)(e),
     })
@@ -114,9 +114,13 @@ fn bind_tcp(address: SocketAddr) -> io::Result<Listener> {
 }
 
 fn bind_unix(path: &str) -> io::Result<Listener> {
-    let address = SockAddr::unix(path)?;
+    let too_long = io::Error::new(io::ErrorKind::InvalidInput, "the path is too long");
+    let address = SockAddr::unix(path).map_err(|_| too_long)?;
     let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
-    if std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket()) {
+    if let Ok(file) = std::fs::symlink_metadata(path) {
+        if !file.file_type().is_socket() {
+            return Err(io::Error::other("the file exists and is no socket"));
+        }
         // A socket file that nobody answers is left over from a crash.
         let answer = RawSocket::new(Domain::UNIX, Type::STREAM, None)?.connect(&address);
         match answer.map_err(|e| e.kind()) {
@@ -234,7 +238,7 @@ async fn accept_all(listener: Accepting, shared: &Arc<Shared>) {
                 tokio::task::yield_now().await;
             }
             Err(e) => {
-                shared.desk.notice("accept failed", &format!(": {e}"));
+                shared.desk.notice("accept failed", &format!(": {}", reason(&e)));
                 // Out of descriptors: give others time to close some.
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }

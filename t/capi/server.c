@@ -183,14 +183,117 @@ static void deadlines(void)
     IS(pagi_sse_server_free(s, 0), 0);
 }
 
+/* Asks, and reads to the end of the connection. */
+static void refused(const char *request, const char *status_line)
+{
+    int fd = asks(request);
+    receive(fd, NULL);
+    close(fd);
+    OK(strncmp(got, status_line, strlen(status_line)) == 0);
+}
+
+static void refusals(void)
+{
+    pagi_sse_record r;
+    pagi_sse_bytes v;
+    refused("GET /a?b HTTP/1.1\r\nUser-Agent: me\r\nAccept: text/event-stream\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n");
+    OK(strstr(got, "\r\n\r\nno Host field") != NULL);
+    OK(next(PAGI_SSE_KIND_ANSWERED, 0, &r));
+    IS(r.status, 400);
+    IS(r.bytes, strlen("no Host field"));
+    IS(r.sse, 0);
+    BYTES(r.text.data, r.text.len, "protocol_error");
+    BYTES(r.method.data, r.method.len, "GET");
+    BYTES(r.version.data, r.version.len, "1.1");
+    BYTES(r.raw_path.data, r.raw_path.len, "/a");
+    BYTES(r.query.data, r.query.len, "b");
+    BYTES(r.client.data, r.client.len, "127.0.0.1");
+    OK(r.client_port > 0);
+    IS(r.server_port, pagi_sse_server_port(srv));
+    IS(pagi_sse_record_header(r.headers, S("user-agent"), &v), 1);
+    BYTES(v.data, v.len, "me");
+
+    OK(next(PAGI_SSE_KIND_LOG, 0, &r));
+    OK(memmem(r.text.data, r.text.len, S("no Host field (400 to 127.0.0.1:")) == r.text.data);
+
+    refused("\x16\x03\x01\n x", "HTTP/1.1 400 Bad Request\r\n");
+    OK(next(PAGI_SSE_KIND_LOG, 0, &r));
+    OK(memmem(r.text.data, r.text.len, S("TLS on a port that speaks plain HTTP (400 to 127.0.0.1:")) != NULL);
+    refused("\x16\x03\x01\n x", "HTTP/1.1 400 Bad Request\r\n");
+    OK(next(PAGI_SSE_KIND_ANSWERED, 0, &r));
+    IS(r.method.len, 0);
+    BYTES(r.raw_path.data, r.raw_path.len, "\x16\x03\x01");
+
+    /* With a connection: its ENDED record has the answer. */
+    int fd = asks("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nx");
+    OK(next(PAGI_SSE_KIND_REQUEST, 0, &r));
+    pagi_sse_conn c = r.conn;
+    receive(fd, NULL);
+    close(fd);
+    OK(strstr(got, "\r\n\r\na malformed chunk") != NULL);
+    OK(next(PAGI_SSE_KIND_ENDED, c, &r));
+    IS(r.status, 400);
+    BYTES(r.text.data, r.text.len, "protocol_error");
+    IS(pagi_sse_conn_free(c), 0);
+
+    fd = asks("GET http://target/ HTTP/1.1\r\nHost: other\r\nConnection: close\r\n\r\n");
+    OK(next(PAGI_SSE_KIND_REQUEST, 0, &r));
+    c = r.conn;
+    IS(pagi_sse_record_header(r.headers, S("host"), &v), 1);
+    BYTES(v.data, v.len, "target");
+    IS(pagi_sse_conn_respond(c, 205, NULL, 0), 0);
+    IS(pagi_sse_conn_body(c, S("no"), 0), 0);
+    receive(fd, NULL);
+    close(fd);
+    OK(strncmp(got, S("HTTP/1.1 205 Reset Content\r\n")) == 0);
+    OK(strstr(got, "content-length: 0\r\n") != NULL);
+    OK(strcmp(strstr(got, "\r\n\r\n"), "\r\n\r\n") == 0);
+    IS(pagi_sse_conn_free(c), 0);
+}
+
+static void times(void)
+{
+    pagi_sse_record r;
+    pagi_sse_server before = srv;
+    int before_fd = srv_fd;
+    pagi_sse_server_options o = {.size = sizeof o, .listen = "127.0.0.1:0", .listen_len = 11, .workers = 1,
+                                 .head_timeout_ms = 100, .body_timeout_ms = 200};
+    IS(pagi_sse_server_start(&o, &srv), 0);
+    srv_fd = pagi_sse_server_fd(srv);
+    IS(pagi_sse_server_accept(srv), 0);
+    refused("GET /slow HTTP/1.1\r\n", "HTTP/1.1 408 Request Timeout\r\n");
+    OK(next(PAGI_SSE_KIND_ANSWERED, 0, &r));
+    IS(r.status, 408);
+    OK(r.milliseconds >= 100);
+    BYTES(r.raw_path.data, r.raw_path.len, "/slow");
+    BYTES(r.text.data, r.text.len, "client_timeout");
+    refused("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc", "HTTP/1.1 408 Request Timeout\r\n");
+    OK(next(PAGI_SSE_KIND_REQUEST, 0, &r));
+    pagi_sse_conn c = r.conn;
+    OK(next(PAGI_SSE_KIND_ENDED, c, &r));
+    IS(r.status, 408);
+    BYTES(r.text.data, r.text.len, "client_timeout");
+    IS(pagi_sse_conn_free(c), 0);
+    IS(pagi_sse_server_free(srv, 1000), 0);
+    srv = before, srv_fd = before_fd;
+}
+
 static void addresses(void)
 {
-    char path[64];
+    char path[64], why[256];
     pagi_sse_server s = 0, t = 77;
     pagi_sse_server_options o = {.size = sizeof o, .listen = "127.0.0.1", .listen_len = 9};
     IS(pagi_sse_server_start(&o, &t), R(LISTEN_ADDRESS));
     o.listen = "192.0.2.1:0", o.listen_len = 11;
     IS(pagi_sse_server_start(&o, &t), R(BIND_FAILED));
+    int64_t len = pagi_sse_last_error(NULL, 0);
+    IS(pagi_sse_last_error(why, sizeof why), len);
+    BYTES(why, len, "the address cannot be bound: Cannot assign requested address");
+    IS(pagi_sse_last_error(why, 10), len);
+    o.listen = "unix:/no/such/dir", o.listen_len = 17;
+    IS(pagi_sse_server_start(&o, &t), R(BIND_FAILED));
+    len = pagi_sse_last_error(why, sizeof why);
+    BYTES(why, len, "the address cannot be bound: No such file or directory");
     o.listen = "\xff", o.listen_len = 1;
     IS(pagi_sse_server_start(&o, &t), R(NOT_UTF8));
     o.listen = NULL;
@@ -222,6 +325,8 @@ static const test tests[] = {
     {"a stream, from the request to the client's end", stream},
     {"an ordinary request, its body and its response", response},
     {"statistics are JSON", statistics},
+    {"what the server answers by itself is a record", refusals},
+    {"a head and a body have their times", times},
     {"the descriptor wakes the host's loop, now or later", wakes},
     {"a record that does not fit stays", small_buffer},
     {"stop ends in order, and after it all is an error", stops},

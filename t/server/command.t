@@ -111,7 +111,8 @@ subtest 'a relative path, from another folder, without PERL5LIB' => sub {
 subtest 'help is asked for, so it goes to STDOUT and is a success' => sub {
     my $usage = <<'TEXT';
 usage: pagi-sse serve [--listen HOST:PORT | unix:PATH] [--access-log FILE|-]
-                      [--shutdown-timeout SECONDS]
+                      [--shutdown-timeout SECONDS] [--head-timeout SECONDS]
+                      [--body-timeout SECONDS]
                       [--cancel-after-disconnect SECONDS] app.pl
        pagi-sse --help | --version
 TEXT
@@ -182,10 +183,15 @@ subtest 'what is no good says so, and what to change' => sub {
             1,
             qr{\Apagi-sse: PAGI::SSE::Server: cannot append to access_log '\Q$dir\E/no/such': No such file or directory\n\z}
         ],
-        [[],                         2, qr{\Apagi-sse: no command\nusage: }],
-        [['dance'],                  2, qr{unknown command 'dance'}],
-        [['serve'],                  2, qr{one application file is needed}],
-        [['serve', '--colour', 'x'], 2, qr{Unknown option: colour\nusage: }],
+        [
+            ['serve', '--listen', "unix:$dir/no/such", $app],
+            1, qr{cannot listen on 'unix:\Q$dir\E/no/such': the address cannot be bound: No such file or directory\n\z}
+        ],
+        [['serve', '--body-timeout', '0', $app], 1, qr{'body_timeout' must be from 0\.001 to 86400 seconds, not '0'}],
+        [[],                                     2, qr{\Apagi-sse: no command\nusage: }],
+        [['dance'],                              2, qr{unknown command 'dance'}],
+        [['serve'],                              2, qr{one application file is needed}],
+        [['serve', '--colour', 'x'],             2, qr{Unknown option: colour\nusage: }],
         [
             [
                 'serve',

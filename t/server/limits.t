@@ -82,7 +82,10 @@ subtest 'max_connections bounds what waits for an application that is busy' => s
     my %records;
     $records{ unpack 'C', $_ }++ for PAGI::SSE::FFI::server_next($host->server->{handle});
     is delete $records{6}, 1, 'the operator is told once';
-    is \%records, hash { all_vals validator('<=', 5, sub { $_ <= 5 }); etc }, 'three records for each of five places';
+    is \%records, hash {
+        all_vals validator('<=', 5, sub { $_ <= 5 });
+        etc
+    }, 'three records for each of five places';
     my $late = $host->stream;
     is $calls, 0;
 };

@@ -43,13 +43,16 @@ sub ask {
 
 sub refusal {
     my ($status, $why) = @_;
-    return "HTTP/1.1 $status\r\ncontent-type: text/plain\r\nconnection: close\r\ncontent-length: "
+    return
+          "HTTP/1.1 $status\r\ncontent-type: text/plain\r\nconnection: close\r\ncontent-length: "
         . length($why)
         . "\r\n\r\n$why";
 }
 
 # The line without client, time, and seconds.
-sub short { return map { s/\A127\.0\.0\.1 - - \[[^]]+\] //r =~ s/ \d+\.\d{3} (\S+)\z/ $1/r } @_ }
+sub short {
+    return map { s/\A127\.0\.0\.1 - - \[[^]]+\] //r =~ s/ \d+\.\d{3} (\S+)\z/ $1/r } @_;
+}
 
 my @KINDS = (['http', ''], ['sse', "Accept: text/event-stream\r\n"]);
 
@@ -60,7 +63,7 @@ sub is_refused {
         my ($name, $accept) = @$kind;
         my $asked = $request =~ s/\r\n/\r\n$accept/r;
         is ask($asked), refusal($status, $why), "$what ($name)";
-        is \@scopes, [], 'the application is not called';
+        is \@scopes,    [],                     'the application is not called';
         my ($code) = $status =~ /(\d+)/;
         is scalar @lines, 1;
         like [short(@lines)], [qr/\A"\Q$line\E" $code @{[length $why]} "-" "-" \w+\z/], 'one line in the access log';
@@ -72,9 +75,13 @@ my $H = "Host: h\r\n";
 
 subtest 'the Host field' => sub {
     is_refused('none', "GET / HTTP/1.1\r\n\r\n", '400 Bad Request', 'no Host field');
-    is_refused('none, with the host in the target',
-        "GET http://h/ HTTP/1.1\r\n\r\n", '400 Bad Request', 'no Host field');
-    is_refused('two', "GET / HTTP/1.1\r\n${H}Host: h\r\n\r\n", '400 Bad Request', 'two Host fields');
+    is_refused(
+        'none, with the host in the target',
+        "GET http://h/ HTTP/1.1\r\n\r\n",
+        '400 Bad Request',
+        'no Host field'
+    );
+    is_refused('two',           "GET / HTTP/1.1\r\n${H}Host: h\r\n\r\n", '400 Bad Request', 'two Host fields');
     is_refused('two, HTTP/1.0', "GET / HTTP/1.0\r\n${H}Host: i\r\n\r\n", '400 Bad Request', 'two Host fields');
     for my $bad ('a b', 'a/b', 'u@h', 'h:x', 'h:99999', '[::1', '::1', 'a%zz') {
         is_refused("'$bad'", "GET / HTTP/1.1\r\nHost: $bad\r\n\r\n", '400 Bad Request', 'a malformed Host field');
@@ -85,10 +92,12 @@ subtest 'the request target' => sub {
     my $none = 'a request target that is none';
     is_refused("'$_'", "GET $_ HTTP/1.1\r\n$H\r\n", '400 Bad Request', $none)
         for 'echo', '*', 'h:80', '?a', '/a#b', 'ftp://h/', 'http:///a', 'http://u@h/';
-    is_refused('another scheme than that of the port',
+    is_refused(
+        'another scheme than that of the port',
         "GET https://h/ HTTP/1.1\r\n$H\r\n",
         '421 Misdirected Request',
-        'a request for https on a port that speaks plain HTTP');
+        'a request for https on a port that speaks plain HTTP'
+    );
     is_refused("'$_'", "GET $_ HTTP/1.1\r\n$H\r\n", '400 Bad Request', 'a malformed percent escape')
         for qw(/%zz /a%2 /% http://h/%g0);
 };
@@ -105,9 +114,12 @@ subtest 'what this server does not do' => sub {
     my @unknown = ('501 Not Implemented', 'a transfer coding other than chunked');
     is_refused("the coding '$_'", "POST / HTTP/1.1\r\n${H}Transfer-Encoding: $_\r\n\r\n", @unknown)
         for 'gzip', 'gzip, chunked', 'identity', 'x';
-    is_refused("version $_", "GET / HTTP/$_\r\n$H\r\n", '505 HTTP Version Not Supported',
-        'an HTTP version other than 1.1 and 1.0')
-        for qw(2.0 3.0 1.2 0.9);
+    is_refused(
+        "version $_",
+        "GET / HTTP/$_\r\n$H\r\n",
+        '505 HTTP Version Not Supported',
+        'an HTTP version other than 1.1 and 1.0'
+    ) for qw(2.0 3.0 1.2 0.9);
 };
 
 subtest 'how a body is framed' => sub {
@@ -122,15 +134,21 @@ subtest 'how a body is framed' => sub {
         (map { ("Content-Length: $_" => 'a malformed Content-Length field') } '3, 4', '3, 3', '-1', '+3', '0x3', ''),
     );
     is_refused($_ =~ s/\r\n/ and /r, "POST / HTTP/1.1\r\n$H$_\r\n\r\n", '400 Bad Request', $why{$_}) for sort keys %why;
-    is_refused('a coding in HTTP/1.0',
+    is_refused(
+        'a coding in HTTP/1.0',
         "POST / HTTP/1.0\r\n${H}Transfer-Encoding: chunked\r\n\r\n",
         '400 Bad Request',
-        'a Transfer-Encoding field in HTTP/1.0');
-    is_refused("Content-Length: $_", "POST / HTTP/1.1\r\n${H}Content-Length: $_\r\n\r\n",
-        '413 Payload Too Large', 'the request body is too large')
-        for '1001', '18446744073709551615', '18446744073709551616', '9' x 40;
+        'a Transfer-Encoding field in HTTP/1.0'
+    );
+    is_refused(
+        "Content-Length: $_",
+        "POST / HTTP/1.1\r\n${H}Content-Length: $_\r\n\r\n",
+        '413 Payload Too Large',
+        'the request body is too large'
+    ) for '1001', '18446744073709551615', '18446744073709551616', '9' x 40;
     is ask("POST / HTTP/1.1\r\n${H}Content-Length: 2\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi"),
-        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok" =~ s/(content-length: 2\r\n)(connection: close\r\n)/$2$1/r,
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok" =~
+        s/(content-length: 2\r\n)(connection: close\r\n)/$2$1/r,
         'twice the same length is one';
 };
 
@@ -147,18 +165,19 @@ subtest 'a malformed chunk' => sub {
 };
 
 subtest 'lines and fields' => sub {
-    is_refused($_->[0], "GET / HTTP/1.1\r\n$H$_->[1]\r\n\r\n", '400 Bad Request', $_->[2]) for (
+    is_refused($_->[0], "GET / HTTP/1.1\r\n$H$_->[1]\r\n\r\n", '400 Bad Request', $_->[2])
+        for (
         ['a folded line',            "X: a\r\n b", 'a malformed header field'],
         ['a blank before the colon', 'X : a',      'a malformed header field'],
         ['no name',                  ': a',        'a malformed header field'],
         ['no colon',                 'X',          'a malformed header field'],
         ['NUL',                      "X: a\0b",    'a malformed value of a header field'],
         ['CR',                       "X: a\rb",    'a malformed value of a header field'],
-    );
+        );
     is ask("GET  / HTTP/1.1\r\n$H\r\n"), refusal('400 Bad Request', 'a malformed request line'), 'two blanks';
     is ask("NONSENSE\r\n"), refusal('400 Bad Request', 'a malformed request line'), 'no HTTP, and no end of a head';
-    is [short(@lines)], ['"NONSENSE" 400 24 "-" "-" protocol_error'];
-    is ask("GET /\r\n"), refusal('400 Bad Request', 'a malformed request line'), 'HTTP/0.9';
+    is [short(@lines)],     ['"NONSENSE" 400 24 "-" "-" protocol_error'];
+    is ask("GET /\r\n"),    refusal('400 Bad Request', 'a malformed request line'), 'HTTP/0.9';
     is ask("HEAD / HTTP/1.1\r\n\r\n") =~ s/content-length: \d+/content-length: 13/r,
         refusal('400 Bad Request', 'no Host field') =~ s/no Host field\z//r, 'HEAD has no body, refused or not';
 };
@@ -172,14 +191,14 @@ subtest 'what is odd and right' => sub {
         is [map { @$_ } grep { $_->[0] eq 'host' } @{ $scopes[0]{headers} }], [host => 't.example:81'],
             'its host is the host';
         is [@{ $scopes[0] }{qw(path raw_path query_string)}], ['/a', '/a', 'b'];
-        is ask("OPTIONS * HTTP/1.1\r\n$H$end"), $ok, 'OPTIONS *';
-        is [@{ $scopes[0] }{qw(method path raw_path)}], ['OPTIONS', '*', '*'];
-        is ask("\r\n\r\nGET / HTTP/1.1\r\n${H}X_a_B: 1\r\nx-a-b: 2\r\n$end"), $ok, 'empty lines before';
+        is ask("OPTIONS * HTTP/1.1\r\n$H$end"),                               $ok, 'OPTIONS *';
+        is [@{ $scopes[0] }{qw(method path raw_path)}],                       ['OPTIONS', '*', '*'];
+        is ask("\r\n\r\nGET / HTTP/1.1\r\n${H}X_a_B: 1\r\nx-a-b: 2\r\n$end"), $ok,               'empty lines before';
         is [grep { $_->[0] =~ /\Ax/ } @{ $scopes[0]{headers} }], [[x_a_b => 1], ['x-a-b' => 2]], 'underscores stay';
-        is ask("GET / HTTP/1.1\n" . ("$H$end" =~ s/\r//gr)), $ok, 'lines that end with LF alone';
-        is ask("GET / HTTP/1.1\r\nHost:\r\n$end"), $ok, 'an empty Host field';
-        is ask("GET /%25zz?%zz HTTP/1.1\r\n$H$end"), $ok;
-        is [@{ $scopes[0] }{qw(path query_string)}], ['/%zz', '%zz'];
+        is ask("GET / HTTP/1.1\n" . ("$H$end" =~ s/\r//gr)),     $ok, 'lines that end with LF alone';
+        is ask("GET / HTTP/1.1\r\nHost:\r\n$end"),               $ok, 'an empty Host field';
+        is ask("GET /%25zz?%zz HTTP/1.1\r\n$H$end"),             $ok;
+        is [@{ $scopes[0] }{qw(path query_string)}],             ['/%zz', '%zz'];
     }
 };
 
@@ -192,10 +211,7 @@ subtest 'requests on one connection: each has its answer, and the first bad one 
     is $raw, $ok . $ok . refusal('400 Bad Request', 'a request target that is none');
     $host->until(sub { @lines == 3 }, 'the lines');
     is [sort(short(@lines))],
-        [
-        '"GET echo HTTP/1.1" 400 29 "-" "-" protocol_error',
-        ('"POST / HTTP/1.1" 200 2 "-" "-" -') x 2,
-        ];
+        ['"GET echo HTTP/1.1" 400 29 "-" "-" protocol_error', ('"POST / HTTP/1.1" 200 2 "-" "-" -') x 2,];
 };
 
 done_testing;

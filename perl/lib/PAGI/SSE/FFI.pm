@@ -269,8 +269,8 @@ sub conn_respond_list { return _with_headers(\&conn_respond, @_) }
 sub server_start {
     my (%option) = @_;
     my $listen = $option{listen};
-    my $options = pack 'J P J Q L L Q', 0, $listen, length $listen,
-        map { $option{$_} || 0 } qw(max_body max_connections workers write_timeout_ms);
+    my $options = pack 'J P J Q L L Q Q Q', 0, $listen, length $listen,
+        map { $option{$_} || 0 } qw(max_body max_connections workers write_timeout_ms head_timeout_ms body_timeout_ms);
     substr $options, 0, length(pack 'J', 0), pack 'J', length $options;
     my $address = unpack 'J', pack 'P', $options;
     my $code = _server_start($address, \my $handle);

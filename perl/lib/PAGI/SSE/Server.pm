@@ -40,8 +40,12 @@ use constant FREE_MS => 1000;    # for threads to end
 
 my %DEFAULT = (listen => '127.0.0.1:5000', shutdown_timeout => 10, max_connections => 16_384);
 my %MOST = (max_body => 999_999_999_999_999, max_connections => 1_000_000, workers => 256);
-my %LEAST_SECONDS =
-    (shutdown_timeout => 0, write_timeout => 0.001, cancel_after_disconnect => 0);    # 0 ms would mean the default
+my @TIMEOUTS = qw(write_timeout head_timeout body_timeout);
+my %LEAST_SECONDS = (
+    shutdown_timeout        => 0,
+    cancel_after_disconnect => 0,
+    map { $_ => 0.001 } @TIMEOUTS    # 0 ms would mean the default
+);
 my %OPTION = map { $_ => 1 } qw(app host port sse access_log on_log), keys %DEFAULT, keys %MOST, keys %LEAST_SECONDS;
 
 sub new {
@@ -110,11 +114,11 @@ sub start {
     Carp::croak('PAGI::SSE::Server: started already') if $self->{handle};
     Carp::croak('PAGI::SSE::Server: stopped') if $self->{is_stopped};
     my ($code, $handle) = PAGI::SSE::FFI::server_start(
-        listen           => $self->{listen},
-        max_body         => $self->{max_body},
-        max_connections  => $self->{max_connections},
-        workers          => $self->{workers},
-        write_timeout_ms => $self->{write_timeout} && 1000 * $self->{write_timeout},
+        listen          => $self->{listen},
+        max_body        => $self->{max_body},
+        max_connections => $self->{max_connections},
+        workers         => $self->{workers},
+        map { ($_ . '_ms' => $self->{$_} && 1000 * $self->{$_}) } @TIMEOUTS,
     );
     if ($code < 0) {
         Carp::croak("PAGI::SSE::Server: cannot listen on '$self->{listen}': " . PAGI::SSE::FFI::last_error());
@@ -144,7 +148,8 @@ sub is_stopped { return $_[0]{is_stopped} }
 sub address {
     my ($self) = @_;
     return $self->{listen} if $self->{listen} =~ /\Aunix:/;
-    my ($host) = $self->{listen} =~ /\A(.*):/s;
+    my ($host) = $self->{listen} =~ /\A\[?(.*?)\]?:[0-9]+\z/s;
+    $host = "[$host]" if $host =~ /:/;
     return "http://$host:$self->{port}";
 }
 
@@ -153,11 +158,15 @@ sub new_future {
     return $self->{loop} ? $self->{loop}->new_future : PAGI::SSE::Server::Future->for_server($self);
 }
 
-# Never dies, whatever on_log or $SIG{__WARN__} does.
+my %ESCAPE = ("\n" => '\n', "\r" => '\r', "\t" => '\t');
+
+# Never dies, whatever on_log or $SIG{__WARN__} does. What a client or an
+# application put into a message does not begin another line.
 sub log {
     my ($self, $level, $message) = @_;
     local $@;
     $message =~ s/\s+\z//;
+    $message =~ s/([\x00-\x1f\x7f])/$ESCAPE{$1} || sprintf '\\x%02X', ord $1/ge;
     if ($self->{on_log}) {
         return if eval { $self->{on_log}->($level, $message); 1 };
         $message .= " (and on_log died: $@)";
@@ -624,6 +633,18 @@ Connections open at a time, up to 1,000,000; further clients wait. Default 16384
 Seconds, at least 0.001, after which a client that takes no octet is dropped,
 with the reason C<write_timeout>. Default 30.
 
+=item head_timeout
+
+Seconds, at least 0.001, in which a request's head must come. A part of one is
+answered with 408, an idle connection just closed. Default 30.
+
+=item body_timeout
+
+Seconds, at least 0.001, in which a request's body must come in all, however
+steadily it trickles; else the request is answered with 408, if the application
+has not answered, and ends with the reason C<client_timeout>. A pause in it may
+last C<write_timeout>. Default 300.
+
 =item workers
 
 Threads of the native library, up to 256. Default: the number of cores less one.
@@ -633,7 +654,11 @@ Threads of the native library, up to 256. Default: the number of cores less one.
 C<-> for STDOUT, a path to append to, a file handle, or a coderef that gets each
 line. The combined format, then seconds and the reason of the end: C<-> for an
 ordinary response that was sent in full. What C<stop> cuts off has the reason
-C<server_shutdown>, and C<-> for status and octets. Default: none.
+C<server_shutdown>, and C<-> for status and octets. Requests that the server
+refused by itself have a line too, with the reason C<protocol_error>,
+C<head_too_large>, C<body_too_large>, C<client_timeout>, C<not_implemented> or
+C<server_shutdown>; one whose first line is malformed has that line in place of
+method, target and version. Default: none.
 
 Neither this log nor STDERR is ever waited for: what a pipe has no room for waits
 in 256 KiB of memory; beyond that lines are dropped, and one line says how many. A
@@ -641,7 +666,11 @@ pipe whose reader has left costs its lines, not the server.
 
 =item on_log
 
-Coderef that gets a level (C<error>, C<warning>) and a message. Default: C<warn>.
+Coderef that gets a level (C<error>, C<warning>) and a message, one line:
+control characters in it are escaped. Default: C<warn>. What clients can cause
+at will (a refused request, TLS or HTTP/2 on this port, a head or body that does
+not come in time, C<max_connections> reached, a failed accept) is said once,
+then counted, with one line of a kind a second.
 
 =back
 
@@ -651,11 +680,15 @@ Coderef that gets a level (C<error>, C<warning>) and a message. Default: C<warn>
 
 Binds the address, starts the threads, and starts the application's lifespan;
 connections are accepted as soon as that is complete. Returns the server. Dies
-when the address cannot be bound, or the application refuses to start.
+when the address cannot be bound, with the system's reason, or the application
+refuses to start. An application whose lifespan dies or returns before it has
+taken C<lifespan.startup> knows no lifespan; one that dies later is logged, and
+served all the same.
 
 =head2 port, address
 
-The TCP port after C<start> (0 for a Unix socket); the address as a URL.
+The TCP port after C<start> (0 for a Unix socket); the address as a URL, an
+IPv6 one in brackets (C<http://[::1]:5000>), or C<unix:PATH>.
 
 =head2 run
 

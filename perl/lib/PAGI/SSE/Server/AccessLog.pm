@@ -65,10 +65,13 @@ sub write_answered {
 sub write {
     my ($self, $remembered, $status, $bytes, $ms, $reason) = @_;
     my ($client, $time, $request, $referer, $agent) = @$remembered;
-    for ($request, $referer, $agent, $reason) {
+    # A log line must stay one; in the reason the library has seen to it.
+    for ($request, $referer, $agent) {
         $_ = '-' if !defined || !length;
-        s/([^\x20-\x7e]|["\\])/sprintf '\\x%02X', ord $1/ge;    # a log line must stay one
+        s/([^\x20-\x7e]|["\\])/sprintf '\\x%02X', ord $1/ge;
     }
+    $reason = '-' if !length $reason;
+    $reason =~ s/([^\x20-\x7e])/sprintf '\\x%02X', ord $1/ge;
     for ($status, $bytes) { $_ = '-' if !defined }
     my $date = POSIX::strftime('%d/%b/%Y:%H:%M:%S +0000', gmtime $time);
     $self->{write}->(

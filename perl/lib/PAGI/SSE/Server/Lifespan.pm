@@ -32,10 +32,9 @@ sub is_running { return $_[0]{is_running} }
 sub start {
     my ($self) = @_;
     weaken(my $weak = $self);
-    my $asked = 0;
     my $receive = sub {
-        return Future->done({ type => 'lifespan.startup' }) if !$asked++;
         my $self = $weak or return Future->new;
+        return Future->done({ type => 'lifespan.startup' }) if !$self->{asked}++;
         return $self->_shutdown_event;
     };
     my $send = sub { return $weak ? $weak->_answer(@_) : Future->done };
@@ -111,13 +110,16 @@ sub _over {
     return;
 }
 
-# Dying or returning without an answer is how an application says that it
-# knows no lifespan.
+# Dying or returning before it asked for an event is how an application says
+# that it knows no lifespan.
 sub _app_ended {
     my ($self, $future) = @_;
     my $server = $self->{server} or return;
     my $error = $server->_app_error($future);
-    $server->log(error => "the application's lifespan died: $error") if defined $error && $self->{is_open};
+    if (defined $error && $self->{asked} && !defined $self->{startup_error}) {
+        my $when = $self->{is_open} ? '' : ' after lifespan.startup';
+        $server->log(error => "the application's lifespan died$when: $error");
+    }
     $self->_over;
     $self->_opened if !defined $self->{startup_error};
     return;
