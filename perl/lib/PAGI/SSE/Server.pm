@@ -577,6 +577,39 @@ whatever its method; the option C<sse> names another rule. The client's end (a h
 noticed while the stream is idle, and C<on_close> callbacks of L<PAGI::SSE> run
 at the next C<dispatch>.
 
+=head1 HTTP
+
+Requests are held to RFC 9110 and RFC 9112. The application never sees one that
+is refused:
+
+=over
+
+=item 400
+
+a Host field that is missing (HTTP/1.1), malformed or there twice; a target that
+is neither a path nor an C<http> URL (C<*> is for OPTIONS), has a fragment, or a
+percent sign without two hexadecimal digits in its path; a folded or otherwise
+malformed field; Content-Length that is no number, or differs; Content-Length
+and Transfer-Encoding in one request; a coding after C<chunked>; a malformed
+chunk
+
+=item 408, 413, 414, 431
+
+a head or body that does not come in time (C<head_timeout>, C<body_timeout>); a
+body above C<max_body>; a target, or a head, above 64 KiB, or more than 128
+fields
+
+=item 421, 501, 505
+
+an C<https> URL as target; CONNECT, WebSocket, a transfer coding other than
+C<chunked>; another version than HTTP/1.1 or 1.0
+
+=back
+
+The connection is closed after such an answer; what the client still sends is
+read for a while, so that the answer reaches it. With a whole URL as target, its
+host is the C<host> header of the scope, whatever the Host field says.
+
 =head1 METHODS
 
 =head2 new
