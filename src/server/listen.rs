@@ -238,7 +238,9 @@ async fn accept_all(listener: Accepting, shared: &Arc<Shared>) {
                 tokio::task::yield_now().await;
             }
             Err(e) => {
-                shared.desk.notice("accept failed", &format!(": {}", reason(&e)));
+                shared
+                    .desk
+                    .notice("accept failed", &format!(": {}", reason(&e)));
                 // Out of descriptors: give others time to close some.
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }

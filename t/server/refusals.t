@@ -3,6 +3,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../lib";
 use T::Inc;
+use T::Client;
 use T::Host;
 use T::Serve;
 use Test2::V0;
@@ -250,10 +251,13 @@ async sub { die if $_[0]{type} eq 'lifespan'; await $_[2]->({ type => 'sse.start
 APP
     close $out or die $!;
     my $server = T::Serve->program(
-        'sh',    '-c',       'ulimit -n 40; exec "$@"',
-        'sh',    $^X,        T::Serve->path(qw(perl bin pagi-sse)),
-        'serve', '--listen', '127.0.0.1:0', "$dir/app.pl"
+        'sh',    '-c', 'ulimit -n 40; exec "$@"',
+        'sh',    $^X,  T::Serve->path(qw(perl bin pagi-sse)),
+        'serve', '--shutdown-timeout', 1, '--listen', '127.0.0.1:0', "$dir/app.pl"
     );
+    # Whoever runs it has the descriptors he needs once it serves.
+    my $first = T::Client->stream(port => $server->port);
+    is $first->status, 200;
     my $from = time;
     my @clients = map { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $server->port) or die } 1 .. 60;
     ok $server->wait_for_log(qr/accept failed: \d+ more in the last second/), 'the count';

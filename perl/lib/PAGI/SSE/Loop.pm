@@ -175,7 +175,8 @@ sub prepare {
     my $have_future_io = eval { require Future::IO; 1 };
     my $chosen = _chosen();
     return if defined $chosen && $chosen ne OWN_IMPL && $chosen ne 'Future::IO::Impl::IOAsync';
-    return if !eval { require IO::Async::Loop; 1 };
+    # What the loop would load when it may have no descriptor left for that.
+    return if !eval { require IO::Async::Loop; require IO::Async::Future; 1 };
     # Without this the application could not wait by Future::IO.
     return if $have_future_io && !_adopt('Future::IO::Impl::IOAsync');
     return IO::Async::Loop->new;
