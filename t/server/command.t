@@ -163,7 +163,7 @@ subtest 'what is no good says so, and what to change' => sub {
         [
             ['serve', '--listen', "127.0.0.1:$port", $app],
             1,
-            qr{\Apagi-sse: PAGI::SSE::Server: cannot listen on '127\.0\.0\.1:$port': the address is already in use: Address already in use\n\z}
+            qr{\Apagi-sse: PAGI::SSE::Server: cannot listen on '127\.0\.0\.1:$port': the address is already in use\n\z}
         ],
         [
             ['serve', '--listen', 'nowhere', $app],
