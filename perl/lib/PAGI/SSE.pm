@@ -159,22 +159,21 @@ sub close {
         );
         return $self->{closing} || $self->_itself;
     }
-    return $self->{closing} || $self->_itself unless $self->{callbacks_pending};
     # A callback may be the one who asks: it must not wait for itself.
-    return $self->_sent($self->{announcement});
+    return $self->_sent($self->{announcement}) if $self->{in_callbacks};
+    return $self->{closing} || $self->_itself;
 }
 
 sub run {
     my ($self) = @_;
     $self->{wire}->notice_end unless $self->{ended};
-    return $self->_nothing if $self->is_closed;
+    return $self->_until_over if $self->is_closed;
     if (my $start = $self->{wire}->ensure_started('run')) {
         # A start that fails is an end like any other, but is not kept quiet.
         $start->on_settled(sub { $self->_report($_[0]) if $_[0]{error} && !$_[0]{closed} });
     }
     $self->_listen;
-    return $self->_nothing if $self->is_closed;
-    return $self->_until_end;
+    return $self->_until_over;
 }
 
 sub decline {
@@ -240,7 +239,7 @@ sub try_send {
         $delivery = $self->_send_odd($data, 'try_send');
     }
     elsif ($wire->{open} && $data !~ /[[:^ascii:]]/) {
-        $delivery = PAGI::SSE::Wire::Outbox::put($wire, { type => 'sse.send', data => $data });
+        $delivery = PAGI::SSE::Wire::Outbox::put($wire, { type => 'sse.send', data => $data }, reports => 1);
     }
     else {
         $delivery = $wire->send($data, 'try_send');
@@ -306,7 +305,7 @@ sub try_send_event {
         && "$name$id" !~ tr/ -~//c)
     {
         $event{type} = 'sse.send';
-        $delivery = PAGI::SSE::Wire::Outbox::put($wire, \%event);
+        $delivery = PAGI::SSE::Wire::Outbox::put($wire, \%event, reports => 1);
     }
     else {
         $delivery = &PAGI::SSE::Connection::Event::_send_event;
@@ -345,7 +344,7 @@ sub each {
         'each requires an array reference or a code reference, got ' . PAGI::SSE::Check::shown($items))
         unless ref $items eq 'ARRAY' || PAGI::SSE::Check::is_code($items);
     return PAGI::SSE::Futures::failure('each requires a callback') unless PAGI::SSE::Check::is_code($callback);
-    return $self->_held($self->_each($items, $callback));
+    return $self->_held($self->_each($items, $callback, PAGI::SSE::Check::place()));
 }
 
 sub every {
@@ -393,11 +392,9 @@ sub on_close {
     my ($self, $callback) = @_;
     die PAGI::SSE::Check::message('PAGI::SSE: on_close requires a code reference')
         unless PAGI::SSE::Check::is_code($callback);
-    if ($self->{ended}) { $self->_call_on_close($callback) }
-    else {
-        push @{ $self->{_on_close} }, $callback;
-        $self->{wire}->note_on_close;
-    }
+    push @{ $self->{_on_close} }, $callback;
+    if    (!$self->{ended})        { $self->{wire}->note_on_close }
+    elsif (!$self->{in_callbacks}) { $self->_call_late }
     return $self;
 }
 

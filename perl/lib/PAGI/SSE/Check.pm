@@ -119,9 +119,13 @@ sub warning {
     return;
 }
 
+# Set while we run for a call that was made some turns ago.
+our $PLACE;
+
 # " at FILE line N." of the innermost caller that is neither ours nor a
 # subclass. By hand, as Carp takes a hundred times as long.
 sub place {
+    return $PLACE if defined $PLACE;
     my ($level, $found) = 0;
     while (my ($package, $file, $line) = caller $level++) {
         next if $package =~ /\A(?:PAGI::SSE|Future)(?:::|\z)/;

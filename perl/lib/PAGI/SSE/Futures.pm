@@ -3,6 +3,7 @@ package PAGI::SSE::Futures;
 use strict;
 use warnings;
 
+use B ();
 use Exporter 'import';
 use Future       ();
 use Scalar::Util ();
@@ -10,7 +11,7 @@ use Scalar::Util ();
 use PAGI::SSE::Check qw(message warning);
 
 our $VERSION = '0.003000';
-our @EXPORT_OK = qw(FUTURE_IS_HASH alike failure guarded lasting weakened when_all);
+our @EXPORT_OK = qw(FUTURE_IS_HASH alike failure guarded is_kept lasting let_go weakened when_all);
 
 # In debug mode a Future says where it was made: at the application's line.
 $Carp::Internal{$_}++ for 'PAGI::SSE', map { "PAGI::SSE::$_" } qw(
@@ -60,6 +61,21 @@ sub weakened {
     return unless FUTURE_IS_HASH && $future->is_done;
     Scalar::Util::weaken($future->{result}[0]);
     return $future;
+}
+
+# Whether others than so many of ours hold a Future. One that an async sub
+# returned is held by its caller only.
+sub is_kept { return B::svref_2object($_[0])->REFCNT > $_[1] }
+
+# Drop a pending Future of somebody else's. One that an async sub is to complete
+# must not get lost: it hangs on what is cancelled with it. Another that nobody
+# holds, nobody can complete.
+sub let_go {
+    my ($future) = @_;
+    return if !defined $future || $future->is_ready || is_kept($future, 2);
+    return if FUTURE_IS_HASH && Scalar::Util::reftype($future) eq 'HASH' && !@{ $future->{on_cancel} || [] };
+    $future->retain if $future->can('retain');
+    return;
 }
 
 # For errors of ours: the message with the application's line.

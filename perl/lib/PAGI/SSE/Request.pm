@@ -15,7 +15,7 @@ our $VERSION = '0.003000';
 
 # A parked object (see PAGI::SSE) outlives its scope only in the hands of
 # somebody who took it from the scope directly.
-sub scope { $_[0]{newest} || $_[0]{scope} || {} }
+sub scope { $_[0]{newest} || $_[0]{scope} || $_[0]{last_scope} || {} }
 
 sub path         { _or($_[0]->scope->{path},         '/') }
 sub raw_path     { _or($_[0]->scope->{raw_path},     $_[0]->path) }

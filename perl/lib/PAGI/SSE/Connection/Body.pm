@@ -27,6 +27,15 @@ sub _listen {
     return;
 }
 
+# From the start of the stream on, whatever the application does. One that does
+# not wait has no use for an end that is there already; nor may a $receive that
+# is no good spoil its sends: that comes out in the next turn, or when it waits.
+sub _listen_from_start {
+    my ($self) = @_;
+    $self->_inbox->listen('start') unless $self->{told_of_end} || $self->{ended};
+    return;
+}
+
 # The body's Future when it is known how it ended.
 sub _known_body {
     my ($self, $place) = @_;

@@ -5,6 +5,7 @@ use warnings;
 
 use PAGI::SSE::Check          ();
 use PAGI::SSE::Futures        ();
+use PAGI::SSE::Loop           ();
 use PAGI::SSE::Wire::Delivery ();
 
 our $VERSION = '0.003000';
@@ -17,73 +18,95 @@ sub _end {
     my ($self, %end) = @_;
     return if $self->{ended};
     my $wire = $self->{wire};
-    my $declining = $self->{declining};
+    # A send has failed and the turn is not over: there is nobody to announce to.
+    @end{qw(reason announce)} = ('write_error', 0) if $self->{failing} && $end{announce};
     my $known = $wire->reason;
     $self->{reason} = defined $known ? $known : $end{reason};
     $self->{ended} = 1;    # from here on, whatever the callbacks do
-    my $announcement;
-
+    delete $self->{failing};
     if ($end{announce}) {
-        $announcement = $declining || $wire->close($end{given});
+        my $announcement = $self->{declining} || $wire->close($end{given});
+        $self->{announcement} = $announcement if $announcement && !$announcement->{settled};
     }
-    elsif (!$end{declined}) {
-        $wire->mark_closed($end{reason} // 'unknown');
-    }
-    $self->{announcement} = $announcement
-        if $announcement && !$announcement->{settled};
-
-    my @pending = grep { $_ }
-        map { $self->_call_on_close($_) } splice @{ $self->{_on_close} };
-    my $prototype = $pending[0];
+    elsif (!$end{declined}) { $wire->mark_closed($end{reason} // 'unknown') }
     @{ $self->{_on_error} } = ();
-
-    if ($self->{announcement} || @pending) {
-        my $closing = $self->{closing} = $prototype ? PAGI::SSE::Futures::alike($prototype) : $self->_pending;
-        my $left = @pending + ($self->{announcement} ? 1 : 0);
-        $self->{callbacks_pending} = @pending;
-        my $finish = sub {
-            return if --$left;
-            delete $self->{announcement};
-            PAGI::SSE::Futures::guarded(sub { $closing->done($self) }) unless $closing->is_ready;
-            # The object keeps this Future, so it must not keep the object.
-            delete $self->{closing}
-                unless PAGI::SSE::Futures::weakened($closing);
-            undef $closing;
-        };
-        $self->{announcement}->on_settled($finish) if $self->{announcement};
-        for my $future (@pending) {
-            $future->on_ready(sub { $self->{callbacks_pending}--; $finish->() });
-        }
-    }
-
+    $self->{in_callbacks} = 1;
+    my $pending = $self->_run_callbacks;
+    $self->_prepare_closing($pending);
     $wire->release(!$end{announce});
-    $self->_wake;
+    $self->{inbox}->stop if $self->{inbox};
+    $self->_body_complete;
     delete $self->{receive};
+
     if (my $last = $self->{announcement}) {
         $last->on_settled(sub { $wire->retire });
     }
     else { $wire->retire }
+    $self->_over if !$pending;
+    return;
+}
+
+# The on_close callbacks, one after the other: the next waits for the Future
+# that the one before returned. Returns a Future that is pending.
+sub _run_callbacks {
+    my ($self) = @_;
+    my $reason = defined $self->{reason} ? $self->{reason} : 'unknown';
+    while (my $callback = shift @{ $self->{_on_close} }) {
+        my $pending = $self->_call($callback, 'on_close', $reason) or next;
+        $pending->on_ready(sub { $self->_run_callbacks || $self->_over });
+        return $pending;
+    }
+    return;
+}
+
+# One that was registered after the end runs at once, or behind those before it.
+sub _call_late {
+    my ($self) = @_;
+    $self->{in_callbacks} = 1;
+    $self->_run_callbacks || $self->_over;
+    return;
+}
+
+# The callbacks are done: whoever waits for the end is woken.
+sub _over {
+    my ($self) = @_;
+    delete $self->{in_callbacks};
+    $self->_wake;
+    $self->_closed;
     return;
 }
 
 sub _wake {
     my ($self) = @_;
-    $self->{inbox}->stop if $self->{inbox};
-    $self->_body_complete;
-    my $waiters = delete $self->{waiters} or return;
-    for my $waiter (@$waiters) {
-        PAGI::SSE::Futures::guarded(sub { $waiter->done }) unless $waiter->is_ready;
+    my $waiters = delete $self->{waiters} || [];
+    for my $waiter (grep { !$_->is_ready } @$waiters) {
+        PAGI::SSE::Futures::guarded(sub { $waiter->done });
     }
     return;
 }
 
-# Returns the callback's Future when it is still pending; holds it.
-sub _call_on_close {
-    my ($self, $callback) = @_;
-    my $reason = defined $self->{reason} ? $self->{reason} : 'unknown';
-    return $self->_call($callback, 'on_close', $reason);
+# What close returns, unless all of it has happened already.
+sub _prepare_closing {
+    my ($self, $pending) = @_;
+    my $announcement = $self->{announcement};
+    return if !$announcement && !$pending;
+    $self->{closing} = $pending ? PAGI::SSE::Futures::alike($pending) : $self->_pending;
+    $announcement->on_settled(sub { delete $self->{announcement}; $self->_closed }) if $announcement;
+    return;
 }
 
+# sse.close is sent, and the callbacks are done.
+sub _closed {
+    my ($self) = @_;
+    return if $self->{announcement} || $self->{in_callbacks};
+    my $closing = delete $self->{closing} or return;
+    PAGI::SSE::Futures::guarded(sub { $closing->done($self) }) unless $closing->is_ready;
+    # The object keeps this Future, so it must not keep the object.
+    $self->{closing} = $closing if PAGI::SSE::Futures::weakened($closing);
+    return;
+}
+
+# Returns the callback's Future when it is still pending; holds it.
 sub _call {
     my ($self, $callback, $name, @args) = @_;
     my $future;
@@ -105,8 +128,9 @@ sub _call {
 # Tell on_error of a failed delivery. Returns the Futures to wait for.
 sub _report {
     my ($self, $delivery) = @_;
+    return @{ $delivery->{reported} } if $delivery->{reported};
     my $error = $delivery->{error}[0];
-    my $reporters = $delivery->{reporters} || $self->{_on_error};
+    my $reporters = $self->{_on_error};
     # What fails inside of a callback is not for that callback.
     if (@$reporters && !$self->{reporting}) {
         local $self->{reporting} = 1;
@@ -117,12 +141,23 @@ sub _report {
     return;
 }
 
+# A send failed. on_error comes before on_close, and both before $settle, which
+# tells whoever waits for the send. When the failure came later, from a server's
+# loop, the same turn may bring the reason by $receive.
 sub _write_failed {
-    my ($self, $delivery) = @_;
-    # Whoever is told of the error must be so although the end comes first.
-    $delivery->{reporters} = [@{ $self->{_on_error} }];
-    $self->_end(reason => 'write_error');
-    return;
+    my ($self, $delivery, $settle, $is_later) = @_;
+    return $settle->() if $self->{ended};
+    $self->{failing} = 1;
+    $self->{wire}->mark_closed('write_error');
+    @{ $delivery->{reported} } = $self->_report($delivery) if $delivery->{reports};
+    my $end = sub {
+        $self->_end(reason => 'write_error');
+        $settle->();
+    };
+    my $may_know = $is_later && $self->{inbox} && $self->{inbox}->is_listening;
+    my $server = $self->_server;
+    return if $may_know && PAGI::SSE::Loop->is_known($server) && PAGI::SSE::Loop->later($end, $server);
+    return $end->();
 }
 
 1;

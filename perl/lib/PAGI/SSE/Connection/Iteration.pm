@@ -3,46 +3,51 @@ package PAGI::SSE::Connection::Iteration;
 use strict;
 use warnings;
 
+use Future ();
 use Future::AsyncAwait;
 
-use PAGI::SSE::Check ();
-use PAGI::SSE::Loop  ();
-use PAGI::SSE::Wire  ();
+use PAGI::SSE::Check   ();
+use PAGI::SSE::Futures ();
+use PAGI::SSE::Loop    ();
+use PAGI::SSE::Wire    ();
 
 our $VERSION = '0.003000';
 
-# The loops of each and every.
+# The loops of each and every. What a callback returns is the application's: it
+# is waited for, after the end of the connection too, and cancelled only with
+# the Future of the loop. Then the loop waits for the on_close callbacks.
 
 async sub _each {
-    my ($self, $items, $callback) = @_;
+    my ($self, $items, $callback, $place) = @_;
     return $self if $self->is_closed;
     await $self->_sent($self->{wire}->ensure_started('each'));
-
-    my $index = 0;
+    $self->_listen;
     my $fine = eval {
-        while (!$self->is_closed) {
+        my $next = ref $items eq 'ARRAY' ? _of_list($items) : $items;
+        my $index = 0;
+        while (!$self->is_closed && defined(my $item = $next->())) {
             --$PAGI::SSE::Loop::LEFT or await $self->_give_way;    # a callback need not send
-            my $item;
-            if (ref $items eq 'ARRAY') {
-                last if $index >= @$items;
-                $item = $items->[$index];
-            }
-            else {
-                my $next = $items->();
-                $next = await $self->_unless_ended($next) if PAGI::SSE::Check::is_future($next);
-                last unless defined $next;
-                $item = $next;
-                last if $self->is_closed;
-            }
-            my $event = $callback->($item, $index++);
-            $event = await $self->_unless_ended($event) if PAGI::SSE::Check::is_future($event);
             last if $self->is_closed;
-            await $self->send_event(%$event) if ref $event eq 'HASH';
+            my $event = $callback->(ref $items eq 'ARRAY' ? $$item : $item, $index++);
+            $event = await _awaitable($event) if PAGI::SSE::Check::is_future($event);
+            last if $self->is_closed;
+            next if ref $event ne 'HASH';
+            my $sent;
+            { local $PAGI::SSE::Check::PLACE = $place; $sent = $self->send_event(%$event) }
+            await $sent;
         }
         1;
     };
     $self->_callback_died($@) unless $fine;
+    await $self->_until_over if $self->is_closed;
     return $self;
+}
+
+# References to the items, which may be undef.
+sub _of_list {
+    my ($items) = @_;
+    my $index = 0;
+    return sub { $index < @$items ? \$items->[$index++] : undef };
 }
 
 async sub _every {
@@ -50,38 +55,56 @@ async sub _every {
     return $self if $self->is_closed;
     await $self->_sent($self->{wire}->ensure_started('every'));
     $self->_listen;
-
     while (!$self->is_closed) {
         my $fine = eval {
             my $result = $callback->();
-            await $self->_unless_ended($result) if PAGI::SSE::Check::is_future($result);
+            await _awaitable($result) if PAGI::SSE::Check::is_future($result);
             1;
         };
         $self->_callback_died($@) unless $fine;
         last if $self->is_closed;
-
-        my $sleep = PAGI::SSE::Loop->sleep($interval, $self->_server);
-        my $wait = $self->_unless_ended($sleep);
-        # The sleep is ours, so it may go when nobody waits for it any more.
-        $wait->on_ready(sub { $sleep->cancel });
-        await $wait;
+        await $self->_sleep($interval);
     }
+    await $self->_until_over;
     return $self;
 }
 
-# In each and every. What a callback says of a connection that has ended in
-# the meantime is the end, not an error.
+# So many seconds, or until the end.
+sub _sleep {
+    my ($self, $seconds) = @_;
+    my $sleep = PAGI::SSE::Loop->sleep($seconds, $self->_server);
+    my $wait = PAGI::SSE::Futures::alike($sleep);
+    $self->_remember($self->{waiters} ||= [], $wait);
+    $sleep->on_ready($wait);
+    # The sleep is ours, so it may go when nobody waits for it any more.
+    $wait->on_ready(sub { $sleep->cancel });
+    return $wait;
+}
+
+# await wants a Future of a class that knows it; others are one by their methods.
+sub _awaitable {
+    my ($future) = @_;
+    return $future if $future->isa('Future') || $future->can('AWAIT_IS_READY');
+    my $view = Future->new;
+    $future->on_ready(sub {
+        my ($future) = @_;
+        return if $view->is_ready;
+        my @failure = $future->failure;
+        @failure ? $view->fail(@failure) : $view->done($future->result);
+    });
+    $view->on_cancel($future) if $future->can('cancel');
+    return $view;
+}
+
+# What a callback says of a connection that has ended in the meantime is the
+# end, not an error.
 sub _callback_died {
     my ($self, $error) = @_;
     return if $self->{ended} && "$error" =~ /\Q${\PAGI::SSE::Wire::CLOSED}\E/;
-    my $exchange = PAGI::SSE::Server::Exchange->can('of_scope');
-    $exchange &&= PAGI::SSE::Server::Exchange->of_scope($self->{scope});
+    # The client is not to take the part for the whole.
+    my $exchange = $self->{exchange} || $self->{wire}{exchange};
     $exchange->break_off if $exchange;
-    $self->_end(
-        reason   => 'server_error',
-        given    => 'server_error',
-        announce => 1
-    );
+    $self->_end(reason => 'server_error', given => 'server_error', announce => 1);
     die $error;
 }
 

@@ -36,7 +36,7 @@ sub _pending {
     return
            $self->{wire}->new_future
         || ($self->{inbox} && $self->{inbox}->new_future)
-        || Future->new;
+        || ($self->{exchange} ? $self->{exchange}->new_future : Future->new);
 }
 
 # The embedded server, where the connection is one of its.
@@ -96,31 +96,15 @@ sub _tried {
     return $pending;
 }
 
-# A Future that is done at the end of the connection.
-sub _until_end {
+# A Future that is done when the connection has ended and its on_close callbacks
+# are done.
+sub _until_over {
     my ($self) = @_;
+    # Closed without an end: this is a child of a fork.
+    return $self->_nothing if $self->is_closed && !$self->{in_callbacks} && !$self->{failing};
     my $pending = $self->_pending;
     $self->_remember($self->{waiters} ||= [], $pending);
     return $pending;
-}
-
-# A view of a Future that is done at the end of the connection, too. The
-# original is neither cancelled nor lost.
-sub _unless_ended {
-    my ($self, $future) = @_;
-    return $future if $future->is_ready;
-    return $self->_itself if $self->is_closed;
-    $self->_held($future);
-    my $view = PAGI::SSE::Futures::alike($future);
-    $self->_remember($self->{waiters} ||= [], $view);
-    $future->on_ready(sub {
-        my ($future) = @_;
-        return if $view->is_ready;
-        if    ($future->is_cancelled)          { $view->cancel }
-        elsif (my @failure = $future->failure) { $view->fail(@failure) }
-        else                                   { $view->done($future->result) }
-    });
-    return $view;
 }
 
 # Keep a Future until it is ready, and the object as long.

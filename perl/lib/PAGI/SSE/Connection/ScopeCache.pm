@@ -10,20 +10,36 @@ our $VERSION = '0.003000';
 # One object for each scope, for as long as the scope lives. Object to scope is
 # a strong reference, scope to object a weak one. When the last reference to
 # the object goes while the scope lives on, the two swap: the object is parked
-# in the scope.
+# in the scope. When both go and nobody has told of an end, this is it.
 
 sub DESTROY {
     my ($self) = @_;
-    return if $self->{parked} || ${^GLOBAL_PHASE} eq 'DESTRUCT';
+    return if ${^GLOBAL_PHASE} eq 'DESTRUCT';
+    local ($@, $!, $?);
+    return $self->_abandoned if $self->{parked};
     return if $self->_publish_rest;
+    # For callbacks that run without the scope: what they would see of it.
+    delete +($self->{last_scope} = { %{ $self->scope } })->{'pagi.sse'} if @{ $self->{_on_close} };
     $self->_leave_newest;
     Scalar::Util::weaken($self->{scope});
-    my $scope = $self->{scope} or return;      # it goes with us
-    return unless _is_entry($self, $scope);    # somebody removed us
+    my $scope = $self->{scope};
+    if (!$scope || !_is_entry($self, $scope)) {    # it goes with us, or somebody removed us
+        my $copy = $self->{newest};
+        return ref $copy && _is_entry($self, $copy) ? () : $self->_abandoned;
+    }
     $scope->{'pagi.sse'} = $self;
     $self->{parked} = 1;
     Scalar::Util::weaken($self->{receive}) if ref $self->{receive};
     $self->{wire}->park;
+    return;
+}
+
+# The application has returned, and its server does not say so; the embedded one
+# does. In a child of a fork the connection goes on elsewhere.
+sub _abandoned {
+    my ($self) = @_;
+    my $wire = $self->{wire};
+    $self->_end(reason => 'app_closed') unless $self->{ended} || $wire->{exchange} || $wire->state < 0;
     return;
 }
 

@@ -11,7 +11,7 @@ our $VERSION = '0.003000';
 sub _note_disconnected {
     my ($self, $code, $reason) = @_;
     $self->_end(reason => defined $reason && length $reason ? $reason : 'client_closed');
-    return $self;
+    return $self->_until_over;
 }
 
 sub _set_state {
@@ -27,6 +27,8 @@ sub _set_closed {
     my ($self) = @_;
     $self->{wire}->mark_closed(undef) unless $self->is_closed;
     $self->{wire}->release(1);
+    $self->{inbox}->stop if $self->{inbox};
+    $self->_body_complete;
     $self->_wake;
     return $self;
 }

@@ -54,7 +54,7 @@ sub start {
     my $code = PAGI::SSE::FFI::conn_start_list($self->{handle}, $status, $headers || []);
     return $self->refused('start', $code) if $code < 0;
     return $self->{starting} unless $code;
-    return $self->_put_start($status, $headers);
+    return $self->_put_start($status, $headers, 'start');
 }
 
 # Everything that starts the stream by itself.
@@ -63,7 +63,7 @@ sub ensure_started {
     my $code = PAGI::SSE::FFI::conn_admit($self->{handle});
     return $self->refused($method, $code) if $code < 0;
     return $self->{starting} unless $code;
-    return $self->_put_start(200);
+    return $self->_put_start(200, undef, $method);
 }
 
 # ASCII, nearly everything, is left alone by the text rule: no call for it.
@@ -159,12 +159,13 @@ sub leave_hub {
 # now. If the queue has no room for it, that stays where its own limits are.
 sub _put_own {
     my ($self, $event, $method) = @_;
-    my $bridge = $self->{bridge} or return put($self, $event);
+    my @reports = (reports => $method =~ /\Atry_/ ? 1 : 0);    # to on_error, when $send fails
+    my $bridge = $self->{bridge} or return put($self, $event, @reports);
     return PAGI::SSE::Wire::Delivery->failed($self->overflow) if $self->is_full($event);
     $bridge->catch_up;
     # That may have been the end.
     return $self->refused($method, PAGI::SSE::FFI::CLOSED()) if !$self->{bridge};
-    return put($self, $event, beyond_limits => 1);
+    return put($self, $event, @reports, beyond_limits => 1);
 }
 
 # A hub's event, checked already. Bounded by its subscription.
@@ -231,18 +232,20 @@ sub _open {
     return $self->refused($method, $code, $event) if $code < 0;
     $self->{open} = !$self->{bridge};
     return unless $code;
-    my $start = $self->_put_start(200) or return;
+    my $start = $self->_put_start(200, undef, $method) or return;
     return $start->{error} ? $start : undef;
 }
 
 sub _put_start {
-    my ($self, $status, $headers) = @_;
+    my ($self, $status, $headers, $method) = @_;
     my %event = (
         type   => 'sse.start',
         status => $status,
         $headers ? (headers => $headers) : ()
     );
-    my $start = put($self, \%event, beyond_limits => 1) or return;
+    my $start = put($self, \%event, beyond_limits => 1, reports => $method =~ /\A(?:try_|run|subscribe)/ ? 1 : 0);
+    $self->{owner}->_listen_from_start;
+    return if !$start;
     unless ($start->{settled}) {
         $self->{starting} = $start;
         weaken(my $weak = $self);
@@ -259,9 +262,9 @@ sub overflow {
 }
 
 sub failed {
-    my ($self, $delivery, @error) = @_;
-    my $owner = $self->{owner} or return;
-    $owner->_write_failed($delivery);
+    my ($self, $delivery, $settle, $is_later) = @_;
+    my $owner = $self->{owner} or return $settle->();
+    $owner->_write_failed($delivery, $settle, $is_later);
     return;
 }
 

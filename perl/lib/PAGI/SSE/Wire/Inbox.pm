@@ -5,8 +5,8 @@ use warnings;
 
 use Scalar::Util qw(blessed weaken);
 
-use PAGI::SSE::Check   ();
-use PAGI::SSE::Futures ();
+use PAGI::SSE::Check   qw(warning);
+use PAGI::SSE::Futures qw(is_kept let_go);
 use PAGI::SSE::Loop    ();
 
 our $VERSION = '0.003000';
@@ -28,30 +28,53 @@ sub new {
     return $self;
 }
 
-# Receive until the connection ends, or just until the body is complete.
+# Receive until the connection ends, or just until the body is complete. From
+# the 'start' of a stream on nobody waits yet: the end is put off.
 sub listen {
     my ($self, $until) = @_;
-    $self->{until_end} = 1 if $until eq 'end';
-    return if $self->{outstanding} || $self->{listening} || $self->{pause};
+    $self->{until_end} = 1 if $until ne 'body';
+    return if $self->{is_outstanding} || $self->{listening} || $self->{pause};
+    if (my $end = $self->{put_off}) {
+        return if $until eq 'start';
+        delete $self->{put_off};
+        return $end->($self->{owner});
+    }
+    my $end = $self->_receive or return;
+    return $end->($self->{owner}) if $until ne 'start';
+    $self->{put_off} = $end;
+    weaken(my $weak = $self);
+    my $server = $self->{owner}->_server;
+    PAGI::SSE::Loop->later(sub { $weak->listen('end') if $weak && $weak->{put_off} }, $server);
+    return;
+}
+
+# Asks as long as answers come at once. Returns what is to be done when one of
+# them was the end.
+sub _receive {
+    my ($self) = @_;
     # What we tell the owner may be the end of its last other reference.
     my $owner = $self->{owner};
     local $self->{listening} = 1;
     my $ready = 0;
     while ($self->_wants_more) {
-        return $self->_pause if $ready >= READY_IN_A_ROW;
+        if ($ready++ >= READY_IN_A_ROW) {
+            $self->_pause;
+            last;
+        }
         my $answer;
-        eval { $answer = $owner->{receive}->(); 1 }
-            or return $self->{owner}->_read_failed($@);
-
+        eval { $answer = $owner->{receive}->(); 1 } or return $self->_failed($@);
         if (blessed $answer && $answer->can('is_ready')) {
             return $self->_wait_for($answer) unless $answer->is_ready;
-            $answer = $self->_result($answer) or return;
+            my $end = $self->_result($answer);
+            return $end if $end;
         }
-        $self->_take($answer) or return;
-        $ready++;
+        elsif (my $end = $self->_take($answer)) { return $end }
     }
     return;
 }
+
+# Whether $receive has been asked, and has not answered.
+sub is_listening { return $_[0]{is_outstanding} }
 
 # A pending Future of the server's class, when one is known.
 sub new_future {
@@ -67,7 +90,8 @@ sub stop {
     my ($self) = @_;
     my $pause = delete $self->{pause};
     $pause->cancel if $pause;
-    delete $self->{outstanding};
+    delete @$self{qw(put_off is_outstanding)};
+    let_go(delete $self->{outstanding});
     return;
 }
 
@@ -77,74 +101,85 @@ sub _wants_more {
     return $self->{until_end}          || !$self->{complete};
 }
 
+# A Future that the server keeps is held weakly: if it goes, the server has given
+# up on the client.
 sub _wait_for {
     my ($self, $future) = @_;
+    $self->{is_outstanding} = 1;
     $self->{outstanding} = $future;
+    weaken($self->{outstanding}) if is_kept($future, 3);    # the caller's, ours, the field
     weaken(my $weak = $self);
+    my $guard = PAGI::SSE::Wire::Inbox::Guard->new(sub { $weak->_answered(\&_gone) if $weak });
     $future->on_ready(sub {
         my ($future) = @_;
-        my $self = $weak or return;
-        # After the end nobody wants to know.
-        my $mine = delete $self->{outstanding} or return;
-        my $owner = $self->{owner};
-        # We are inside of the server's done(): nothing may escape.
-        my $fine = eval {
-            my $answer = $self->_result($future);
-            $self->listen('more')
-                if defined $answer && $self->_take($answer);
-            1;
-        };
-        PAGI::SSE::Check::warning("in a receive: $@") unless $fine;
+        $guard->disarm;
+        $weak->_answered(sub { $_[0]->_result($future) }) if $weak;
     });
     return;
 }
 
-# What a ready Future brought; nothing when that was the end.
-sub _result {
-    my ($self, $future) = @_;
-    if ($future->is_cancelled) {    # the server has given up on the client
-        $self->{owner}->_note_disconnected(undef, undef);
-        return;
-    }
-    my ($failure) = $future->failure;
-    if (defined $failure) {
-        $self->{owner}->_read_failed($failure);
-        return;
-    }
-    my ($answer) = $future->result;
-    return $self->_hash($answer);
-}
-
-sub _hash {
-    my ($self, $answer) = @_;
-    return $answer if ref $answer eq 'HASH';
-    $self->{owner}->_read_failed('PAGI::SSE: $receive must give a hash reference, got '
-            . (defined $answer ? ref $answer || "'$answer'" : 'nothing')
-            . "\n");
+sub _answered {
+    my ($self, $result) = @_;
+    # After the end nobody wants to know.
+    delete $self->{is_outstanding} or return;
+    delete $self->{outstanding};
+    my $owner = $self->{owner} or return;
+    # We are inside of the server's done(): nothing may escape.
+    my $fine = eval {
+        my $end = $result->($self);
+        $end ? $end->($owner) : $self->listen('more');
+        1;
+    };
+    warning("in a receive: $@") unless $fine;
     return;
 }
 
-# Deal with one event. False when there is no more to come.
+# Each of these returns what the owner is to do when it was the end.
+
+# The server has given up on the client.
+sub _gone {
+    return sub { $_[0]->_note_disconnected(undef, undef) };
+}
+
+sub _failed {
+    my ($self, $error) = @_;
+    return sub { $_[0]->_read_failed($error) };
+}
+
+# What a ready Future brought.
+sub _result {
+    my ($self, $future) = @_;
+    return $self->_gone if $future->is_cancelled;
+    my ($failure) = $future->failure;
+    return $self->_failed($failure) if defined $failure;
+    my ($answer) = $future->result;
+    return $self->_take($answer);
+}
+
 sub _take {
     my ($self, $event) = @_;
-    $self->_hash($event) or return;
+    return $self->_failed('PAGI::SSE: $receive must give a hash reference, got '
+            . (defined $event ? ref $event || "'$event'" : 'nothing') . "\n")
+        if ref $event ne 'HASH';
     my $type = defined $event->{type} ? $event->{type} : '';
     if ($type eq 'sse.disconnect' || $type eq 'http.disconnect') {
-        $self->{owner}->_note_disconnected(undef, $event->{reason});
-        return;
+        return sub { $_[0]->_note_disconnected(undef, $event->{reason}) };
     }
-    if (($type eq 'sse.request' || $type eq 'http.request')
-        && !$self->{complete})
-    {
-        my $piece = defined $event->{body} ? $event->{body} : '';
-        if (length($self->{body}) + length($piece) > $self->{max_body}) {
-            @$self{qw(body too_large)} = ('', 1);
-        }
-        $self->{body} .= $piece unless $self->{too_large};
-        $self->{complete} = 1 if !$event->{more} || $self->{too_large};
-        $self->{owner}->_body_complete if $self->{complete};
+    $self->_take_body($event) if $type eq 'sse.request' || $type eq 'http.request';
+    return;
+}
+
+sub _take_body {
+    my ($self, $event) = @_;
+    return if $self->{complete};
+    my $piece = defined $event->{body} ? $event->{body} : '';
+    if (length($self->{body}) + length($piece) > $self->{max_body}) {
+        @$self{qw(body too_large)} = ('', 1);
     }
-    return 1;
+    $self->{body} .= $piece unless $self->{too_large};
+    $self->{complete} = 1 if !$event->{more} || $self->{too_large};
+    $self->{owner}->_body_complete if $self->{complete};
+    return;
 }
 
 sub _pause {
@@ -159,6 +194,25 @@ sub _pause {
         delete $self->{pause};
         $self->listen('more');
     });
+    return;
+}
+
+# In the callback of the server's Future: goes with it.
+package PAGI::SSE::Wire::Inbox::Guard;
+
+sub new {
+    my ($class, $code) = @_;
+    return bless { code => $code }, $class;
+}
+
+sub disarm { delete $_[0]{code} }
+
+sub DESTROY {
+    my ($self) = @_;
+    my $code = $self->{code};
+    return if !$code || ${^GLOBAL_PHASE} eq 'DESTRUCT';
+    local ($@, $!, $?);
+    $code->();
     return;
 }
 

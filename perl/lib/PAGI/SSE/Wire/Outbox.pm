@@ -6,7 +6,7 @@ use warnings;
 use Scalar::Util qw(blessed weaken);
 
 use PAGI::SSE::Wire::Delivery ();
-use PAGI::SSE::Futures        qw(FUTURE_IS_HASH);
+use PAGI::SSE::Futures        qw(FUTURE_IS_HASH let_go);
 
 our $VERSION = '0.003000';
 
@@ -89,12 +89,14 @@ sub waiting {
     return grep { defined } $self->{current}, @{ $self->{queue} };
 }
 
-# The wire is gone: forget everything, failing it with the error.
+# The wire is gone: forget everything, failing it with the error. What $send is
+# still at goes on: an async $send must not find its Future lost.
 sub drop {
     my ($self, @error) = @_;
     my @waiting = $self->waiting;
+    let_go(delete $self->{in_flight});
     @{ $self->{queue} } = ();
-    delete @$self{qw(current in_flight owner_in_flight)};
+    delete @$self{qw(current owner_in_flight)};
     $self->{bytes} = 0;
     for my $delivery (@waiting) {
         $delivery->{closed} = 1 unless $delivery->{settled};
@@ -107,7 +109,7 @@ sub drop {
 # Anything but a Future (nothing, a plain value) counts as done. True when the
 # delivery is settled and the next may go out, false when we have to wait.
 sub _answered {
-    my ($self, $delivery, $answer, $died) = @_;
+    my ($self, $delivery, $answer, $died, $is_later) = @_;
     my @error;
     if (blessed $answer && $answer->can('is_ready')) {
         return $self->_wait_for($delivery, $answer) unless $answer->is_ready;
@@ -120,9 +122,13 @@ sub _answered {
     elsif (ref $died || length $died) {
         @error = ($died || "$died");    # a Future's failure is true
     }
-    $self->failed($delivery) if @error && !$delivery->{quiet};
-    $delivery->settle(@error);
-    return 1;
+    my $settle = sub { $delivery->settle(@error) };
+    if (@error && !$delivery->{quiet}) {
+        $delivery->{error} = \@error;
+        $self->failed($delivery, $settle, $is_later);
+    }
+    else { $settle->() }
+    return $delivery->{settled};
 }
 
 sub _wait_for {
@@ -140,7 +146,7 @@ sub _wait_for {
             && $self->{current} == $delivery;    # dropped
         my $owner = delete $self->{owner_in_flight};
         delete @$self{qw(current in_flight)};
-        $self->_answered($delivery, $future, '') and $self->_pump;
+        $self->_answered($delivery, $future, '', 1) and $self->_pump;
     });
     return 0;
 }
