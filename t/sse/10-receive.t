@@ -9,12 +9,14 @@ use Test2::V0 -no_srand => 1;
 
 use Future;
 
-subtest 'one $receive is outstanding, begun by run, every and body only, and shared' => sub {
+subtest 'one $receive is outstanding, begun with the stream, and shared' => sub {
     my $peer = peer();
     my $sse = $peer->sse;
+    $sse->keepalive(10)->get;
+    is $peer->{receives}, 0, 'not before the start';
     $sse->send(1)->get;
+    is $peer->{receives}, 1, 'by a send';
     $sse->each([1], sub { })->get;
-    is $peer->{receives}, 0, 'not by sends';
     my @wait = ($sse->run, $sse->run, $sse->every(60, sub { }), $sse->body);
     is $peer->{receives}, 1, 'one for all of them';
     $_->cancel for @wait;

@@ -44,18 +44,18 @@ subtest 'a coderef is called until it gives undef' => sub {
     is \@got, [[1, 0], [0, 1], ['', 2], [2, 3]], 'the calls';
 };
 
-subtest 'a coderef that returns Futures' => sub {
+subtest 'a Future that a coderef returns is an item' => sub {
     my $sse = peer()->sse;
     my @futures = map { Future->new } 1 .. 3;
     my @queue = @futures;
     my @got;
-    my $each = $sse->each(sub { shift @queue }, sub { push @got, $_[0]; return });
+    my $each = $sse->each(sub { shift @queue }, async sub { push @got, await $_[0]; return });
     $futures[0]->done('a');
     $futures[1]->done('b');
-    ok !$each->is_ready, 'waits for the third';
-    $futures[2]->done(undef);
+    ok !$each->is_ready, 'the callback waits for the third';
+    $futures[2]->done('c');
     ok $each->is_done, 'undef is the end';
-    is \@got, [qw(a b)], 'the items';
+    is \@got, [qw(a b c)], 'what they brought';
 };
 
 subtest 'an empty list' => sub {

@@ -44,15 +44,31 @@ subtest 'stops at the disconnect, without waiting for the interval' => sub {
     is $sse->disconnect_reason, 'client_closed', 'reason';
 };
 
-subtest 'stops at the disconnect while the callback is busy' => sub {
-    my $peer = peer();
-    my $sse = $peer->sse;
-    my $work = Future->new;
-    my $every = $sse->every(1, sub { $work });
-    $peer->disconnect;
-    ok $every->is_done,  'at once';
-    ok !$work->is_ready, 'the work is not cancelled';
-    is [warnings_of { $work->fail("too late\n") }], [], 'nor does its end matter';
+subtest 'a callback that is busy at the end is neither cancelled nor lost' => sub {
+    for my $end (qw(disconnect close)) {
+        my $peer = peer();
+        my $sse = $peer->sse;
+        my $work = Future->new;
+        my $cleaned = 0;
+        my $every = $sse->every(1, async sub { $sse->close if $end eq 'close'; await $work; $cleaned++ });
+        $peer->disconnect if $end eq 'disconnect';
+        ok !$every->is_ready, "$end: every waits for it";
+        ok !$work->is_ready,  "$end: the work is not cancelled";
+        $work->done;
+        is $cleaned, 1, "$end: it goes on to its end";
+        ok $every->is_done, "$end: then every is done";
+    }
+};
+
+subtest 'it is cancelled when the caller cancels every or each' => sub {
+    for my $method (qw(every each)) {
+        my $sse = peer()->sse;
+        my $work = Future->new;
+        my $loop = $method eq 'every' ? $sse->every(1, sub { $work }) : $sse->each([1], sub { $work });
+        $loop->cancel;
+        ok $work->is_cancelled, $method;
+        ok !$sse->is_closed,    "$method: the connection is as it was";
+    }
 };
 
 for my $how ('dies', 'fails') {

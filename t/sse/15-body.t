@@ -16,7 +16,7 @@ subtest 'the whole body, in pieces or at once' => sub {
     $peer->incoming({ type => 'sse.request', body => "\xFFc", more => 0 });
     is result_of($body),      "ab\xFFc", 'octets';
     is result_of($sse->body), "ab\xFFc", 'again';
-    is $peer->{receives},     2,         'no $receive beyond the end of the body';
+    is $peer->{receives},     2,         'no $receive beyond the end of the body, before the start';
 };
 
 subtest 'no body' => sub {

@@ -175,7 +175,7 @@ sub test_each_sends_what_the_callback_returns {
             my ($sse) = @_;
             await $sse->each([qw(a b c)], async sub { my ($item, $n) = @_; return { data => $item, id => $n } });
             my @more = (1, 2);
-            await $sse->each(sub { Future->done(shift @more) }, async sub { await $sse->send(shift) });
+            await $sse->each(sub { shift @more }, async sub { await $sse->send(shift) });
             await $sse->close;
         }
     );

@@ -32,7 +32,7 @@ sub new {
 # the 'start' of a stream on nobody waits yet: the end is put off.
 sub listen {
     my ($self, $until) = @_;
-    $self->{until_end} = 1 if $until ne 'body';
+    $self->{until_end} = 1 if $until =~ /\A(?:start|end)\z/;
     return if $self->{is_outstanding} || $self->{listening} || $self->{pause};
     if (my $end = $self->{put_off}) {
         return if $until eq 'start';
