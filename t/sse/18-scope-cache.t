@@ -237,8 +237,4 @@ subtest 'fork: the child cannot use the connection, and does not harm it' => sub
     is $peer->data, ['from the parent'], 'the parent goes on';
 };
 
-subtest 'threads: an object is not cloned' => sub {
-    is "$_"->CLONE_SKIP, 1, $_ for qw(PAGI::SSE PAGI::SSE::Wire::Handle PAGI::SSE::Wire::Foreign);
-};
-
 done_testing;

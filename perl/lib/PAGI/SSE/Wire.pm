@@ -3,7 +3,7 @@ package PAGI::SSE::Wire;
 use strict;
 use warnings;
 
-use Scalar::Util qw(weaken);
+use Scalar::Util qw(blessed weaken);
 
 use PAGI::SSE::Check          qw(message shown);
 use PAGI::SSE::FFI            ();
@@ -16,7 +16,12 @@ use constant CLOSED => 'Cannot send on closed SSE connection';
 # What both wires share. A wire has its {owner}, weakly, the server's {send},
 # and the {handle} of a native connection.
 
-sub state { PAGI::SSE::FFI::conn_state($_[0]{handle}) }
+# The clone in another thread has no guard.
+sub state {
+    my ($self) = @_;
+    return PAGI::SSE::FFI::HANDLE_INVALID() if $self->{guard} && !blessed $self->{guard};
+    return PAGI::SSE::FFI::conn_state($self->{handle});
+}
 
 # While the object is parked in the scope, $send is held weakly: it may well
 # be a closure around that scope. If it goes, the next one is as good.
@@ -59,8 +64,6 @@ sub refused {
 
 # For events that were still waiting when the end came.
 sub closed_message { return 'PAGI::SSE: ' . CLOSED . "\n" }
-
-sub CLONE_SKIP { 1 }
 
 1;
 

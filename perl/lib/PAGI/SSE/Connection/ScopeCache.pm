@@ -35,7 +35,7 @@ sub DESTROY {
 }
 
 # The application has returned, and its server does not say so; the embedded one
-# does. In a child of a fork the connection goes on elsewhere.
+# does. In a child of a fork, or another thread, the connection goes on elsewhere.
 sub _abandoned {
     my ($self) = @_;
     my $wire = $self->{wire};
@@ -94,9 +94,6 @@ sub _weaken_entry {
         if _is_entry($self, $scope) && !Scalar::Util::isweak($scope->{'pagi.sse'});
     return;
 }
-
-# An object cannot be cloned into another thread; its handle is of this one.
-sub CLONE_SKIP { 1 }
 
 1;
 
