@@ -65,6 +65,7 @@ sub new {
     if ($exchange) {
         # The server tells us of the end by itself; so may a $receive around its own.
         $self->{told_of_end} = $exchange->is_own_receive($receive);
+        $self->{exchange} = $exchange unless $self->{wire}{exchange};
         $exchange->attach($self);
     }
     elsif ($type eq 'http') {

@@ -102,7 +102,7 @@ sub _callback_died {
     my ($self, $error) = @_;
     return if $self->{ended} && "$error" =~ /\Q${\PAGI::SSE::Wire::CLOSED}\E/;
     # The client is not to take the part for the whole.
-    my $exchange = $self->{exchange} || $self->{wire}{exchange};
+    my $exchange = $self->_exchange;
     $exchange->break_off if $exchange;
     $self->_end(reason => 'server_error', given => 'server_error', announce => 1);
     die $error;

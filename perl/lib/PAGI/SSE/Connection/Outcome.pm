@@ -39,9 +39,11 @@ sub _pending {
         || ($self->{exchange} ? $self->{exchange}->new_future : Future->new);
 }
 
-# The embedded server, where the connection is one of its.
+# The embedded server's side, whoever wrapped $send; and the server.
+sub _exchange { return $_[0]{exchange} || $_[0]{wire}{exchange} }
+
 sub _server {
-    my $exchange = $_[0]{exchange} || $_[0]{wire}{exchange} or return;
+    my $exchange = $_[0]->_exchange or return;
     return $exchange->{server};
 }
 

@@ -39,7 +39,7 @@ sub DESTROY {
 sub _abandoned {
     my ($self) = @_;
     my $wire = $self->{wire};
-    $self->_end(reason => 'app_closed') unless $self->{ended} || $wire->{exchange} || $wire->state < 0;
+    $self->_end(reason => 'app_closed') unless $self->{ended} || $self->_exchange || $wire->state < 0;
     return;
 }
 
