@@ -810,6 +810,20 @@ int32_t pagi_sse_conn_keepalive(pagi_sse_conn conn,
 // *Since*: 0.3.0.
 int32_t pagi_sse_conn_close(pagi_sse_conn conn, const char *reason, size_t len);
 
+// Says whether the host program takes a request for a stream, in place of what
+// its `Accept` field says. As long as nothing has been chosen, a stop of the
+// server ends a stream at once, as an empty one, and waits for an ordinary
+// response. Either may be sent nevertheless.
+//
+// *Parameters*: `conn`; `stream`: 1 or 0.
+//
+// *Returns* 0, or a handle error.
+// *Ownership*: nothing.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.3.0.
+int32_t pagi_sse_conn_expect_stream(pagi_sse_conn conn, int32_t stream);
+
 // Breaks the connection off, as the application has failed: what is queued is
 // still sent, but then the connection ends without the last chunk (HTTP/1.1),
 // or before the end of an ordinary response's body, so that the client does

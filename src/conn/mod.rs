@@ -127,6 +127,7 @@ pub struct Conn {
     host: Option<Arc<dyn Host>>,
     handle: AtomicU64,
     watched: AtomicBool,
+    wants_stream: AtomicBool,
 }
 
 /// This process's connections by handle.
@@ -153,6 +154,7 @@ impl Conn {
             inner: Mutex::default(),
             handle: AtomicU64::new(0),
             watched: AtomicBool::new(false),
+            wants_stream: AtomicBool::new(framing.sse),
         })
     }
 
@@ -191,6 +193,17 @@ impl Conn {
     /// Tells the connection its handle, once.
     pub fn set_handle(&self, handle: u64) {
         self.handle.store(handle, Ordering::Relaxed);
+    }
+
+    /// Whether a stream is expected, as long as nothing has been chosen: that is
+    /// how it ends then.
+    pub fn wants_stream(&self) -> bool {
+        self.wants_stream.load(Ordering::Relaxed)
+    }
+
+    /// The host program's word on it, in place of the request's `Accept`.
+    pub fn expect_stream(&self, stream: bool) {
+        self.wants_stream.store(stream, Ordering::Relaxed);
     }
 
     /// The present phase.
@@ -283,7 +296,7 @@ impl Conn {
             let mut inner = self.lock();
             let phase = inner.state.phase();
             // An ordinary request is cut off instead.
-            let stream = (self.framing.sse || self.framing.bare) && how != End::Broken;
+            let stream = (self.wants_stream() || self.framing.bare) && how != End::Broken;
             if phase == Phase::Pending && self.host.is_some() && stream {
                 // Cannot fail: the phase was just seen.
                 let _ = self.start_locked(&mut inner, StatusCode::OK, HeaderMap::new());

@@ -567,6 +567,28 @@ pub unsafe extern "C" fn pagi_sse_conn_close(
     })
 }
 
+/// Says whether the host program takes a request for a stream, in place of what
+/// its `Accept` field says. As long as nothing has been chosen, a stop of the
+/// server ends a stream at once, as an empty one, and waits for an ordinary
+/// response. Either may be sent nevertheless.
+///
+/// *Parameters*: `conn`; `stream`: 1 or 0.
+///
+/// *Returns* 0, or a handle error.
+/// *Ownership*: nothing.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.3.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn pagi_sse_conn_expect_stream(conn: pagi_sse_conn, stream: i32) -> i32 {
+    guard(|| {
+        on(conn, |conn| {
+            conn.expect_stream(stream != 0);
+            Ok(0)
+        })
+    })
+}
+
 /// Breaks the connection off, as the application has failed: what is queued is
 /// still sent, but then the connection ends without the last chunk (HTTP/1.1),
 /// or before the end of an ordinary response's body, so that the client does

@@ -348,18 +348,30 @@ fn is_websocket(headers: &HeaderMap) -> bool {
 /// PAGI: the `Accept` field includes the media type, whatever the method.
 fn accepts_event_stream(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::ACCEPT);
-    let mut ranges = values
-        .iter()
-        .filter_map(|v| v.to_str().ok())
-        .flat_map(|v| v.split(','));
-    ranges.any(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let kind = parts.next().unwrap_or("");
-        let refused = parts.any(|p| {
-            let q = p.strip_prefix("q=").or_else(|| p.strip_prefix("Q="));
-            q.is_some_and(|q| q.parse() == Ok(0.0))
-        });
-        kind.eq_ignore_ascii_case("text/event-stream") && !refused
+    values.iter().any(|v| {
+        let text = String::from_utf8_lossy(v.as_bytes());
+        split_unquoted(&text, ',').any(|range| {
+            let mut parts = split_unquoted(range, ';').map(str::trim);
+            let kind = parts.next().unwrap_or("");
+            let refused = parts.any(|p| {
+                let q = p.strip_prefix("q=").or_else(|| p.strip_prefix("Q="));
+                q.is_some_and(|q| q.parse() == Ok(0.0))
+            });
+            kind.eq_ignore_ascii_case("text/event-stream") && !refused
+        })
+    })
+}
+
+/// Splits where the character is in no quoted string (RFC 9110, 5.6.4).
+fn split_unquoted(text: &str, at: char) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(move |c| {
+        if std::mem::take(&mut escaped) {
+            return false;
+        }
+        quoted ^= c == '"';
+        escaped = quoted && c == '\\';
+        c == at && !quoted
     })
 }
 
@@ -370,7 +382,8 @@ mod tests {
     fn accepts(values: &[&str]) -> bool {
         let mut map = HeaderMap::new();
         for v in values {
-            map.append(header::ACCEPT, v.parse().unwrap());
+            let value = header::HeaderValue::from_bytes(v.as_bytes());
+            map.append(header::ACCEPT, value.unwrap());
         }
         accepts_event_stream(&map)
     }
@@ -383,6 +396,11 @@ mod tests {
         assert!(!accepts(&["text/event-stream;q=0"]));
         assert!(!accepts(&["*/*"]));
         assert!(!accepts(&["text/event-streams"]));
+        assert!(accepts(&["x/y", "text/event-stream;x=\"\u{e9}, q=0\""]));
+        assert!(accepts(&["a/b; c=\"\\\"\", text/event-stream"]));
+        assert!(!accepts(&["a/b; note=\"a, text/event-stream\""]));
+        assert!(!accepts(&["a/b; note=\"\\\", text/event-stream\""]));
+        assert!(!accepts(&["text/event-stream; x=\";\"; q=0.000"]));
         assert!(!accepts(&[]));
     }
 }

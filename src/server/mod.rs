@@ -184,7 +184,7 @@ impl Server {
     /// is sent, the host program is told. Ordinary requests go on.
     pub fn close_streams(&self, reason: &str) {
         for conn in self.shared.desk.conns() {
-            if conn.framing().sse && conn.phase() != Phase::Responding {
+            if conn.wants_stream() && conn.phase() != Phase::Responding {
                 conn.shut_down(reason.to_owned().into());
             }
         }

@@ -375,6 +375,26 @@ static void aborted_before(void)
     }
 }
 
+/* A stop goes by what the host says, not by the Accept field. */
+static void expected(void)
+{
+    static const char *const requests[] = {GET SSE "\r\n", GET "\r\n"};
+    static const char *const heads[] = {"HTTP/1.1 503 ", "HTTP/1.1 200 OK\r\n"};
+    for (int stream = 0; stream < 2; stream++) {
+        pagi_sse_record r;
+        int fd = asks(requests[stream]);
+        OK(next(PAGI_SSE_KIND_REQUEST, 0, &r));
+        IS(pagi_sse_conn_expect_stream(r.conn, stream), 0);
+        IS(pagi_sse_server_close_streams(srv, S("server_shutdown")), 0);
+        IS(pagi_sse_conn_state(r.conn), stream ? 2 : 0);
+        IS(pagi_sse_conn_free(r.conn), 0);
+        IS(pagi_sse_conn_expect_stream(r.conn, stream), R(HANDLE_STALE));
+        receive(fd, NULL);
+        OK(strncmp(got, heads[stream], strlen(heads[stream])) == 0);
+        close(fd);
+    }
+}
+
 static void aborted_queue(void)
 {
     pagi_sse_runtime rt = 0;
@@ -489,6 +509,7 @@ static const test tests[] = {
     {"an aborted stream has what was sent, and no last chunk", aborted_stream},
     {"an aborted response is no whole one, chunked or counted", aborted_response},
     {"aborted before it began it is a 500", aborted_before},
+    {"a stop goes by what the host expects, not by the Accept field", expected},
     {"what the host carries is aborted the same way, and what it frames has the reason", aborted_queue},
     {"after DRAINED an event of any size is taken, and a piece of a response", large},
     {"the server ends", end},

@@ -233,6 +233,37 @@ subtest 'the host chooses which requests are streams' => sub {
     }
 };
 
+subtest 'what was chosen is what a stop goes by' => sub {
+    for my $type (qw(sse http)) {
+        my $answer = Future->new;
+        my $host = host(
+            async sub {
+                my ($scope, $receive, $send) = @_;
+                await $answer;
+                await $send->({ type => 'http.response.start' });
+                await $send->({ type => 'http.response.body', body => 'late' });
+            },
+            sse => sub { $type eq 'sse' }
+        );
+        my $client = $host->get('/', $type eq 'http' ? 'Accept: text/event-stream' : ());
+        $host->until(sub { %{ $host->server->{exchanges} } }, 'the request');
+        my $stopped = $host->server->stop(15);
+        if ($type eq 'sse') {
+            is answer($host, $client)->status, 200,     'a stream ends at once,';
+            is [$client->body],                ['', 1], 'as an empty one';
+            $answer->done;
+        }
+        else {
+            my $turns = 0;
+            $host->until(sub { $turns++ > 5 });
+            is $client->raw, '', 'an ordinary request is waited for,';
+            $answer->done;
+            is answer($host, $client)->body, 'late', 'and answered';
+        }
+        ok $host->until(sub { $stopped->is_ready }), 'stopped';
+    }
+};
+
 subtest 'a rule that dies gives a 500 and a log line' => sub {
     my $host = host(sub { }, sse => sub { die "oops\n" });
     is answer($host, $host->get('/'))->status, 500, '500';

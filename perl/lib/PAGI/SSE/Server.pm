@@ -419,6 +419,8 @@ sub _request {
         has_body => $request->has_body,
     );
     PAGI::SSE::Server::Request::bind($scope, $exchange);
+    my $is_stream = $scope->{type} eq 'sse' ? 1 : 0;
+    PAGI::SSE::FFI::conn_expect_stream($conn, $is_stream) if $is_stream != $request->is_sse;
     $self->{remembered}{$conn} = $self->{access_log}->remember($scope) if $self->{access_log};
     weaken(my $weak = $self);
     my $app = $self->_call_app(

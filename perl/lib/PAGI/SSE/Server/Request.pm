@@ -19,6 +19,7 @@ sub new {
 }
 
 sub label    { return "$_[0]{method} $_[0]{raw_path}" }
+sub is_sse   { return $_[0]{sse} }
 sub has_body { return $_[0]{flags} & HAS_BODY }
 
 # $rule: the server's option `sse`.
