@@ -41,6 +41,21 @@
 // built against an older header would no longer work.
 #define PAGI_SSE_ABI_VERSION 1
 
+// Longest reason of an end, bytes.
+#define PAGI_SSE_REASON_BYTES 1024
+
+// Output queue of a connection: above this many bytes a sender should wait.
+#define PAGI_SSE_HIGH_WATER_BYTES 65536
+
+// Output queue of a connection: at or below this many bytes it has drained.
+#define PAGI_SSE_LOW_WATER_BYTES 16384
+
+// Topics of one subscription, at the most.
+#define PAGI_SSE_SUBSCRIPTION_TOPICS 1000
+
+// Longest name of a topic, bytes.
+#define PAGI_SSE_TOPIC_NAME_BYTES 100
+
 // In `flags` of a REQUEST: it has a body, which pagi_sse_conn_read_body reads.
 #define PAGI_SSE_FLAG_HAS_BODY 1
 
@@ -111,6 +126,8 @@ enum pagi_sse_result
   // The request body broke off: its client has gone, or sent no such body
   // as it said.
   PAGI_SSE_RESULT_BODY_INCOMPLETE = -314,
+  // The reason of an end is longer than 1024 bytes.
+  PAGI_SSE_RESULT_REASON_TOO_LONG = -315,
   // The handle is zero or was never given out.
   PAGI_SSE_RESULT_HANDLE_INVALID = -400,
   // The handle's object was freed.
@@ -802,8 +819,8 @@ int32_t pagi_sse_conn_keepalive(pagi_sse_conn conn,
 // `len`; UTF-8.
 //
 // *Returns* 1 if this call closed it; 0 if it was closed, and the first reason
-// stays; or PAGI_SSE_RESULT_NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT, or a
-// handle error.
+// stays; or PAGI_SSE_RESULT_NOT_UTF8, _REASON_TOO_LONG (1024 bytes), _NULL_POINTER,
+// _BAD_ARGUMENT, or a handle error.
 // *Ownership*: the reason is copied. The handle stays valid.
 // *Threads*: any; of many calls at a time one gives 1.
 // *Fork*: a handle error in a child.
@@ -835,8 +852,8 @@ int32_t pagi_sse_conn_expect_stream(pagi_sse_conn conn, int32_t stream);
 // `len`; UTF-8.
 //
 // *Returns* 1 if this call closed it; 0 if it was closed, and the first reason
-// stays; or PAGI_SSE_RESULT_NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT, or a
-// handle error.
+// stays; or PAGI_SSE_RESULT_NOT_UTF8, _REASON_TOO_LONG (1024 bytes), _NULL_POINTER,
+// _BAD_ARGUMENT, or a handle error.
 // *Ownership*: the reason is copied. The handle stays valid.
 // *Threads*: any; of many calls at a time one gives 1.
 // *Fork*: a handle error in a child.
@@ -852,8 +869,8 @@ int32_t pagi_sse_conn_abort(pagi_sse_conn conn, const char *reason, size_t len);
 // `len`; UTF-8.
 //
 // *Returns* 1 if this call closed it; 0 if it was closed, and the first reason
-// stays; or PAGI_SSE_RESULT_NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT, or a
-// handle error.
+// stays; or PAGI_SSE_RESULT_NOT_UTF8, _REASON_TOO_LONG (1024 bytes), _NULL_POINTER,
+// _BAD_ARGUMENT, or a handle error.
 // *Ownership*: the reason is copied. The handle stays valid.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
@@ -1229,8 +1246,8 @@ int32_t pagi_sse_hub_ready(pagi_sse_hub hub);
 // *Parameters*: `hub`; `topic` is NULL with length 0, for any, or valid for its length;
 // `reason` is valid for its length; UTF-8.
 //
-// *Returns* how many, or PAGI_SSE_RESULT_TOPIC_NAME, _NULL_POINTER, _NOT_UTF8,
-// _BAD_ARGUMENT, or a handle error.
+// *Returns* how many, or PAGI_SSE_RESULT_TOPIC_NAME, _REASON_TOO_LONG (1024
+// bytes), _NULL_POINTER, _NOT_UTF8, _BAD_ARGUMENT, or a handle error.
 // *Ownership*: the reason is copied.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
@@ -1782,8 +1799,8 @@ int32_t pagi_sse_server_drain(pagi_sse_server server);
 // *Parameters*: `server`; `reason` is NULL with length 0, for `server_shutdown`, or valid
 // for `len`; UTF-8.
 //
-// *Returns* 0, or PAGI_SSE_RESULT_NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT, or a
-// handle error.
+// *Returns* 0, or PAGI_SSE_RESULT_NOT_UTF8, _REASON_TOO_LONG (1024 bytes),
+// _NULL_POINTER, _BAD_ARGUMENT, or a handle error.
 // *Ownership*: the reason is copied.
 // *Threads*: any.
 // *Fork*: a handle error in a child.

@@ -65,6 +65,8 @@ pub enum Error {
     /// The request body broke off: its client has gone, or sent no such body
     /// as it said.
     BodyIncomplete = -314,
+    /// The reason of an end is longer than 1024 bytes.
+    ReasonTooLong = -315,
 
     /// The handle is zero or was never given out.
     HandleInvalid = -400,
@@ -127,6 +129,7 @@ impl Error {
         Error::ContentLength,
         Error::BodilessStatus,
         Error::BodyIncomplete,
+        Error::ReasonTooLong,
         Error::HandleInvalid,
         Error::HandleStale,
         Error::HandleKind,
@@ -181,6 +184,7 @@ impl Error {
             }
             Error::BodilessStatus => c"a stream cannot have status 204, 205 or 304: decline it",
             Error::BodyIncomplete => c"the request body broke off",
+            Error::ReasonTooLong => c"a reason must not be longer than 1024 bytes",
             Error::HandleInvalid => c"the handle was never given out",
             Error::HandleStale => c"the handle's object was freed",
             Error::HandleKind => c"the handle belongs to another kind of object",

@@ -10,6 +10,9 @@ pub const PARSE_LINE_BYTES: usize = 1 << 20;
 /// Largest event (data buffer) the parser accepts, bytes.
 pub const PARSE_EVENT_BYTES: usize = 4 << 20;
 
+/// Longest reason of an end, bytes.
+pub const REASON_BYTES: usize = 1024;
+
 /// Records that a parser keeps for the host program: from so many bytes on it
 /// takes no more input.
 pub const PARSE_READY_BYTES: usize = 8 << 20;

@@ -545,8 +545,8 @@ pub unsafe extern "C" fn pagi_sse_conn_keepalive(
 /// `len`; UTF-8.
 ///
 /// *Returns* 1 if this call closed it; 0 if it was closed, and the first reason
-/// stays; or PAGI_SSE_RESULT_NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT, or a
-/// handle error.
+/// stays; or PAGI_SSE_RESULT_NOT_UTF8, _REASON_TOO_LONG (1024 bytes), _NULL_POINTER,
+/// _BAD_ARGUMENT, or a handle error.
 /// *Ownership*: the reason is copied. The handle stays valid.
 /// *Threads*: any; of many calls at a time one gives 1.
 /// *Fork*: a handle error in a child.
@@ -560,8 +560,8 @@ pub unsafe extern "C" fn pagi_sse_conn_close(
     guard(|| {
         on(conn, |conn| {
             // SAFETY: the caller's promise.
-            let reason = unsafe { text("reason", reason, len) }?;
-            let reason = reason.map_or("app_closed".into(), |r| r.to_owned().into());
+            let reason = unsafe { super::reason(reason, len, "app_closed") }?;
+            let reason = reason.to_owned().into();
             Ok(conn.close(Some(reason)).into())
         })
     })
@@ -601,8 +601,8 @@ pub extern "C" fn pagi_sse_conn_expect_stream(conn: pagi_sse_conn, stream: i32) 
 /// `len`; UTF-8.
 ///
 /// *Returns* 1 if this call closed it; 0 if it was closed, and the first reason
-/// stays; or PAGI_SSE_RESULT_NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT, or a
-/// handle error.
+/// stays; or PAGI_SSE_RESULT_NOT_UTF8, _REASON_TOO_LONG (1024 bytes), _NULL_POINTER,
+/// _BAD_ARGUMENT, or a handle error.
 /// *Ownership*: the reason is copied. The handle stays valid.
 /// *Threads*: any; of many calls at a time one gives 1.
 /// *Fork*: a handle error in a child.
@@ -616,8 +616,8 @@ pub unsafe extern "C" fn pagi_sse_conn_abort(
     guard(|| {
         on(conn, |conn| {
             // SAFETY: the caller's promise.
-            let reason = unsafe { text("reason", reason, len) }?;
-            let reason = reason.map_or("server_error".into(), |r| r.to_owned().into());
+            let reason = unsafe { super::reason(reason, len, "server_error") }?;
+            let reason = reason.to_owned().into();
             Ok(conn.abort(reason).into())
         })
     })
@@ -633,8 +633,8 @@ pub unsafe extern "C" fn pagi_sse_conn_abort(
 /// `len`; UTF-8.
 ///
 /// *Returns* 1 if this call closed it; 0 if it was closed, and the first reason
-/// stays; or PAGI_SSE_RESULT_NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT, or a
-/// handle error.
+/// stays; or PAGI_SSE_RESULT_NOT_UTF8, _REASON_TOO_LONG (1024 bytes), _NULL_POINTER,
+/// _BAD_ARGUMENT, or a handle error.
 /// *Ownership*: the reason is copied. The handle stays valid.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
@@ -648,8 +648,8 @@ pub unsafe extern "C" fn pagi_sse_conn_disconnect(
     guard(|| {
         on(conn, |conn| {
             // SAFETY: the caller's promise.
-            let reason = unsafe { text("reason", reason, len) }?;
-            let reason = reason.map_or("client_closed".into(), |r| r.to_owned().into());
+            let reason = unsafe { super::reason(reason, len, "client_closed") }?;
+            let reason = reason.to_owned().into();
             Ok(conn.abandon(reason).into())
         })
     })

@@ -493,8 +493,8 @@ pub extern "C" fn pagi_sse_hub_ready(hub: pagi_sse_hub) -> i32 {
 /// `hub`; `topic` is NULL with length 0, for any, or valid for its length;
 /// `reason` is valid for its length; UTF-8.
 ///
-/// *Returns* how many, or PAGI_SSE_RESULT_TOPIC_NAME, _NULL_POINTER, _NOT_UTF8,
-/// _BAD_ARGUMENT, or a handle error.
+/// *Returns* how many, or PAGI_SSE_RESULT_TOPIC_NAME, _REASON_TOO_LONG (1024
+/// bytes), _NULL_POINTER, _NOT_UTF8, _BAD_ARGUMENT, or a handle error.
 /// *Ownership*: the reason is copied.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
@@ -513,10 +513,10 @@ pub unsafe extern "C" fn pagi_sse_hub_close(
         let (topic, reason) = unsafe {
             (
                 text("topic", topic, topic_len)?,
-                text("reason", reason, reason_len)?,
+                super::reason(reason, reason_len, "app_closed")?,
             )
         };
-        Ok(hub.hub().close(topic, reason.unwrap_or("app_closed"))? as i64)
+        Ok(hub.hub().close(topic, reason)? as i64)
     })
 }
 

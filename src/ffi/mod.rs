@@ -28,6 +28,26 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// built against an older header would no longer work.
 pub const PAGI_SSE_ABI_VERSION: u32 = 1;
 
+/// Longest reason of an end, bytes.
+pub const PAGI_SSE_REASON_BYTES: usize = 1024;
+/// Output queue of a connection: above this many bytes a sender should wait.
+pub const PAGI_SSE_HIGH_WATER_BYTES: usize = 65536;
+/// Output queue of a connection: at or below this many bytes it has drained.
+pub const PAGI_SSE_LOW_WATER_BYTES: usize = 16384;
+/// Topics of one subscription, at the most.
+pub const PAGI_SSE_SUBSCRIPTION_TOPICS: usize = 1000;
+/// Longest name of a topic, bytes.
+pub const PAGI_SSE_TOPIC_NAME_BYTES: usize = 100;
+
+// The header has them as numbers.
+const _: () = assert!(
+    PAGI_SSE_REASON_BYTES == limits::REASON_BYTES
+        && PAGI_SSE_HIGH_WATER_BYTES == limits::HIGH_WATER_BYTES
+        && PAGI_SSE_LOW_WATER_BYTES == limits::LOW_WATER_BYTES
+        && PAGI_SSE_SUBSCRIPTION_TOPICS == limits::TOPICS_OF_ONE
+        && PAGI_SSE_TOPIC_NAME_BYTES == limits::TOPIC_NAME_BYTES
+);
+
 /// What the functions here return inside.
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -80,6 +100,20 @@ unsafe fn text<'a>(what: &str, text: *const c_char, len: usize) -> Result<Option
         let at = e.valid_up_to();
         Failure::new(Error::NotUtf8, format!("{what}, byte {at}"))
     })
+}
+
+/// Why a connection ends; `none` for NULL.
+///
+/// # Safety
+/// As [`bytes`].
+unsafe fn reason<'a>(text: *const c_char, len: usize, none: &'a str) -> Result<&'a str> {
+    // SAFETY: the caller's promise, passed on.
+    match unsafe { self::text("reason", text, len) }? {
+        Some(reason) if reason.len() > limits::REASON_BYTES => {
+            Err(Failure::new(Error::ReasonTooLong, format!("{len} bytes")))
+        }
+        reason => Ok(reason.unwrap_or(none)),
+    }
 }
 
 /// A reconnection time; -1 is none.

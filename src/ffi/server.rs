@@ -308,8 +308,8 @@ pub extern "C" fn pagi_sse_server_drain(server: pagi_sse_server) -> i32 {
 /// `server`; `reason` is NULL with length 0, for `server_shutdown`, or valid
 /// for `len`; UTF-8.
 ///
-/// *Returns* 0, or PAGI_SSE_RESULT_NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT, or a
-/// handle error.
+/// *Returns* 0, or PAGI_SSE_RESULT_NOT_UTF8, _REASON_TOO_LONG (1024 bytes),
+/// _NULL_POINTER, _BAD_ARGUMENT, or a handle error.
 /// *Ownership*: the reason is copied.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
@@ -323,8 +323,8 @@ pub unsafe extern "C" fn pagi_sse_server_close_streams(
     guard(|| {
         let server = table().get(server)?;
         // SAFETY: the caller's promise.
-        let reason = unsafe { text("reason", reason, len) }?;
-        server.close_streams(reason.unwrap_or("server_shutdown"));
+        let reason = unsafe { super::reason(reason, len, "server_shutdown") }?;
+        server.close_streams(reason);
         Ok(0)
     })
 }

@@ -52,6 +52,30 @@ static void events_only(void)
     IS(pagi_sse_conn_free(c), 0);
 }
 
+static void reasons(void)
+{
+    static char text[PAGI_SSE_REASON_BYTES + 1], back[PAGI_SSE_REASON_BYTES + 1];
+    memset(text, 'x', sizeof text);
+    pagi_sse_conn c = opened(PAGI_SSE_WIRE_EVENTS);
+    IS(pagi_sse_conn_close(c, text, sizeof text), R(REASON_TOO_LONG));
+    IS(pagi_sse_conn_abort(c, text, sizeof text), R(REASON_TOO_LONG));
+    IS(pagi_sse_conn_disconnect(c, text, sizeof text), R(REASON_TOO_LONG));
+    IS(pagi_sse_conn_state(c), PAGI_SSE_STATE_PENDING);
+    IS(pagi_sse_conn_close(c, text, PAGI_SSE_REASON_BYTES), 1);
+    memset(back, 0, sizeof back);
+    IS(pagi_sse_conn_reason(c, back, PAGI_SSE_REASON_BYTES - 1), PAGI_SSE_REASON_BYTES);
+    IS(back[0], 0);
+    IS(pagi_sse_conn_reason(c, back, sizeof back), PAGI_SSE_REASON_BYTES);
+    IS(memcmp(back, text, PAGI_SSE_REASON_BYTES), 0);
+    IS(pagi_sse_conn_free(c), 0);
+
+    pagi_sse_hub hub = 0;
+    IS(pagi_sse_hub_open(NONE, NULL, 0, 0, &hub), 0);
+    IS(pagi_sse_hub_close(hub, NONE, text, sizeof text), R(REASON_TOO_LONG));
+    IS(pagi_sse_hub_close(hub, NONE, text, PAGI_SSE_REASON_BYTES), 0);
+    IS(pagi_sse_hub_free(hub), 0);
+}
+
 static void http(void)
 {
     pagi_sse_header h[] = {{S("X-A"), S("1")}, {S("date"), S("now")}, {S("content-length"), S("9")}};

@@ -40,6 +40,25 @@ subtest 'the ABI number is the header\'s' => sub {
     is(PAGI::SSE::FFI::ABI_VERSION(), $abi);
 };
 
+subtest 'every number of the header is in Perl, by the same name' => sub {
+    my %number = $header =~ /^(?:#define | +)PAGI_SSE_(\w+)(?: =)? (-?\d+),?$/mg;
+    ok keys %number > 60, 'the header has numbers';
+    is(PAGI::SSE::FFI::Constants::all(),       \%number,    'script/header writes them');
+    is(PAGI::SSE::FFI::Constants->can($_)->(), $number{$_}, $_) for qw(KIND_REQUEST STATE_CLOSED REASON_BYTES);
+};
+
+subtest 'nobody else writes them down' => sub {
+    my %own = map { $_ => 1 } qw(FFI/Constants.pm);
+    my $lib = T::Inc::root() . '/perl/lib/PAGI/SSE';
+    my @found;
+    for my $path (glob "$lib/*.pm $lib/*/*.pm") {
+        next if $own{ $path =~ s/\A\Q$lib\E\///r };
+        open my $file, '<', $path or die "$path: $!";
+        push @found, map { "$path:$.: $_" } grep { m{# src/rt/record\.rs|# src/limits\.rs} } <$file>;
+    }
+    is \@found, [], 'no copies of src/limits.rs or src/rt/record.rs';
+};
+
 subtest 'library and module have one version' => sub {
     is('v' . PAGI::SSE::FFI::version(), version->parse($PAGI::SSE::FFI::VERSION)->normal);
 };

@@ -44,12 +44,15 @@ sub perl {
 
 my $LIBRARY = 'print PAGI::SSE::FFI::library()';
 
-# A module tree of its own: $dir/$lib/PAGI/SSE/FFI.pm, and nothing else.
+# A module tree of its own: $dir/$lib/PAGI/SSE/FFI.pm and its numbers, nothing else.
 sub tree {
     my ($lib) = @_;
     my $dir = Cwd::abs_path(File::Temp::tempdir(CLEANUP => 1));
     File::Path::make_path("$dir/$lib/PAGI/SSE");
     File::Copy::copy($source, "$dir/$lib/PAGI/SSE/FFI.pm") or die "copy: $!";
+    File::Path::make_path("$dir/$lib/PAGI/SSE/FFI");
+    (my $numbers = $source) =~ s{\.pm\z}{/Constants.pm};
+    File::Copy::copy($numbers, "$dir/$lib/PAGI/SSE/FFI/Constants.pm") or die "copy: $!";
     return $dir;
 }
 

@@ -7,12 +7,13 @@ our $VERSION = '0.003000';
 
 use Scalar::Util ();
 
-use PAGI::SSE::Check         ();
-use PAGI::SSE::Futures       ();
-use PAGI::SSE::Loop          ();
-use PAGI::SSE::Wire          ();
-use PAGI::SSE::Wire::Foreign ();
-use PAGI::SSE::Wire::Outbox  ();
+use PAGI::SSE::Check          ();
+use PAGI::SSE::FFI::Constants ();
+use PAGI::SSE::Futures        ();
+use PAGI::SSE::Loop           ();
+use PAGI::SSE::Wire           ();
+use PAGI::SSE::Wire::Foreign  ();
+use PAGI::SSE::Wire::Outbox   ();
 
 # The public methods are here, what they rest on is in PAGI::SSE::Connection::*:
 # parts of the same object, each for one subject.
@@ -22,9 +23,12 @@ use parent 'PAGI::SSE::Request', map { "PAGI::SSE::Connection::$_" } qw(
 
 my $START = \&start;
 my $TRUE = $PAGI::SSE::Connection::Outcome::TRUE;
-# As the native library numbers them; the last one is the embedded server
-# giving an ordinary response.
-my @STATES = qw(pending started closed closed);
+my %STATE = (
+    PAGI::SSE::FFI::Constants::STATE_PENDING()    => 'pending',
+    PAGI::SSE::FFI::Constants::STATE_STARTED()    => 'started',
+    PAGI::SSE::FFI::Constants::STATE_CLOSED()     => 'closed',
+    PAGI::SSE::FFI::Constants::STATE_RESPONDING() => 'closed',
+);
 my %DEFAULT = (
     text             => $ENV{PAGI_SSE_TEXT} || 'octets',
     max_body         => PAGI::SSE::Connection::Body::MAX_BODY,
@@ -123,7 +127,7 @@ sub connection_state {
     my ($self) = @_;
     return 'closed' if $self->{ended};
     my $state = $self->{wire}->state;
-    return $state < 0 ? 'closed' : $STATES[$state];    # < 0: forked
+    return $STATE{$state} // 'closed';    # an error: forked
 }
 
 sub is_started   { $_[0]->connection_state eq 'started' }
@@ -151,8 +155,10 @@ sub start {
 sub close {
     my ($self, @args) = @_;
     my %args = @args % 2 ? (reason => @args) : @args;
+    my $reason = $args{reason};
+    my $problem = PAGI::SSE::Check::bad_reason($reason);
+    return PAGI::SSE::Futures::failure("close: $problem") if $problem;
     if (!$self->{ended}) {
-        my $reason = $args{reason};
         $self->_end(
             reason   => defined $reason ? $reason : 'app_closed',
             given    => $reason,

@@ -9,11 +9,14 @@ use JSON::MaybeXS ();
 use Scalar::Util  qw(blessed looks_like_number reftype);
 use overload      ();
 
+use PAGI::SSE::FFI::Constants qw(REASON_BYTES);
+use PAGI::SSE::Text           ();
+
 our $VERSION = '0.003000';
 our @ISA = 'Exporter';
 our @EXPORT_OK = qw(
-    bad_response decode_json encode_json encoded is_code is_future is_number is_stringy
-    message place reason shown warning
+    bad_reason bad_response decode_json encode_json encoded is_code is_future is_number is_stringy
+    message place reason short_reason shown warning
 );
 
 # What an application gives us, checked; the one JSON object; and messages that
@@ -79,6 +82,27 @@ sub bad_response {
             if $value =~ /[^\t\x20-\x7E\x80-\xFF]/;
     }
     return;
+}
+
+# What is wrong with the reason of an end; nothing if it is fine.
+sub bad_reason {
+    my ($reason) = @_;
+    return if !defined $reason;
+    return 'the reason must be text, got ' . shown($reason) if ref $reason && !is_stringy($reason);
+    my $length = eval { length PAGI::SSE::Text::octets($reason) };
+    return 'the reason must be text: ' . reason($@) if !defined $length;
+    return if $length <= REASON_BYTES;
+    return "the reason must have at most ${\REASON_BYTES} octets, got $length";
+}
+
+# In octets, as much of it as there may be: what another server gives is not
+# for us to refuse.
+sub short_reason {
+    my $octets = PAGI::SSE::Text::octets($_[0]);
+    my $length = REASON_BYTES;
+    return $octets if length $octets <= $length;
+    $length-- while $length && substr($octets, $length, 1) =~ /[\x80-\xBF]/;
+    return substr $octets, 0, $length;
 }
 
 # A value for a message, in one short line.

@@ -11,54 +11,14 @@ use FFI::Platypus::Memory ();
 use File::Basename        ();
 use File::Spec;
 
-use constant ABI_VERSION => 1;
+use PAGI::SSE::FFI::Constants qw(ABI_VERSION);
 
-# The numbers of src/error.rs; t/ffi/codes.t holds the two together.
+# The result codes without RESULT_: PAGI::SSE::FFI::CLOSED and so on.
 my %CODE;
 
 BEGIN {
-    %CODE = (
-        NULL_POINTER      => -1,
-        BAD_ARGUMENT      => -2,
-        NOT_UTF8          => -3,
-        PANIC             => -4,
-        OS                => -5,
-        EVENT_NEWLINE     => -100,
-        ID_NEWLINE        => -101,
-        ID_NUL            => -102,
-        JSON              => -103,
-        LINE_TOO_LONG     => -200,
-        EVENT_TOO_LARGE   => -201,
-        CLOSED            => -300,
-        ALREADY_STARTED   => -301,
-        DECLINED          => -302,
-        QUEUE_OVERFLOW    => -303,
-        HEADER_NAME       => -304,
-        HEADER_VALUE      => -305,
-        STATUS            => -306,
-        INTERVAL          => -307,
-        NOT_HOSTED        => -308,
-        NO_RESPONSE       => -309,
-        NOT_PULLED        => -310,
-        BAD_SOCKET        => -311,
-        CONTENT_LENGTH    => -312,
-        BODILESS_STATUS   => -313,
-        BODY_INCOMPLETE   => -314,
-        HANDLE_INVALID    => -400,
-        HANDLE_STALE      => -401,
-        HANDLE_KIND       => -402,
-        HANDLE_FORKED     => -403,
-        HANDLES_EXHAUSTED => -404,
-        LISTEN_ADDRESS    => -500,
-        ADDRESS_IN_USE    => -501,
-        BIND_FAILED       => -502,
-        STOPPED           => -503,
-        TOPIC_NAME        => -600,
-        TOO_MANY_TOPICS   => -601,
-        TOPIC_COUNT       => -602,
-        SUBSCRIBED        => -603,
-        NO_TOPIC          => -604,
-    );
+    my $all = PAGI::SSE::FFI::Constants::all();
+    %CODE = map { /\ARESULT_(\w+)/ ? ($1 => $all->{$_}) : () } keys %$all;
 }
 use constant \%CODE;
 sub codes { return {%CODE} }
@@ -167,39 +127,59 @@ $ffi->attach([frame_event => '_frame_event'] => [qw(string size_t string size_t 
         'sint64');
 $ffi->attach([frame_comment => '_frame_comment'] => [qw(string size_t opaque size_t)] => 'sint64');
 
-# One buffer for all that comes back: its address is fixed, and every caller
+# What the library writes into a buffer of ours, of any size: the number that a
+# call returned last, and the bytes if it is positive. A call that says that it
+# needs more has written nothing; meanwhile another thread may make it need
+# even more. One buffer for nearly all, as its address is fixed; every caller
 # copies out of it at once.
 use constant BUFFER_BYTES => 256 * 1024;
 my $buffer = FFI::Platypus::Memory::malloc(BUFFER_BYTES);
 sub CLONE { $buffer = FFI::Platypus::Memory::malloc(BUFFER_BYTES); return }    # one per ithread
 
-sub _taken { return unpack 'P' . $_[0], pack 'J', $buffer }
+sub _filled {
+    my ($call) = @_;                                                           # takes address and size
+    my $n = $call->($buffer, BUFFER_BYTES);
+    return ($n, $n > 0 ? _taken($buffer, $n) : ()) if $n <= BUFFER_BYTES;
+    while (1) {
+        my $cap = 2 * $n;
+        my $large = FFI::Platypus::Memory::malloc($cap) // die "PAGI::SSE: no memory for $cap bytes\n";
+        $n = $call->($large, $cap);
+        my @filled = $n <= $cap ? ($n, $n > 0 ? _taken($large, $n) : ()) : ();
+        FFI::Platypus::Memory::free($large);
+        return @filled if @filled;
+    }
+}
+
+sub _taken { return unpack "P$_[1]", pack 'J', $_[0] }
 
 # Why the last call that failed did so, in words.
 sub last_error {
-    my $n = _last_error($buffer, BUFFER_BYTES);
-    return $n > 0 && $n <= BUFFER_BYTES ? _taken($n) : '';
+    my (undef, $words) = _filled(\&_last_error);
+    return $words // '';
 }
 
+# Undef when none is known.
 sub conn_reason {
-    my $n = _conn_reason($_[0], $buffer, BUFFER_BYTES);
-    return $n > 0 ? _taken($n) : undef;
+    my ($conn) = @_;
+    my (undef, $reason) = _filled(sub { _conn_reason($conn, @_) });
+    return $reason;
 }
 
 # ($bytes, $more): $more 1 more may follow, 0 the end, -1 nothing has come yet.
 # Empty after an error.
 sub conn_read_body {
-    my $n = _conn_read_body($_[0], $buffer, BUFFER_BYTES, \my $more);
+    my ($conn) = @_;
+    my $more;
+    my ($n, $bytes) = _filled(sub { _conn_read_body($conn, @_, \$more) });
     return if $n < 0;
-    return ($n > 0 ? _taken($n) : '', $more);
+    return ($bytes // '', $more);
 }
 
 # Up to $cap bytes of output, none when nothing waits now; undef after the end.
 sub conn_read {
     my ($conn, $cap) = @_;
-    $cap = BUFFER_BYTES if $cap > BUFFER_BYTES;
-    my $n = _conn_read($conn, $buffer, $cap);
-    return $n > 0 ? _taken($n) : $n == 0 ? '' : undef;
+    my ($n,    $bytes) = _filled(sub { _conn_read($conn, $_[0], $cap < $_[1] ? $cap : $_[1]) });
+    return $n < 0 ? undef : $bytes // '';
 }
 
 # The bytes of an event, and of a comment; the fields are octets, as checked by
@@ -207,41 +187,33 @@ sub conn_read {
 sub frame_event {
     my ($data, $event, $id, $retry) = @_;
     my @fields = map { $_, length($_ // '') } $data, $event, $id;
-    return _framed(\&_frame_event, @fields, $retry // -1);
+    return _framed(sub { _frame_event(@fields, $retry // -1, @_) });
 }
 
 sub frame_comment {
     my ($comment) = @_;
-    return _framed(\&_frame_comment, $comment, length $comment);
+    return _framed(sub { _frame_comment($comment, length $comment, @_) });
 }
 
 sub _framed {
-    my ($call, @args) = @_;
-    my $n = $call->(@args, $buffer, BUFFER_BYTES);
+    my ($n, $bytes) = _filled(@_);
     die 'PAGI::SSE: ' . result_text($n) . "\n" if $n < 0;
-    return '' if !$n;
-    return _taken($n) if $n <= BUFFER_BYTES;
-    my $large = FFI::Platypus::Memory::malloc($n);
-    $call->(@args, $large, $n);
-    my $frame = unpack "P$n", pack 'J', $large;
-    FFI::Platypus::Memory::free($large);
-    return $frame;
+    return $bytes // '';
 }
 
 # Records as list of byte strings, none on error.
-sub server_next  { return _records(\&_server_next,  @_) }
-sub runtime_next { return _records(\&_runtime_next, @_) }
+sub server_next {
+    my ($server) = @_;
+    return _records(sub { _server_next($server, @_) });
+}
+sub runtime_next {
+    my ($runtime) = @_;
+    return _records(sub { _runtime_next($runtime, @_) });
+}
 
 sub _records {
-    my ($next, $handle) = @_;
-    my $n = $next->($handle, $buffer, BUFFER_BYTES);
-    return if $n <= 0;
-    return unpack '(L/a)*', _taken($n) if $n <= BUFFER_BYTES;
-    my $large = FFI::Platypus::Memory::malloc($n);
-    my $used = $next->($handle, $large, $n);
-    my @records = $used > 0 ? unpack '(L/a)*', unpack "P$used", pack 'J', $large : ();
-    FFI::Platypus::Memory::free($large);
-    return @records;
+    my (undef, $bytes) = _filled(@_);
+    return defined $bytes ? unpack '(L/a)*', $bytes : ();
 }
 
 sub _with_headers {
@@ -315,30 +287,25 @@ sub hub_subscribe {
     return ($code, $handle);
 }
 
-# ($code, $text), of any length: another thread may make it longer meanwhile.
+# ($code, $text)
 sub _text {
-    my ($call, $handle) = @_;
-    my $n = $call->($handle, $buffer, BUFFER_BYTES);
-    return $n if $n < 0;
-    return (0, _taken($n)) if $n <= BUFFER_BYTES;
-    while (1) {
-        my $cap = 2 * $n;
-        my $large = FFI::Platypus::Memory::malloc($cap);
-        $n = $call->($handle, $large, $cap);
-        my @text = $n < 0 ? $n : $n <= $cap ? (0, unpack "P$n", pack 'J', $large) : ();
-        FFI::Platypus::Memory::free($large);
-        return @text if @text;
-    }
+    my ($n, $text) = _filled(@_);
+    return $n < 0 ? $n : (0, $text // '');
 }
 
-# ($code, $text)
 sub hub_history {
     my ($hub, $topic, $state, $last) = @_;
-    return _text(sub { my ($hub, @to) = @_; _hub_history($hub, $topic, length $topic, $state, $last, @to) }, $hub);
+    return _text(sub { _hub_history($hub, $topic, length $topic, $state, $last, @_) });
 }
 
-sub hub_stats          { return _text(\&_hub_stats,          @_) }
-sub subscription_stats { return _text(\&_subscription_stats, @_) }
+sub hub_stats {
+    my ($hub) = @_;
+    return _text(sub { _hub_stats($hub, @_) });
+}
+sub subscription_stats {
+    my ($subscription) = @_;
+    return _text(sub { _subscription_stats($subscription, @_) });
+}
 
 1;
 

@@ -9,6 +9,7 @@ use JSON::MaybeXS                ();
 use PAGI::SSE                    ();
 use PAGI::SSE::Check             ();
 use PAGI::SSE::FFI               ();
+use PAGI::SSE::FFI::Constants    qw(HUB_FLAG_NO_CREATE HUB_FLAG_OWN_IDS PUBLISH_FLAG_QUIET SUBSCRIPTION_TOPICS);
 use PAGI::SSE::Hub::Arguments    qw(event line milliseconds pairs refuse text topic_name whole);
 use PAGI::SSE::Hub::Bridge       ();
 use PAGI::SSE::Hub::Subscription ();
@@ -16,14 +17,7 @@ use Scalar::Util                 qw(blessed weaken);
 
 PAGI::SSE::Check::own_class(__PACKAGE__);
 
-use constant {
-    MOST_TOPICS => 1000,         # of a subscription: src/limits.rs
-    MOST_EVENTS => 2**32 - 1,    # the library takes 32 bits
-                                 # Of the library: hub and publish.
-    OWN_IDS     => 1,
-    NO_CREATE   => 2,
-    QUIET       => 2,
-};
+use constant MOST_EVENTS => 2**32 - 1;    # the library takes 32 bits
 
 my %FULL = (disconnect => 0, drop_oldest => 1, drop_newest => 2, latest => 3);
 # By handle, weak: for the records that say a hub is ready.
@@ -40,7 +34,7 @@ sub new {
     my ($ids, $create) = @$option{qw(ids create)};
     !defined $ids || $ids =~ /\A(?:hub|own)\z/ or refuse('new', "ids must be 'hub' or 'own', not", $ids);
     my $own_ids = defined $ids && $ids eq 'own';
-    my $flags = ($own_ids ? OWN_IDS : 0) | (defined $create && !$create ? NO_CREATE : 0);
+    my $flags = ($own_ids ? HUB_FLAG_OWN_IDS : 0) | (defined $create && !$create ? HUB_FLAG_NO_CREATE : 0);
     my ($code, $handle) = PAGI::SSE::FFI::hub_open($epoch, $defaults, $total_bytes, $flags);
     _check('new', $code);
     my $self = bless { handle => $handle, pid => $$, own_ids => $own_ids }, $class;
@@ -110,7 +104,7 @@ sub load {
         ref $events[$i] eq 'HASH' or refuse('load', "event $i must be a hash reference, not", $events[$i]);
         push @checked, [event("load: event $i", $topic, %{ $events[$i] })];
     }
-    $_->[-1] |= QUIET for @checked;
+    $_->[-1] |= PUBLISH_FLAG_QUIET for @checked;
     return map { $self->_publish('load', @$_) } @checked;
 }
 
@@ -175,7 +169,7 @@ sub _subscribe {
     @topics >= 1 && @topics <= $most
         or refuse($method,
               "a subscription must name from 1 to $most topics"
-            . ($most < MOST_TOPICS && ' (max_topics)')
+            . ($most < SUBSCRIPTION_TOPICS && ' (max_topics)')
             . ', not '
             . @topics);
     @topics = map { topic_name($method, $_) } @topics;
@@ -227,7 +221,7 @@ sub _wish {
     my $max_events = whole($method, max_events => $option->{max_events}, MOST_EVENTS);
     my $max_bytes = whole($method, max_bytes => $option->{max_bytes});
     my $last = $option->{last} ? whole($method, last => $option->{last}, MOST_EVENTS) : 0;
-    my $most = whole($method, max_topics => $option->{max_topics}, MOST_TOPICS) || MOST_TOPICS;
+    my $most = whole($method, max_topics => $option->{max_topics}, SUBSCRIPTION_TOPICS) || SUBSCRIPTION_TOPICS;
     my $create = !defined $option->{create} ? 0 : $option->{create} ? 1 : 2;
     my @text = ($id, length($id // ''), $reset, length $reset);
     return ([@text, $FULL{$policy}, $max_events, $max_bytes, $last, $most, $create, 0], $on_reset, $most);
@@ -294,7 +288,10 @@ sub _note_ready {
 sub close {
     my ($self, @option) = @_;
     my $topic = @option % 2 ? topic_name('close', shift @option) : undef;
-    my $reason = text('close', reason => pairs('close', \@option, 'reason')->{reason});
+    my $reason = pairs('close', \@option, 'reason')->{reason};
+    my $problem = PAGI::SSE::Check::bad_reason($reason);
+    refuse('close', $problem) if $problem;
+    $reason = text('close', reason => $reason);
     $reason = 'app_closed' if !defined $reason || !length $reason;
     my $hub = $self->_handle('close');
     return _check('close', PAGI::SSE::FFI::hub_close($hub, $topic, length($topic // ''), $reason, length $reason));

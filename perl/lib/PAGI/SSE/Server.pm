@@ -9,9 +9,11 @@ use Future;
 use Scalar::Util qw(blessed looks_like_number refaddr weaken);
 use Time::HiRes  ();
 
-use PAGI::SSE                   ();
-use PAGI::SSE::Check            ();
-use PAGI::SSE::FFI              ();
+use PAGI::SSE        ();
+use PAGI::SSE::Check ();
+use PAGI::SSE::FFI   ();
+use PAGI::SSE::FFI::Constants
+    qw(KIND_ANSWERED KIND_BODY KIND_CLOSED KIND_DRAINED KIND_ENDED KIND_LOG KIND_READY KIND_REQUEST);
 use PAGI::SSE::Loop             ();
 use PAGI::SSE::Loop::Turns      ();
 use PAGI::SSE::Server::Clock    ();
@@ -26,16 +28,6 @@ PAGI::SSE::Check::own_class(__PACKAGE__);
 # Nor may a warning of the wrapper's wait.
 PAGI::SSE::Check::warn_by(PAGI::SSE::Server::Sink->new(\*STDERR));
 
-use constant {
-    REQUEST  => 1,
-    BODY     => 2,
-    DRAINED  => 3,
-    CLOSED   => 4,
-    ENDED    => 5,
-    LOG      => 6,
-    READY    => 8,
-    ANSWERED => 9
-};    # src/rt/record.rs
 use constant FREE_MS => 1000;    # for threads to end
 
 my %DEFAULT = (listen => '127.0.0.1:5000', shutdown_timeout => 10, max_connections => 16_384);
@@ -372,15 +364,15 @@ sub _take {
 sub _act_on {
     my ($self, $record) = @_;
     my ($type, $conn) = unpack 'C Q', $record;
-    return $self->_request($conn, $record) if $type == REQUEST;
-    return PAGI::SSE::Hub->_note_ready($conn) if $type == READY && PAGI::SSE::Hub->can('_note_ready');
-    return $self->log(warning => unpack 'x9 L/a', $record) if $type == LOG;
-    return $self->_ended($conn, unpack 'x9 S Q Q L/a', $record) if $type == ENDED;
-    return $self->_log_access(write_answered => $record) if $type == ANSWERED;
+    return $self->_request($conn, $record) if $type == KIND_REQUEST;
+    return PAGI::SSE::Hub->_note_ready($conn) if $type == KIND_READY && PAGI::SSE::Hub->can('_note_ready');
+    return $self->log(warning => unpack 'x9 L/a', $record) if $type == KIND_LOG;
+    return $self->_ended($conn, unpack 'x9 S Q Q L/a', $record) if $type == KIND_ENDED;
+    return $self->_log_access(write_answered => $record) if $type == KIND_ANSWERED;
     my $exchange = $self->{exchanges}{$conn} or return;
-    return $exchange->note_body if $type == BODY;
-    return $exchange->note_drained if $type == DRAINED;
-    $exchange->note_closed(unpack 'x9 L/a', $record) if $type == CLOSED;
+    return $exchange->note_body if $type == KIND_BODY;
+    return $exchange->note_drained if $type == KIND_DRAINED;
+    $exchange->note_closed(unpack 'x9 L/a', $record) if $type == KIND_CLOSED;
     return;
 }
 
@@ -404,7 +396,7 @@ sub _not_taken {
 sub _request_of {
     my ($self, $record) = @_;
     my ($type, $conn) = unpack 'C Q', $record;
-    return $type == REQUEST ? $conn : undef;
+    return $type == KIND_REQUEST ? $conn : undef;
 }
 
 sub _request {

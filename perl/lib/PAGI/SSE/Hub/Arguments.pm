@@ -4,10 +4,11 @@ use warnings;
 
 our $VERSION = '0.003000';
 
-use Exporter         qw(import);
-use PAGI::SSE::Check ();
-use PAGI::SSE::Text  qw(octets);
-use Scalar::Util     qw(looks_like_number);
+use Exporter                  qw(import);
+use PAGI::SSE::Check          ();
+use PAGI::SSE::FFI::Constants qw(PUBLISH_FLAG_DELETE TOPIC_NAME_BYTES);
+use PAGI::SSE::Text           qw(octets);
+use Scalar::Util              qw(looks_like_number);
 
 our @EXPORT_OK = qw(event line milliseconds pairs refuse text topic_name whole);
 
@@ -57,8 +58,8 @@ sub milliseconds {
 
 sub topic_name {
     my ($method, $name) = @_;
-    defined $name && $name =~ m{\A[A-Za-z0-9._:/-]{1,100}\z}
-        or refuse($method, 'a topic must be 1 to 100 letters, digits and .-_:/, not', $name);
+    defined $name && $name =~ m{\A[A-Za-z0-9._:/-]{1,${\TOPIC_NAME_BYTES}}\z}
+        or refuse($method, "a topic must be 1 to ${\TOPIC_NAME_BYTES} letters, digits and .-_:/, not", $name);
     return "$name";
 }
 
@@ -79,8 +80,6 @@ sub line {
 }
 
 my @FIELDS = qw(data event id key retry delete);
-
-use constant DELETE => 1;    # pagi_sse_publish_flag
 
 # An event as the library takes it: topic, data, event, id, key, retry, flags.
 sub event {
@@ -108,7 +107,7 @@ sub event {
     }
     !defined $retry || $retry =~ /\A[0-9]{1,15}\z/
         or refuse($method, "retry must be a whole number of milliseconds, at most ${\MOST}, not", $retry);
-    return ($topic, $data, $name, $id, $key, defined $retry ? $retry + 0 : -1, $delete ? DELETE : 0);
+    return ($topic, $data, $name, $id, $key, defined $retry ? $retry + 0 : -1, $delete ? PUBLISH_FLAG_DELETE : 0);
 }
 
 1;

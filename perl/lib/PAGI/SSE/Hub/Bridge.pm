@@ -4,26 +4,25 @@ use warnings;
 
 our $VERSION = '0.003000';
 
-use Future           ();
-use Scalar::Util     qw(weaken);
-use PAGI::SSE::Check qw(message);
-use PAGI::SSE::FFI   ();
-use PAGI::SSE::Loop  ();
+use Future                    ();
+use Scalar::Util              qw(weaken);
+use PAGI::SSE::Check          qw(message);
+use PAGI::SSE::FFI            ();
+use PAGI::SSE::FFI::Constants qw(KIND_CLOSED KIND_OUTPUT KIND_READY WIRE_EVENTS);
+use PAGI::SSE::Loop           ();
 
 # From a hub to a connection of somebody else's server. A native connection
 # without a socket takes what is published, so that replay, order and policies
 # are the library's; its bytes are taken out when the runtime's descriptor says
 # so, and go to the server's $send as events, one at a time.
 
-use constant { CLOSED => 4, OUTPUT => 7, READY => 8 };    # src/rt/record.rs
-use constant WIRE_EVENTS => 2;                            # enum pagi_sse_wire
-use constant FREE_MS     => 1000;                         # for the thread to end
+use constant FREE_MS => 1000;    # for the thread to end
 # What is taken out is beyond the policies: little at a time.
 use constant READ_BYTES => 4096;
 
-my %BRIDGE;                                               # by native connection, weak
-my %PINNED;                                               # hubs whose application watches the descriptor itself
-my $RUNTIME;                                              # { handle, pid, watch }: of this process
+my %BRIDGE;                      # by native connection, weak
+my %PINNED;                      # hubs whose application watches the descriptor itself
+my $RUNTIME;                     # { handle, pid, watch }: of this process
 
 sub new {
     my ($class, $wire) = @_;
@@ -241,10 +240,10 @@ sub _take_all {
 sub _take {
     my ($record) = @_;
     my ($type, $id) = unpack 'C Q', $record;
-    return PAGI::SSE::Hub->_note_ready($id) if $type == READY;
+    return PAGI::SSE::Hub->_note_ready($id) if $type == KIND_READY;
     my $self = $BRIDGE{$id} or return;
-    if    ($type == OUTPUT) { $self->pump }
-    elsif ($type == CLOSED) { $self->note_closed(unpack 'x9 L/a', $record) }
+    if    ($type == KIND_OUTPUT) { $self->pump }
+    elsif ($type == KIND_CLOSED) { $self->note_closed(unpack 'x9 L/a', $record) }
     return;
 }
 

@@ -10,15 +10,15 @@ use B ();
 use Future;
 use Scalar::Util qw(blessed refaddr weaken);
 
-use PAGI::SSE::Check        ();
-use PAGI::SSE::FFI          ();
-use PAGI::SSE::Server::Send ();
-use PAGI::SSE::Text         ();
+use PAGI::SSE::Check          ();
+use PAGI::SSE::FFI            ();
+use PAGI::SSE::FFI::Constants qw(STATE_CLOSED STATE_PENDING STATE_RESPONDING STATE_STARTED);
+use PAGI::SSE::Loop           ();
+use PAGI::SSE::Server::Send   ();
+use PAGI::SSE::Text           ();
 
 # One request and its answer: what the application's $send and $receive do.
 # Fields are few and made when needed: an idle stream keeps one of these.
-
-use constant { PENDING => 0, STARTED => 1, CLOSED => 2, RESPONDING => 3 };
 
 # $send and $receive: as little as can be, each idle stream keeps both. Ours are
 # told from all others by their code, which all closures share: there is no
@@ -104,7 +104,7 @@ sub state { return PAGI::SSE::FFI::conn_state($_[0]{handle}) }
 
 sub is_connected      { return !defined $_[0]{closed} }
 sub disconnect_reason { return $_[0]{complete} ? undef : $_[0]{closed} }
-sub response_started  { return $_[0]->state != PENDING }
+sub response_started  { return $_[0]->state != STATE_PENDING }
 
 sub on_disconnect {
     my ($self, $callback) = @_;
@@ -252,7 +252,7 @@ sub _send {
     return PAGI::SSE::Server::Send::event($self, $event);
 }
 
-sub is_pending { return $_[0]->state == PENDING }
+sub is_pending { return $_[0]->state == STATE_PENDING }
 
 # Ends the stream by the application.
 sub close {
@@ -289,7 +289,7 @@ sub settled {
     my ($self, $what, $code, $place) = @_;
     if ($code == 0) {
         # A wrapper gives way by itself.
-        return $self->done if $self->{sse} || --$PAGI::SSE::Loop::LEFT;
+        return $self->done if $self->{sse}                          || --$PAGI::SSE::Loop::LEFT;
         return PAGI::SSE::Loop->give_way($self, 0, $self->{server}) || $self->done;
     }
     return $self->drained if $code == 1;
@@ -349,15 +349,15 @@ sub app_ended {
     return $last->on_settled(sub { $self->app_ended($error) }) if $last && !$died;
     $self->{app_over} = $died ? 'server_error' : 'app_closed';
     $self->_log(error => "the application died ($self->{label}): $error") if $died && !$self->_is_ends_fault($error);
-    return if $self->{handed_over} && !$died && $state == STARTED;
+    return if $self->{handed_over} && !$died && $state == STATE_STARTED;
     delete $self->{handed_over};
     my $how = $died ? undef : 'the application returned';
 
-    if ($state == PENDING) {
+    if ($state == STATE_PENDING) {
         $self->_log(error => "$how without an answer ($self->{label})") if $how;
         $self->_fixed_response(500, "Internal Server Error\n");
     }
-    elsif ($state != RESPONDING) {
+    elsif ($state != STATE_RESPONDING) {
         $self->break_off if $died;
         $self->close($self->{app_over});
     }
@@ -367,7 +367,7 @@ sub app_ended {
         $self->close('server_error');
     }
     # Whether an answer gets there is known when the transport is done.
-    my $is_stream = $self->{type} eq 'sse' && $state != PENDING && !$self->{responded};
+    my $is_stream = $self->{type} eq 'sse' && $state != STATE_PENDING && !$self->{responded};
     return if !$is_stream && !$self->{ended};
     my $reason = PAGI::SSE::FFI::conn_reason($self->{handle});
     $self->note_closed(defined $reason ? $reason : $self->{app_over});
@@ -379,7 +379,7 @@ sub app_ended {
 sub _is_ends_fault {
     my ($self, $error) = @_;
     return 1 if $self->{abandoned};
-    return 0 if $self->{app_closed} || $self->state != CLOSED;
+    return 0 if $self->{app_closed} || $self->state != STATE_CLOSED;
     return $error =~ /\APAGI::SSE: (?:Cannot send on closed SSE connection|body: the connection ended before)/;
 }
 

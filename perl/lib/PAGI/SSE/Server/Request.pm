@@ -6,7 +6,8 @@ our $VERSION = '0.003000';
 
 # A record of a request (src/rt/record.rs), read, and the PAGI scope of it.
 
-use constant { HAS_BODY => 1, PATH_IS_TEXT => 2, UNIX => 4 };
+use PAGI::SSE::FFI::Constants qw(FLAG_HAS_BODY FLAG_PATH_IS_TEXT FLAG_UNIX);
+
 use constant TEMPLATE => 'x9 C C L/a L/a L/a L/a L/a L/a S L/a S a*';
 
 sub new {
@@ -14,13 +15,13 @@ sub new {
     my %field;
     @field{qw(sse flags method version path raw_path query client client_port host port fields)} = unpack TEMPLATE,
         $record;
-    utf8::decode($field{path}) if $field{flags} & PATH_IS_TEXT;
+    utf8::decode($field{path}) if $field{flags} & FLAG_PATH_IS_TEXT;
     return bless \%field, $class;
 }
 
 sub label    { return "$_[0]{method} $_[0]{raw_path}" }
 sub is_sse   { return $_[0]{sse} }
-sub has_body { return $_[0]{flags} & HAS_BODY }
+sub has_body { return $_[0]{flags} & FLAG_HAS_BODY }
 
 # $rule: the server's option `sse`.
 sub scope {
@@ -38,7 +39,7 @@ sub scope {
         query_string => $self->{query},
         root_path    => '',
         headers      => [map { [@fields[2 * $_, 2 * $_ + 1]] } 0 .. @fields / 2 - 1],
-        server       => [$self->{host}, $self->{flags} & UNIX ? undef : $self->{port}],
+        server       => [$self->{host}, $self->{flags} & FLAG_UNIX ? undef : $self->{port}],
         state        => {%$state},
         extensions   => {},
         'pagi.stash' => {},

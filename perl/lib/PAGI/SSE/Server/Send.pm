@@ -89,6 +89,8 @@ sub _comment_octets {
 
 sub _close {
     my ($exchange, $event) = @_;
+    my $problem = PAGI::SSE::Check::bad_reason($event->{reason});
+    return $exchange->failed("sse.close: $problem") if $problem;
     $exchange->close($event->{reason});
     return $exchange->done;
 }

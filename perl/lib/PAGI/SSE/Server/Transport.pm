@@ -6,13 +6,12 @@ our $VERSION = '0.003000';
 
 use Future;
 
-use PAGI::SSE::FFI     ();
-use PAGI::SSE::Futures ();
+use PAGI::SSE::FFI            ();
+use PAGI::SSE::FFI::Constants qw(HIGH_WATER_BYTES LOW_WATER_BYTES);
+use PAGI::SSE::Futures        ();
 
 # The flow control of an exchange, its base class: an object of its own would
 # cost each idle stream more than its fields do.
-
-use constant { HIGH_WATER_BYTES => 64 * 1024, LOW_WATER_BYTES => 16 * 1024 };    # src/limits.rs
 
 # Handed out for all that went at once.
 my $DONE = Future->done;

@@ -206,7 +206,7 @@ sub mark_closed {
     my ($self, $reason) = @_;
     $self->{open} = 0;
     $self->leave_hub;
-    $reason = octets($reason) if defined $reason;
+    $reason = PAGI::SSE::Check::short_reason($reason) if defined $reason;
     PAGI::SSE::FFI::conn_close($self->{handle}, $reason, length($reason // ''));
     return;
 }

@@ -32,7 +32,7 @@ sub new {
 # Why the native side ended, when it has.
 sub reason {
     my ($self) = @_;
-    return $self->state == 2
+    return $self->state == PAGI::SSE::FFI::Constants::STATE_CLOSED()
         ? PAGI::SSE::FFI::conn_reason($self->{handle})
         : undef;
 }
@@ -44,7 +44,7 @@ sub new_future { $_[0]{exchange}->new_future }
 sub notice_end {
     my ($self) = @_;
     $self->{owner}->_note_disconnected(undef, $self->reason)
-        if $self->state == 2;
+        if $self->state == PAGI::SSE::FFI::Constants::STATE_CLOSED();
     return;
 }
 
@@ -124,7 +124,7 @@ sub close {
 
 sub mark_closed {
     my ($self, $reason) = @_;
-    $reason = octets($reason) if defined $reason;
+    $reason = PAGI::SSE::Check::short_reason($reason) if defined $reason;
     return $self->{exchange}->way_to_close->($self->{handle}, $reason, length($reason // ''));
 }
 

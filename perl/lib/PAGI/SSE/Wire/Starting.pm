@@ -18,7 +18,9 @@ our $VERSION = '0.003000';
 @PAGI::SSE::Wire::Starting::Hosted::ISA = (__PACKAGE__, 'PAGI::SSE::Wire::Hosted');
 @PAGI::SSE::Wire::Starting::Http::ISA = (__PACKAGE__, 'PAGI::SSE::Wire::Http');
 
-use constant PENDING => 0;
+use PAGI::SSE::FFI::Constants ();
+
+use constant PENDING => PAGI::SSE::FFI::Constants::STATE_PENDING();
 
 # What waits for a start: as much as may wait for a server.
 use constant { MOST_EVENTS => 1_000, MOST_BYTES => 1_048_576 };
