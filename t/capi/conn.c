@@ -350,6 +350,7 @@ static const test tests[] = {
     {"a disconnect that the host reports ends the connection", disconnects},
     {"one OUTPUT record until the host reads", one_record},
     {"a detached connection has state only", detached},
+    {"a reason has a longest length, and one longer ends nothing", reasons},
     {"bad arguments change nothing", arguments},
     {"freed in any state, nothing remains", frees},
     {"the runtime ends", end},

@@ -288,10 +288,9 @@ sub _note_ready {
 sub close {
     my ($self, @option) = @_;
     my $topic = @option % 2 ? topic_name('close', shift @option) : undef;
-    my $reason = pairs('close', \@option, 'reason')->{reason};
+    my $reason = text('close', reason => pairs('close', \@option, 'reason')->{reason});
     my $problem = PAGI::SSE::Check::bad_reason($reason);
     refuse('close', $problem) if $problem;
-    $reason = text('close', reason => $reason);
     $reason = 'app_closed' if !defined $reason || !length $reason;
     my $hub = $self->_handle('close');
     return _check('close', PAGI::SSE::FFI::hub_close($hub, $topic, length($topic // ''), $reason, length $reason));
