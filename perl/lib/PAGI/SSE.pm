@@ -941,7 +941,8 @@ Fails on anything else, and after close.
 Calls back for each item of an array, or for what a coderef returns, until that
 is undef; a Future of it is awaited. A hashref that the callback returns is sent
 as an event. Ends early when the connection does. When the callback or the
-coderef dies, the connection is closed with reason C<server_error>, the
+coderef dies, the connection is closed with reason C<server_error> (on the
+embedded server without the last chunk, so that the client notices), the
 L</on_close> callbacks run, and the Future fails with that error. After close:
 does nothing.
 

@@ -567,9 +567,23 @@ library's, on threads of its own; the application runs in the one thread of
 Perl, whenever C<dispatch> is called.
 
 A request is C<sse> when its C<Accept> field includes C<text/event-stream>,
-whatever its method; the option C<sse> names another rule. The client's end (a half-closed connection counts) is
+whatever its method; the option C<sse> names another rule. The client's end is
 noticed while the stream is idle, and C<on_close> callbacks of L<PAGI::SSE> run
 at the next C<dispatch>.
+
+A client may end its own side of the connection behind its request (a
+half-close). An ordinary response and a decline still go to it; to a stream, and
+to a response of type C<text/event-stream>, it is the client's end. When the
+application has not chosen within a second, an HTTP/1.1 client that has ended its
+side, or whose request body is not read, is sent C<100 Continue>: one that has
+gone answers with a reset, and C<$receive> gives the disconnect. A request body
+that breaks off is not complete: C<$receive> gives the disconnect in place of its
+end.
+
+A stream whose application dies, or a response that is not given to its end, is
+broken off: no last chunk follows, and the connection is closed. What has been
+written to the socket is what C<on_complete>, C<on_disconnect> and the access log
+tell of.
 
 =head1 HTTP
 
@@ -653,7 +667,8 @@ Largest request body, octets; a larger one is answered with 413. Default 1 MiB.
 
 =item max_connections
 
-Connections open at a time, up to 1,000,000; further clients wait. Default 16384.
+Connections open at a time, up to 1,000,000; further clients wait. One whose
+client has gone does not count, though its handler runs on. Default 16384.
 
 =item write_timeout
 
@@ -755,8 +770,9 @@ is logged.
 
 Stops in order, within C<$deadline> seconds (default C<shutdown_timeout>): no
 new connections; the application's C<lifespan.shutdown>; each stream is closed
-with the reason C<server_shutdown>; ordinary requests are finished. What is left
-then is cancelled. What asynchronous C<on_close> callbacks do is waited for as
+with the reason C<server_shutdown>; ordinary requests are finished. It does not
+wait for a request of which only a part has come, nor more than a second for a
+client that takes nothing. What is left then is answered with 503, and cancelled. What asynchronous C<on_close> callbacks do is waited for as
 well. Returns a Future that is done when all is over. May be called again, to
 shorten the deadline. A server that goes out of scope is stopped at once: streams
 end with C<server_shutdown>, and the rest is cancelled.

@@ -420,8 +420,8 @@ C<< $scope->{'pagi.connection'} >> hold:
 =item is_connected, disconnect_reason, on_disconnect, on_complete, response_started
 
 The state of an ordinary request, as PAGI describes it: C<on_complete> callbacks
-run once the response was sent in full, C<on_disconnect> callbacks, with the
-reason, when it ended otherwise.
+run once the kernel has taken the whole response, C<on_disconnect> callbacks,
+with the reason, when it ended otherwise.
 
 =back
 
