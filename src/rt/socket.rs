@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::limits;
 use socket2::{Domain, SockRef, TcpKeepalive, Type};
-use std::io;
+use std::io::{self, Read as _};
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::task::{Context, Poll, Waker, ready};
@@ -184,13 +184,25 @@ impl Socket {
     pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
             ready!(each!(self, s => s.poll_read_ready(cx)))?;
-            match self.try_read(buf.initialize_unfilled()) {
-                Ok(n) => {
-                    buf.advance(n);
+            let room = buf.initialize_unfilled();
+            let (most, mut got) = (room.len(), 0);
+            let done = each!(self, s => s.try_io(Interest::READABLE, || {
+                got = (&*SockRef::from(s)).read(room)?;
+                match got {
+                    // Epoll speaks up when more comes: no need to ask.
+                    1.. if got < most && cfg!(target_os = "linux") => {
+                        Err(io::ErrorKind::WouldBlock.into())
+                    }
+                    _ => Ok(()),
+                }
+            }));
+            match done {
+                Err(e) if got == 0 && e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) if got == 0 => return Poll::Ready(Err(e)),
+                _ => {
+                    buf.advance(got);
                     return Poll::Ready(Ok(()));
                 }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                Err(e) => return Poll::Ready(Err(e)),
             }
         }
     }

@@ -352,7 +352,7 @@ static void aborted_response(void)
         close(fd);
         OK(next(PAGI_SSE_KIND_ENDED, c, &r));
         IS(r.status, 200);
-        IS(r.bytes, known ? 4 : 4);
+        IS(r.bytes, 4);
         BYTES(r.text.data, r.text.len, "x-broken");
         IS(pagi_sse_conn_free(c), 0);
     }
@@ -399,7 +399,6 @@ static void aborted_queue(void)
 {
     pagi_sse_runtime rt = 0;
     pagi_sse_conn c = 0;
-    int detached = 0;
     IS(pagi_sse_runtime_open(NULL, &rt), 0);
     IS(pagi_sse_conn_open_queue(rt, PAGI_SSE_WIRE_HTTP11, &c), 0);
     IS(pagi_sse_conn_send(c, S("part")), 0);
@@ -416,7 +415,6 @@ static void aborted_queue(void)
     n = pagi_sse_conn_reason(c, got, sizeof got);
     BYTES(got, n, "server_error");
     IS(pagi_sse_conn_free(c), 0);
-    IS(detached, 0);
 }
 
 /* A client that reads nothing, whose stream has been ended: nothing is waited
@@ -462,7 +460,7 @@ static void severed(void)
 static void large(void)
 {
     enum { LARGE = 1200 * 1000, COUNT = 40 };
-    char *data = malloc(LARGE), *in = malloc(1 << 20);
+    char *data = malloc(LARGE);
     memset(data, 'y', LARGE);
     for (int ordinary = 0; ordinary < 2; ordinary++) {
         pagi_sse_record r;
@@ -473,9 +471,9 @@ static void large(void)
             IS(pagi_sse_conn_respond(c, 200, NULL, 0), 0);
         pid_t pid = fork();
         if (pid == 0) {
-            while (recv(fd, in, 1 << 20, 0) > 0)
-                ;
-            _exit(0);
+            dup2(fd, 0);
+            execl("/bin/sh", "sh", "-c", "exec cat >/dev/null", (char *)NULL);
+            _exit(126);
         }
         close(fd);
         for (int i = 0; i < COUNT && !failures; i++) {
@@ -494,7 +492,6 @@ static void large(void)
         waitpid(pid, NULL, 0);
     }
     free(data);
-    free(in);
 }
 
 static const test tests[] = {
