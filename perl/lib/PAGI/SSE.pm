@@ -764,10 +764,10 @@ or when C<$send> does. After close: does nothing.
 
 Ends the stream. Before it returns the state is closed, the reason is set
 (C<app_closed> if none is given), C<sse.close> is sent, and the L</on_close>
-callbacks have been called in order. What was sent before is still delivered,
+callbacks have begun. What was sent before is still delivered,
 and C<sse.close> follows it. Whoever waits in L</run>, L</every>, L</each> or a
 send is woken. The Future is done when the server has accepted C<sse.close> and
-async callbacks are done; a server that does not know C<sse.close> is ignored.
+the callbacks are done; a server that does not know C<sse.close> is ignored.
 While a L</decline> is under way, its response takes the place of C<sse.close>.
 It never fails. A second C<close> returns the same Future, except while async
 callbacks run: then one that does not wait for them, so that a callback may
@@ -777,8 +777,8 @@ await it.
 
     await $sse->run;
 
-Starts the stream and waits for the end of the connection, whatever it is.
-Resolves to nothing. Does not fail: when C<$receive> or the start fails,
+Starts the stream and waits for the end of the connection, whatever it is, and
+for the L</on_close> callbacks. Resolves to nothing. Does not fail: when C<$receive> or the start fails,
 L</on_error> is told. After close: returns at once.
 
 =head2 decline
@@ -830,12 +830,11 @@ reason. Common values:
 
 =item client_closed
 
-The client went away.
+The client went away, or the server dropped it without a reason.
 
 =item app_closed
 
-L</close> without a reason, L</decline>, or (under the embedded server) the
-application returned.
+L</close> without a reason, L</decline>, or the application returned.
 
 =item write_error
 
@@ -939,10 +938,13 @@ Fails on anything else, and after close.
     await $sse->each(sub { next_item() }, async sub { ... });
 
 Calls back for each item of an array, or for what a coderef returns, until that
-is undef; a Future of it is awaited. A hashref that the callback returns is sent
-as an event. Ends early when the connection does. When the callback or the
-coderef dies, the connection is closed with reason C<server_error> (on the
-embedded server without the last chunk, so that the client notices), the
+is undef; a Future is an item, for the callback to await. A hashref that the
+callback returns, or its Future brings, is sent as an event. Ends early when the
+connection does. What the callback is at then it may finish, and the L</on_close>
+callbacks: C<each> waits for both. Cancelling the Future of C<each> cancels the
+callback's. When the callback or the coderef dies, the connection is closed with
+reason C<server_error> (on the embedded server without the last chunk, so that the
+client notices), the
 L</on_close> callbacks run, and the Future fails with that error. After close:
 does nothing.
 
@@ -953,8 +955,8 @@ does nothing.
     });
 
 Calls back at once, and again each time the interval (in seconds, > 0) has
-passed since the end of the last call, until the connection ends. When the
-callback dies: as for L</each>. Needs L<Future::IO>; fails, naming it, where it
+passed since the end of the last call, until the connection ends. What holds for
+the callback of L</each> at the end, when cancelled, and when it dies, holds here. Needs L<Future::IO>; fails, naming it, where it
 is not installed. After close: does nothing.
 
 =head1 CALLBACKS
@@ -966,11 +968,27 @@ is not installed. After close: does nothing.
         ...
     });
 
-Registers a callback for the end, whatever it is. Callbacks run once, in order;
-C<$reason> is L</disconnect_reason>, or C<unknown> where that is undef. They may
-be async, and may call any method. One that dies is warned about and does not
-stop the rest. After the end it is called at once. Returns the object; dies
-unless given a coderef.
+Registers a callback for the end, whatever it is. Callbacks run once, one after
+the other: where one is async, the next waits for it, and so do L</run>, L</each>,
+L</every>, L</close> and the server's stop. They may call any method; a C<close>
+or C<run> of theirs must not wait for the callback that it stands in: C<close>
+does not, C<run> would. One that dies is warned about and does not stop the rest.
+After the end a callback is called at once. Returns the object; dies unless given
+a coderef.
+
+=head3 Who notices the end
+
+The embedded server tells of it, whoever wrapped C<$send> and C<$receive>. Under
+another server the object asks C<$receive> from the start of the stream on, once
+at a time, and keeps what it brings for L</body>. So read the body before you start
+the stream, or by C<body>: a C<$receive> of yours would wait beside ours. A server
+that cancels or drops the Future of its C<$receive> has given up on the client.
+
+No server says that the application has returned. The embedded one acts on it
+by itself; elsewhere the callbacks run, with C<app_closed>, when the object goes,
+and with it the scope. What cannot be noticed: a server that forgets an
+application's Future while an C<async sub> of its own still waits to answer
+C<$receive>; perl keeps all of that, and us.
 
 =head2 on_error
 
