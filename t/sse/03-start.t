@@ -111,12 +111,14 @@ subtest 'bad status and headers fail and leave the connection pending' => sub {
     is $peer->events,          [],        'nothing sent';
 };
 
-subtest 'a start that the server refuses closes with write_error' => sub {
+subtest 'a start that the server refuses fails, and can be tried again' => sub {
     my $peer = peer(send => 'fail');
     my $sse = $peer->sse;
     my $f = $sse->send('x');
-    is [$f->failure],           ["the wire broke\n", 'wire', 42], "the error is the server's";
-    is $sse->disconnect_reason, 'write_error',                    'reason';
+    is [$f->failure],          ["the wire broke\n", 'wire', 42], "the error is the server's";
+    is $sse->connection_state, 'pending',                        'the state';
+    $peer->mode('done');
+    ref_is result_of($sse->send('x')), $sse, 'again';
 };
 
 done_testing;

@@ -57,7 +57,7 @@ subtest 'a $send that returns odd things' => sub {
 subtest 'a $send that dies with an object, or with nothing much' => sub {
     my $object = bless {}, 'My::Error';
     for my $error ($object, [], 0) {
-        my $sse = PAGI::SSE->new(scope(), sub { }, sub { die $error });
+        my $sse = PAGI::SSE->new(scope(), sub { Future->new }, sub { $_[0]{type} eq 'sse.start' or die $error });
         my ($failure) = $sse->send(1)->failure;
         ref $error ? ref_is($failure, $error, 'as it is') : like($failure, qr/\A0 at/, 'as perl has it');
         is $sse->disconnect_reason, 'write_error', 'write_error';

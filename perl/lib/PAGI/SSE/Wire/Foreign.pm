@@ -254,6 +254,32 @@ sub _put_start {
     return $start;
 }
 
+# A start that failed has sent nothing, so it can be tried again, by whoever is
+# told of the failure. What nobody is told of (try_*, run, a hub) ends with it.
+sub _may_start_again {
+    my ($self, $delivery) = @_;
+    return
+           $delivery->{event}{type} eq 'sse.start'
+        && !$self->{bridge}
+        && !$self->{owner}{ended}
+        && !grep { $_->{reports} } $delivery, @{ $self->{queue} };
+}
+
+sub _start_again {
+    my ($self, $start, $settle) = @_;
+    my @behind = splice @{ $self->{queue} };
+    delete $self->{starting};
+    $self->force_state('pending');
+    PAGI::SSE::Wire::Starting->begin_with_owner($self) if $self->{plain};
+    # A setting of the keepalive may come before the start.
+    @{ $self->{queue} } = grep { $_->{event}{type} eq 'sse.keepalive' } @behind;
+    $self->{bytes} = 0;
+    $self->{bytes} += $_->{size} for @{ $self->{queue} };
+    $settle->();
+    $_->settle(@{ $start->{error} }) for grep { $_->{event}{type} ne 'sse.keepalive' } @behind;
+    return;
+}
+
 sub overflow {
     my ($self) = @_;
     return message("queue_overflow: the server has not yet accepted an earlier event, and the queue"
@@ -264,6 +290,7 @@ sub overflow {
 sub failed {
     my ($self, $delivery, $settle, $is_later) = @_;
     my $owner = $self->{owner} or return $settle->();
+    return $self->_start_again($delivery, $settle) if $self->_may_start_again($delivery);
     $owner->_write_failed($delivery, $settle, $is_later);
     return;
 }

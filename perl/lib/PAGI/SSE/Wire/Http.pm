@@ -72,6 +72,13 @@ sub retire {
     return;
 }
 
+sub force_state {
+    my ($self, $state) = @_;
+    $self->_no_timer;
+    delete $self->{written_at};
+    return $self->SUPER::force_state($state);
+}
+
 sub keepalive {
     my ($self, $interval, $comment) = @_;
     my $problem = $interval ? PAGI::SSE::Loop->problem($self->{server}) : undef;
