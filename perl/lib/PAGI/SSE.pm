@@ -529,8 +529,9 @@ that are done already are shared: treat them as read-only.
 A message begins with C<PAGI::SSE>, names the value and the limit, and ends
 with the place in the application. An argument error touches neither the wire
 nor the connection's state. A C<$send> that fails closes the connection with
-reason C<write_error>; the Future fails with the server's own error. After the
-end, sends fail with C<Cannot send on closed SSE connection>.
+reason C<write_error>; the Future fails with the server's own error. If that was
+the start, the connection stays as it was, for whoever is told by a Future: it
+is the end for C<try_*>, L</run> and a hub. After the end, sends fail with C<Cannot send on closed SSE connection>.
 
 =head2 Text
 
@@ -755,7 +756,8 @@ L</body>, and when the body is not JSON.
 Starts the stream. C<send*>, L</run>, L</each> and L</every> do that by
 themselves; a second C<start> does nothing. The status is a whole number from
 200 to 599 (default 200), headers are pairs of octets. Fails when they are not,
-or when C<$send> does. After close: does nothing.
+or when C<$send> does; then nothing has been sent, and it can be tried again.
+After close: does nothing.
 
 =head2 close
 
