@@ -369,4 +369,96 @@ subtest 'a server that goes out of scope ends its streams as a stop does' => sub
     }
 };
 
+# A server with one stream, run by $handler->($sse), with and without
+# middleware around $send.
+sub streaming {
+    my ($around, $handler) = @_;
+    my $host = T::Host->new(
+        async sub {
+            my ($scope, $receive, $send) = @_;
+            die "not here\n" if $scope->{type} eq 'lifespan';
+            my $sse = PAGI::SSE->new($scope, $receive, $around ? sub { $send->(@_) } : $send);
+            await $sse->send('x');
+            await $handler->($sse);
+        }
+    );
+    my $client = $host->stream;
+    $host->until(sub { $client->body }, 'an event');
+    return $host;
+}
+
+for my $around (0, 1) {
+    my $how = $around ? ', with middleware' : '';
+
+    subtest "a stop waits for asynchronous on_close callbacks, in their order$how" => sub {
+        for my $own_close (0, 1) {
+            my (@done, $first);
+            my $host = streaming(
+                $around,
+                async sub {
+                    my ($sse) = @_;
+                    $sse->on_close(async sub { await($first = Future->new); push @done, 'first' });
+                    $sse->on_close(sub { push @done, 'second' });
+                    return await $sse->run if !$own_close;
+                    $sse->close;
+                }
+            );
+            my $stopped = $host->server->stop(15);
+            ok $host->until(sub { $first }), 'the first has begun';
+            my $turns = 0;
+            $host->until(sub { $turns++ > 5 });
+            ok !$stopped->is_ready, 'not stopped yet';
+            is \@done, [], 'nor is the second one called';
+            $first->done;
+            ok $host->until(sub { $stopped->is_ready }), 'stopped';
+            is \@done, ['first', 'second'], 'in order';
+        }
+    };
+
+    subtest "a stop cancels what is left at its deadline$how" => sub {
+        my ($left, $cancelled, @called);
+        my $wait = sub {
+            $left = Future->new;
+            $left->on_cancel(sub { $cancelled++ });
+            $left;
+        };
+        my %handler = (
+            'the application'         => async sub { await $wait->() },
+            'a callback of every'     => async sub { my ($sse) = @_; await $sse->every(1, $wait) },
+            'the same, after its end' => async sub {
+                my ($sse) = @_;
+                await $sse->every(1, async sub { await $sse->close; await $wait->() });
+            },
+            'a callback of each'   => async sub { my ($sse) = @_; await $sse->each([1], $wait) },
+            'an on_close callback' => async sub {
+                my ($sse) = @_;
+                $sse->on_close(async sub { await $wait->() });
+                $sse->on_close(sub { push @called, 'the next one' });
+                $sse->close;
+            },
+        );
+        for my $name (sort keys %handler) {
+            for my $deadline (0, 0.2) {
+                ($left, $cancelled) = (undef, 0);
+                my $host = streaming($around, $handler{$name});
+                $host->until(sub { $left });
+                my $stopped = $host->server->stop($deadline);
+                ok $host->until(sub { $stopped->is_ready }), "$name: stopped";
+                is $cancelled, 1, "$name: cancelled";
+            }
+        }
+        is \@called, [('the next one') x 2], 'the callback behind it had its turn';
+    };
+}
+
+subtest 'a deadline is a number of seconds' => sub {
+    my $server = PAGI::SSE::Server->new(app => sub { });
+    for my $bad (-1, 'x', 'nan', 'inf') {
+        is [$server->stop($bad)->failure],
+            ["PAGI::SSE::Server->stop: the deadline must be a number of seconds from 0 on, not '$bad' at $0 line "
+                . (__LINE__ - 2) . ".\n"
+            ], $bad;
+    }
+};
+
 done_testing;

@@ -7,13 +7,13 @@ our $VERSION = '0.003000';
 use Carp ();
 use Future;
 use Scalar::Util qw(blessed looks_like_number refaddr weaken);
-use Time::HiRes  ();
 
 use PAGI::SSE        ();
 use PAGI::SSE::Check ();
 use PAGI::SSE::FFI   ();
 use PAGI::SSE::FFI::Constants
     qw(KIND_ANSWERED KIND_BODY KIND_CLOSED KIND_DRAINED KIND_ENDED KIND_LOG KIND_READY KIND_REQUEST);
+use PAGI::SSE::Futures          ();
 use PAGI::SSE::Loop             ();
 use PAGI::SSE::Loop::Turns      ();
 use PAGI::SSE::Server::Clock    ();
@@ -127,8 +127,9 @@ sub start {
 sub stop {
     my ($self, $deadline) = @_;
     $deadline = $self->{shutdown_timeout} if !defined $deadline;
-    if (!looks_like_number($deadline) || $deadline < 0) {
-        return Future->fail("PAGI::SSE::Server->stop: the deadline must be a number of seconds, not '$deadline'");
+    if (!PAGI::SSE::Check::is_number($deadline) || $deadline < 0) {
+        return PAGI::SSE::Futures::failure(
+            "PAGI::SSE::Server->stop: the deadline must be a number of seconds from 0 on, not '$deadline'");
     }
     return $self->_stopping->begin($deadline);
 }
@@ -224,6 +225,18 @@ sub _cancel {
     return;
 }
 
+# After the deadline, the same for callbacks of an end.
+sub _cancel_callbacks {
+    my ($self) = @_;
+    for my $held (_take_all($self->{held})) {
+        my ($future, $sse) = @$held;
+        push @{ $self->{cancelled} }, $sse;
+        eval { $sse->_cancel_callbacks; 1 } or $self->log(error => "an application's cancel died: $@");
+        $self->_cancel($future);
+    }
+    return;
+}
+
 # ---- for the lifespan and the stop
 
 sub _handle   { return $_[0]{handle} }
@@ -233,12 +246,12 @@ sub _stopping { return $_[0]{stopping} ||= PAGI::SSE::Server::Stop->new($_[0]) }
 # Requests in progress, or callbacks of their end.
 sub _is_busy { return %{ $_[0]{exchanges} } || %{ $_[0]{held} } }
 
-# A Future that a stop waits for.
+# A Future that a stop waits for: the end of that wrapper's callbacks.
 sub _hold {
-    my ($self, $future) = @_;
+    my ($self, $future, $sse) = @_;
     return if $future->is_ready;
     my $key = refaddr($future);
-    $self->{held}{$key} = $future;
+    $self->{held}{$key} = [$future, $sse];
     weaken(my $weak = $self);
     $future->on_ready(sub {
         delete $weak->{held}{$key} if $weak;
@@ -248,7 +261,6 @@ sub _hold {
 }
 
 sub _take_exchanges { return _take_all($_[0]{exchanges}) }
-sub _take_held      { return _take_all($_[0]{held}) }
 
 sub _take_all {
     my ($list) = @_;
@@ -493,10 +505,10 @@ sub _log_request {
 # What is left: the library's totals of these are lost with it.
 sub _log_cut {
     my ($self) = @_;
-    my $now = Time::HiRes::time();
+    my $now = PAGI::SSE::Server::Clock::now();
     my $remembered = $self->{remembered} or return;
-    for my $conn (sort { $remembered->{$a}[1] <=> $remembered->{$b}[1] } keys %$remembered) {
-        $self->_log_request($conn, undef, undef, 1000 * ($now - $remembered->{$conn}[1]), 'server_shutdown');
+    for my $conn (sort { $remembered->{$a}[-1] <=> $remembered->{$b}[-1] } keys %$remembered) {
+        $self->_log_request($conn, undef, undef, 1000 * ($now - $remembered->{$conn}[-1]), 'server_shutdown');
     }
     return;
 }

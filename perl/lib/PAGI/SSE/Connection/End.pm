@@ -22,7 +22,7 @@ sub _end {
     @end{qw(reason announce)} = ('write_error', 0) if $self->{failing} && $end{announce};
     my $known = $wire->reason;
     $self->{reason} = defined $known ? $known : $end{reason};
-    $self->{ended} = 1;    # from here on, whatever the callbacks do
+    @$self{qw(ended in_callbacks)} = (1, 1);    # from here on, whatever the callbacks and the wire do
     delete $self->{failing};
     if ($end{announce}) {
         my $announcement = $self->{declining} || $wire->close($end{given});
@@ -30,7 +30,6 @@ sub _end {
     }
     elsif (!$end{declined}) { $wire->mark_closed($end{reason} // 'unknown') }
     @{ $self->{_on_error} } = ();
-    $self->{in_callbacks} = 1;
     my $pending = $self->_run_callbacks;
     $self->_prepare_closing($pending);
     $wire->release(!$end{announce});
@@ -55,6 +54,16 @@ sub _run_callbacks {
         my $pending = $self->_call($callback, 'on_close', $reason) or next;
         $pending->on_ready(sub { $self->_run_callbacks || $self->_over });
         return $pending;
+    }
+    return;
+}
+
+# The server goes and waits no longer: what is running is cancelled. Callbacks
+# behind it still get their turn, up to their first await.
+sub _cancel_callbacks {
+    my ($self) = @_;
+    while (my @running = grep { !$_->is_ready } values %{ $self->{held} || {} }) {
+        $_->cancel for @running;
     }
     return;
 }

@@ -9,7 +9,8 @@ use IO::Handle;
 use POSIX       ();
 use Time::HiRes ();
 
-use PAGI::SSE::Server::Sink ();
+use PAGI::SSE::Server::Clock ();
+use PAGI::SSE::Server::Sink  ();
 
 our @CARP_NOT = ('PAGI::SSE::Server');
 
@@ -44,8 +45,9 @@ sub remember {
     # Without a method it is the whole line, malformed.
     $request = "$scope->{method} $request HTTP/$scope->{http_version}" if length $scope->{method};
     return [
-        $scope->{client} ? $scope->{client}[0] : '-',
-        Time::HiRes::time(), $request, @header{qw(referer user-agent)},
+        $scope->{client} ? $scope->{client}[0] : '-', Time::HiRes::time(),
+        $request,                                     @header{qw(referer user-agent)},
+        PAGI::SSE::Server::Clock::now(),
     ];
 }
 

@@ -157,7 +157,7 @@ sub _tell {
     $self->_guarded(sub {
         my $future = $sse->_note_disconnected(undef, $reason);
         my $server = $self->{server};
-        $server->_hold($future) if $server && blessed $future && $future->isa('Future');
+        $server->_hold($future, $sse) if $server;
     });
     return;
 }

@@ -87,7 +87,7 @@ sub finish {
         $server->_cancel(delete $exchange->{app});
         push @left, $exchange;
     }
-    $server->_cancel($_) for $server->_take_held;
+    $server->_cancel_callbacks;
     $server->_lifespan->cancel if $server->_lifespan;
     if ($server->_handle) {
         # Those without an answer get a 503, and it is written down.
