@@ -43,7 +43,7 @@ sub problem {
 sub is_known {
     my ($class, $server) = @_;
     $server ||= $DISPATCHING           || $last;
-    return $server && $server->is_live || defined _loop();
+    return $server && $server->_is_live || defined _loop();
 }
 
 # A Future that is done after so many seconds; failed where nothing can wait.
@@ -215,10 +215,10 @@ sub _until_readable {
 sub _driver {
     my ($server) = @_;
     $server ||= $DISPATCHING;
-    return $server->turns if $server && $server->is_live;
+    return $server->_turns if $server && $server->_is_live;
     my $loop = _loop();
     return $loop if defined $loop;
-    return $last->turns if $last && $last->is_live;
+    return $last->_turns if $last && $last->_is_live;
     return if grep { $INC{$_} } @UNKNOWN and !defined _chosen();
     return eval { require Future::IO; 1 } ? OWN_IMPL : undef;
 }
@@ -232,7 +232,7 @@ sub _loop {
     }
     # It may be loaded by somebody's module only, in a program of another loop
     # that drives our server.
-    if ($INC{'IO/Async/Loop.pm'} && ($IO::Async::Loop::ONE_TRUE_LOOP || !defined $chosen && !($last && $last->is_live)))
+    if ($INC{'IO/Async/Loop.pm'} && ($IO::Async::Loop::ONE_TRUE_LOOP || !defined $chosen && !($last && $last->_is_live)))
     {
         _adopt('Future::IO::Impl::IOAsync') if !defined $chosen;
         return 'IO::Async';

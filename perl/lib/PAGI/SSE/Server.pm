@@ -277,8 +277,8 @@ sub _wake {
 }
 
 # For PAGI::SSE::Loop: whether somebody can call dispatch; timers by that.
-sub is_live { return $_[0]{handle} && $_[0]{pid} == $$ }
-sub turns   { return $_[0]{turns} ||= PAGI::SSE::Loop::Turns->new($_[0]) }
+sub _is_live { return $_[0]{handle} && $_[0]{pid} == $$ }
+sub _turns   { return $_[0]{turns} ||= PAGI::SSE::Loop::Turns->new($_[0]) }
 
 # In the next turn, as the application is still running.
 sub _advance_soon {
