@@ -65,8 +65,8 @@ sub _check {
 # The library's number of the hub, which a child of a fork cannot use.
 sub _handle {
     my ($self, $method) = @_;
-    return $self->{handle} if $self->{pid} == $$;
-    return refuse($method, 'the hub belongs to the parent process (fork)');
+    return $self->{handle} if $self->{pid} == $$ && $self->{handle};
+    return refuse($method, 'the hub belongs to ' . ($self->{handle} ? 'the parent process (fork)' : 'another thread'));
 }
 
 sub epoch { return $_[0]{epoch} }
@@ -315,6 +315,7 @@ sub _stats {
 
 sub DESTROY {
     my ($self) = @_;
+    $self->{handle} or return;
     delete $HUB{ $self->{handle} };
     return if ${^GLOBAL_PHASE} eq 'DESTRUCT';
     local ($@, $!, $?);
@@ -323,7 +324,16 @@ sub DESTROY {
     return;
 }
 
-sub CLONE_SKIP { return 1 }
+# A clone in another thread is of no use, and says so. (CLONE_SKIP is not for
+# what weak references point to: perl panics.)
+sub CLONE {
+    for my $clone (grep { defined } values %HUB) {
+        $clone->{handle} = 0;
+        delete @$clone{qw(ready server)};
+    }
+    %HUB = ();
+    return;
+}
 
 1;
 

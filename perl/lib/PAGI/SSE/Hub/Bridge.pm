@@ -154,7 +154,13 @@ sub DESTROY {
     return;
 }
 
-sub CLONE_SKIP { return 1 }
+# In another thread nothing of this is of use; see PAGI::SSE::Hub.
+sub CLONE {
+    delete $_->{conn} for grep { defined } values %BRIDGE;
+    %BRIDGE = %PINNED = ();
+    undef $RUNTIME;
+    return;
+}
 
 # ---- the runtime of all of them
 
