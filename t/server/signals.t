@@ -19,6 +19,14 @@ use strict; use warnings; use Future::AsyncAwait; use Future::IO; use PAGI::SSE;
 async sub app {
     my ($scope, $receive, $send) = @_;
     die "not here\n" if $scope->{type} ne 'sse';
+    if ($scope->{path} eq '/busy') {    # never pauses
+        await $send->({ type => 'sse.start' });
+        while (1) { await $send->({ type => 'sse.send', data => 'x' }) }
+    }
+    if ($scope->{path} eq '/busy-http') {
+        await $send->({ type => 'http.response.start' });
+        while (1) { await $send->({ type => 'http.response.body', body => 'x', more => 1 }) }
+    }
     if ($scope->{path} eq '/deaf') {    # goes on whatever happens
         await $send->({ type => 'sse.start' });
         while (1) {
@@ -69,6 +77,14 @@ for my $loop (@LOOPS) {
         my $end = time + 10;
         1 while time < $end && IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $server->port);
         is $server->signal('TERM')->wait(15), 0, 'a second signal ends it at once';
+    };
+}
+
+for my $path ('/busy', '/busy-http') {
+    subtest "a handler that sends without a pause to a client that has gone ($path)" => sub {
+        my $server = T::Serve->app("$APP", args => ['--shutdown-timeout', 1]);
+        close $_ for clients($server, $path, 1);
+        is $server->signal('TERM')->wait(15), 0, 'it ends';
     };
 }
 

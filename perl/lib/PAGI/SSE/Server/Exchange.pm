@@ -301,10 +301,18 @@ sub settled {
             # that says so.
             my $reason = PAGI::SSE::FFI::conn_reason($self->{handle});
             $self->note_closed($reason) if defined $reason;
-            return $self->done;
+            return $self->_went;
         }
     }
     return $self->failed("$what: " . PAGI::SSE::FFI::result_text($code), $place);
+}
+
+# Done, but not for ever: a loop of sends to a client that takes them all, or has
+# gone, would keep everybody else waiting, the stop as well.
+sub _went {
+    my ($self) = @_;
+    return $self->done if --$PAGI::SSE::Loop::LEFT;
+    return PAGI::SSE::Loop->give_way($self, 0, $self->{server}) || $self->done;
 }
 
 # At the application's line, or where it was when it asked.
