@@ -40,6 +40,8 @@ my %LEAST_SECONDS = (
 );
 my %OPTION = map { $_ => 1 } qw(app host port sse access_log on_log), keys %DEFAULT, keys %MOST, keys %LEAST_SECONDS;
 
+my %STARTED;                         # weak
+
 sub new {
     my ($class, %option) = @_;
     if (my @unknown = sort grep { !$OPTION{$_} } keys %option) {
@@ -116,6 +118,7 @@ sub start {
         Carp::croak("PAGI::SSE::Server: cannot listen on '$self->{listen}': " . PAGI::SSE::FFI::last_error());
     }
     @$self{qw(handle pid)} = ($handle, $$);
+    weaken($STARTED{$handle} = $self);
     $self->{port} = PAGI::SSE::FFI::server_port($handle);
     $self->{fileno} = PAGI::SSE::FFI::server_fd($handle);
     my $lifespan = $self->{lifespan} = PAGI::SSE::Server::Lifespan->new($self);
@@ -307,6 +310,7 @@ sub _free {
     $self->{is_stopped} = 1;
     delete $self->{signals};    # their handlers are as before
     my $handle = delete $self->{handle} or return;
+    delete $STARTED{$handle};
     # A child of a fork answers "stale": the server is its parent's.
     PAGI::SSE::FFI::server_free($handle, FREE_MS);
     my $turns = delete $self->{turns} or return;
@@ -322,7 +326,18 @@ sub DESTROY {
     return;
 }
 
-sub CLONE_SKIP { return 1 }
+# Clones in another thread have none of what is native, nor a say in signals.
+# (CLONE_SKIP is not for what weak references point to: perl panics.)
+sub CLONE {
+    for my $clone (grep { defined } values %STARTED) {
+        delete $clone->{handle};
+        $clone->{is_stopped} = 1;
+        $clone->{signals}{before} = {} if $clone->{signals};
+        $_->become_clone for grep { defined } values %{ $clone->{exchanges} };
+    }
+    %STARTED = ();
+    return;
+}
 
 # ---- work
 

@@ -407,7 +407,13 @@ sub DESTROY {
     return;
 }
 
-sub CLONE_SKIP { return 1 }
+# In another thread: the connection is not this one's.
+sub become_clone {
+    my ($self) = @_;
+    $self->{handle} = 0;
+    $_->{wire}{handle} = 0 for grep { defined } $self->{sse}, @{ $self->{more_sse} || [] };
+    return;
+}
 
 1;
 
