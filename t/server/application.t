@@ -60,6 +60,25 @@ subtest 'a client that leaves in mid-send is no error of the application' => sub
         $host->until(sub { !%{ $host->server->{exchanges} } }, 'the end');
         is [$host->log], [], $method;
     }
+    for my $method (qw(body json decline)) {
+        my $next;
+        my $host = host(
+            async sub {
+                my $sse = PAGI::SSE->new(@_);
+                await($next = Future->new) if $method eq 'decline';
+                await $sse->$method;
+            }
+        );
+        my $client =
+            $host->connect("POST / HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nContent-Length: 10\r\n\r\nabc");
+        $host->until(sub { %{ $host->server->{exchanges} } });
+        my $exchange = (values %{ $host->server->{exchanges} })[0];
+        $client->reset;
+        $host->until(sub { $exchange->state == 2 }, 'the end');
+        $next->done if $next;
+        $host->until(sub { !%{ $host->server->{exchanges} } }, 'the end');
+        is [$host->log], [], $method;
+    }
     my $host = host(
         async sub {
             my $sse = PAGI::SSE->new(@_);

@@ -125,6 +125,20 @@ subtest 'a child of a fork is not stopped by what stops its parent' => sub {
     ok !$server->is_stopped, 'the parent serves on';
 };
 
+subtest 'stop_on before a fork, start after it' => sub {
+    local $SIG{USR1} = 'DEFAULT';
+    my $server = PAGI::SSE::Server->new(app => sub { }, listen => '127.0.0.1:0')->stop_on('USR1');
+    my $pid = fork // die "fork: $!";
+    if (!$pid) {
+        $server->start;
+        kill USR1 => $$;
+        $server->run;
+        POSIX::_exit(7);
+    }
+    waitpid $pid, 0;
+    is $?, 7 << 8, 'the child stops in order';
+};
+
 subtest 'stop_on refuses what is no signal' => sub {
     is dies {
         PAGI::SSE::Server->new(app => sub { })->stop_on('TREM')

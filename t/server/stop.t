@@ -201,7 +201,7 @@ subtest 'a startup that fails after it was complete is an error of the send alon
             await $receive->();
         }
     );
-    is $error, "PAGI::SSE::Server: lifespan.startup.failed: the startup is over\n";
+    like $error, qr/\APAGI::SSE::Server: lifespan\.startup\.failed: the startup is over at \Q$0\E line [0-9]+\.\n\z/;
     is $log,   [];
 };
 

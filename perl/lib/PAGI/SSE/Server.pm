@@ -119,6 +119,7 @@ sub start {
     }
     @$self{qw(handle pid)} = ($handle, $$);
     weaken($STARTED{$handle} = $self);
+    $self->{signals}->adopt if $self->{signals};
     $self->{port} = PAGI::SSE::FFI::server_port($handle);
     $self->{fileno} = PAGI::SSE::FFI::server_fd($handle);
     my $lifespan = $self->{lifespan} = PAGI::SSE::Server::Lifespan->new($self);
@@ -596,7 +597,10 @@ Perl, whenever C<dispatch> is called.
 A request is C<sse> when its C<Accept> field includes C<text/event-stream>,
 whatever its method; the option C<sse> names another rule. The client's end is
 noticed while the stream is idle, and C<on_close> callbacks of L<PAGI::SSE> run
-at the next C<dispatch>.
+at the next C<dispatch>. An application may return, die or give no answer: they run as
+well. Each scope has a C<pagi.stash> of its own. An application that returns a
+promise of another kind (it has C<then>) is awaited; without an event loop of that
+kind nothing will settle it.
 
 A client may end its own side of the connection behind its request (a
 half-close). An ordinary response and a decline still go to it; to a stream, and

@@ -388,7 +388,8 @@ sub _is_ends_fault {
     my ($self, $error) = @_;
     return 1 if $self->{abandoned};
     return 0 if $self->{app_closed} || $self->state != STATE_CLOSED;
-    return $error =~ /\APAGI::SSE: (?:Cannot send on closed SSE connection|body: the connection ended before)/;
+    return $error =~
+        /\APAGI::SSE: (?:Cannot send on closed SSE connection|decline: the SSE connection is closed|body: the connection ended)/;
 }
 
 sub _fixed_response {

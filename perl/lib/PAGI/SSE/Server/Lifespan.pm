@@ -7,6 +7,8 @@ our $VERSION = '0.003000';
 use Future;
 use Scalar::Util qw(weaken);
 
+use PAGI::SSE::Futures ();
+
 # The application's lifespan: one call of it, and what it is told and answers.
 
 my %ANSWER = (
@@ -75,7 +77,8 @@ sub _answer {
     my ($self, $event) = @_;
     my $type = ref $event eq 'HASH' && defined $event->{type} ? $event->{type} : '';
     my $how = $ANSWER{$type}
-        or return Future->fail("PAGI::SSE::Server: Unknown event type '$type' for a scope of type 'lifespan'\n");
+        or return PAGI::SSE::Futures::failure(
+        "PAGI::SSE::Server: Unknown event type '$type' for a scope of type 'lifespan'");
     return $how->($self, $event) || Future->done;
 }
 
@@ -88,7 +91,7 @@ sub _opened {
 sub _startup_failed {
     my ($self,   $event) = @_;
     my ($server, $message) = ($self->{server}, $event->{message});
-    return Future->fail("PAGI::SSE::Server: lifespan.startup.failed: the startup is over\n")
+    return PAGI::SSE::Futures::failure('PAGI::SSE::Server: lifespan.startup.failed: the startup is over')
         if $self->{is_open} || $server->is_stopped;
     $self->{startup_error} = 'PAGI::SSE::Server: the application refused to start'
         . (defined $message && length $message ? ": $message" : '');

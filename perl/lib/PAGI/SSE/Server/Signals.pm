@@ -37,6 +37,9 @@ sub watch {
     return;
 }
 
+# The server starts here, maybe in a child of the process that asked for it.
+sub adopt { $_[0]{pid} = $$; return }
+
 sub _caught {
     my ($self, $name) = @_;
     if ($self->{pid} != $$) {    # a child of a fork: as if we had never been here

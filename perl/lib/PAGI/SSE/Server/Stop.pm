@@ -48,7 +48,9 @@ sub begin {
 # Without another turn of the server: it goes.
 sub at_once {
     my ($self) = @_;
-    PAGI::SSE::FFI::server_drain($self->{server}->_handle);
+    my $server = $self->{server};
+    PAGI::SSE::FFI::server_drain($server->_handle);
+    $server->_lifespan->shutdown if $server->_lifespan;
     $self->_close_streams;
     $self->finish;
     return;
