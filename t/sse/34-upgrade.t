@@ -396,6 +396,37 @@ for my $how (sort keys %wrap) {
         is [$host->log],         [],            'nothing in the log';
     };
 
+    subtest "embedded, $how: an application that returns ends it whole, one that dies does not" => sub {
+        my %ending = (
+            returns => [sub { Future->done }, 1, 'app_closed'],
+            dies    => [sub { die "oops\n" }, 0, 'server_error'],
+            each    => [
+                sub {
+                    my ($sse) = @_;
+                    $sse->each([1], sub { die "oops\n" });
+                },
+                0,
+                'server_error'
+            ],
+        );
+        for my $name (sort keys %ending) {
+            my ($ending, $is_whole, $reason) = @{ $ending{$name} };
+            my @told;
+            my ($host, $client) = serve(
+                $how => async sub {
+                    my ($sse) = @_;
+                    $sse->on_close(sub { push @told, $_[1] });
+                    await $sse->send('x');
+                    await $ending->($sse);
+                }
+            );
+            ok $host->until(sub { @told && $client->eof || $client->ended && !%{ $host->server->{exchanges} } }), $name;
+            is [scalar $client->body, $client->ended ? 1 : 0, \@told], ["data: x\n\n", $is_whole, [$reason]],
+                "$name: the end";
+            is scalar $host->log, $is_whole ? 0 : 1, "$name: the log";
+        }
+    };
+
     subtest "embedded, $how: decline" => sub {
         my ($host, $client) =
             serve($how => async sub { await $_[0]->decline(status => 404, body => "no\n") });

@@ -1073,8 +1073,7 @@ fails, naming L<Future::IO>, where nothing can wait.
 
 =item *
 
-The end comes from C<pagi.connection> in the scope, else from C<$receive>, which
-then tells it to whoever asks: L</run>, L</every>, L</body>.
+The end comes from C<pagi.connection> in the scope, or from C<$receive>.
 
 =item *
 

@@ -40,6 +40,9 @@ sub catch_up  { return }
 sub leave_hub { return }
 sub waiting   { return }
 
+# The application returned, and its stream is the server's to end.
+sub end_with_application { }
+
 # Nothing will be sent any more: let go of what may lead back to us.
 sub retire { delete $_[0]{send} }
 

@@ -43,9 +43,10 @@ sub _publish_rest {
 # The application has returned: nothing more is to be published. What $send has
 # not taken yet, the last of it.
 sub _last_delivery {
-    my ($self) = @_;
+    my ($self, $died) = @_;
     $self->{wire}->catch_up;
     $self->{wire}->leave_hub;
+    $self->{wire}->end_with_application unless $died;
     return ($self->{wire}->waiting)[-1];
 }
 

@@ -342,8 +342,8 @@ sub body_piece {
 # What a wrapped $send has not taken yet goes before the end, as what ours has
 # taken does: the last of it.
 sub _last_delivery {
-    my ($self) = @_;
-    my @last = map { $_->_last_delivery } grep { defined } $self->{sse}, @{ $self->{more_sse} || [] };
+    my ($self, $died) = @_;
+    my @last = map { $_->_last_delivery($died) } grep { defined } $self->{sse}, @{ $self->{more_sse} || [] };
     return $last[-1];
 }
 
@@ -352,7 +352,7 @@ sub app_ended {
     my ($self, $error) = @_;
     my $died = defined $error;
     my $state = $self->state;
-    my $last = $self->{handed_over} ? undef : $self->_last_delivery;
+    my $last = $self->{handed_over} ? undef : $self->_last_delivery($died);
     # Who died does not wait.
     return $last->on_settled(sub { $self->app_ended($error) }) if $last && !$died;
     $self->{app_over} = $died ? 'server_error' : 'app_closed';

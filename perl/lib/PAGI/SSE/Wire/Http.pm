@@ -65,6 +65,15 @@ sub unpark {
     return;
 }
 
+# The embedded server tells us of that, and does not know that this response is
+# a stream.
+sub end_with_application {
+    my ($self) = @_;
+    my $owner = $self->{owner};
+    $owner->close if $self->{written_at} && $owner && !$owner->{ended};
+    return;
+}
+
 sub retire {
     my ($self) = @_;
     $self->_no_timer;
