@@ -145,7 +145,11 @@ impl Desk {
 
     /// Fills `buf` with records; see [`Mailbox::drain`].
     pub fn next(&self, buf: &mut [u8]) -> usize {
-        self.logs.store(0, Ordering::Relaxed);
+        let logs = self.logs.swap(0, Ordering::Relaxed);
+        if let Some(dropped @ 1..) = logs.checked_sub(limits::LOG_RECORDS) {
+            let all = "log messages and answers of the server's own, as the host read none";
+            self.push(record::log(&format!("dropped {dropped} {all}")));
+        }
         let used = self.mailbox.drain(buf, |record| {
             match record::handle_of(record, Kind::Drained) {
                 Some(handle) => conn::table().get(handle).is_ok_and(|c| c.is_drained()),
@@ -344,4 +348,27 @@ pub fn wake_after(desk: &Arc<Desk>, runtime: Option<&Runtime>, delay: Duration) 
         tokio::time::sleep(delay).await;
         desk.wake();
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rt::record::Reader;
+
+    #[test]
+    fn messages_that_nobody_reads_are_counted_and_the_count_is_a_message() {
+        let desk = Desk::new().unwrap();
+        for _ in 0..limits::LOG_RECORDS + 7 {
+            desk.log("x");
+        }
+        let mut buf = vec![0; 1 << 20];
+        let used = desk.next(&mut buf);
+        let mut reader = Reader::new(&buf[..used]);
+        let records: Vec<&[u8]> = std::iter::from_fn(|| reader.bytes().ok()).collect();
+        assert_eq!(records.len(), limits::LOG_RECORDS + 1);
+        let last = records[limits::LOG_RECORDS];
+        assert!(last.windows(10).any(|w| w == b"dropped 7 "));
+        desk.log("x");
+        assert!(desk.next(&mut buf) < 30, "and that is over");
+    }
 }

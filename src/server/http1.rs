@@ -252,9 +252,10 @@ async fn pump(body: Incoming, conn: Arc<Conn>, link: Arc<Link>, asker: Asker) {
         asker.notice(fault);
         give_up(&conn, fault, refusal::reason(fault.status));
     };
-    let until = tokio::time::Instant::now() + options.body_timeout;
+    let mut until = tokio::time::Instant::now() + options.body_timeout;
     let mut body = pin!(body);
     loop {
+        let full = tokio::time::Instant::now();
         let room = tokio::select! {
             biased;
             room = poll_fn(|cx| conn.poll_body_room(cx)) => room,
@@ -263,7 +264,10 @@ async fn pump(body: Incoming, conn: Arc<Conn>, link: Arc<Link>, asker: Asker) {
         if !room {
             break;
         }
-        let by = until.min(tokio::time::Instant::now() + options.write_timeout);
+        // While nobody reads it is not the client who is slow.
+        let now = tokio::time::Instant::now();
+        until += now - full;
+        let by = until.min(now + options.write_timeout);
         match timeout_at(by, poll_fn(|cx| body.as_mut().poll_frame(cx))).await {
             Ok(None) => return conn.finish_body(),
             Ok(Some(Ok(frame))) => {

@@ -6,6 +6,7 @@ use T::Inc;
 use T::Host;
 use Test2::V0;
 use Future::AsyncAwait;
+use Socket ();
 
 # Requests that no proper client sends: what goes over the wire, whether the
 # application is called, and what the logs say. Each twice: as an ordinary
@@ -202,16 +203,39 @@ subtest 'what is odd and right' => sub {
     }
 };
 
+subtest 'what is too long' => sub {
+    for my $kind (@KINDS) {
+        my ($name, $accept) = @$kind;
+        is ask('GET /' . 'x' x 70_000), refusal('414 URI Too Long', 'a request target is too long'), 'a target'
+            if !$accept;
+        for my $fields ('X: ' . 'x' x 70_000, join "\r\n", ('X: y') x 129) {
+            is ask("GET / HTTP/1.1\r\n$H$accept$fields\r\n\r\n"),
+                refusal('431 Request Header Fields Too Large', 'a request head is too large'), "fields ($name)";
+            is [short(@lines)], ['"GET / HTTP/1.1" 431 27 "-" "-" head_too_large'];
+        }
+    }
+};
+
 subtest 'requests on one connection: each has its answer, and the first bad one is the last' => sub {
     my $posts = "POST / HTTP/1.1\r\n${H}Transfer-Encoding: chunked\r\n\r\n2;a=b\r\nhi\r\n0\r\nA: b\r\n\r\n"
         . "POST / HTTP/1.1\r\n${H}Content-Length: 2\r\n\r\nhi";
-    my $raw = ask($posts . "GET echo HTTP/1.1\r\n$H\r\nGET / HTTP/1.1\r\n$H\r\n");
+    my $all = $posts . "GET echo HTTP/1.1\r\n$H\r\nGET / HTTP/1.1\r\n$H\r\n";
     my $ok = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-    $raw =~ s/^date: [^\r]*\r\n//mg;
-    is $raw, $ok . $ok . refusal('400 Bad Request', 'a request target that is none');
-    $host->until(sub { @lines == 3 }, 'the lines');
-    is [sort(short(@lines))],
-        ['"GET echo HTTP/1.1" 400 29 "-" "-" protocol_error', ('"POST / HTTP/1.1" 200 2 "-" "-" -') x 2,];
+    for my $size (length $all, 1, 2, 7, 50) {
+        (@scopes, @lines) = ();
+        my $client = $host->connect;
+        setsockopt $client->{socket}, Socket::IPPROTO_TCP(), Socket::TCP_NODELAY(), 1 or die $!;
+        for my $piece (unpack "(a$size)*", $all) {
+            local $SIG{PIPE} = 'IGNORE';
+            $client->write($piece);
+            $host->until(sub { 1 });
+        }
+        $host->until(sub { $client->eof && @lines == 3 }, 'the end');
+        is $client->raw =~ s/^date: [^\r]*\r\n//mgr,
+            $ok . $ok . refusal('400 Bad Request', 'a request target that is none'), "in pieces of $size";
+        is [sort(short(@lines))],
+            ['"GET echo HTTP/1.1" 400 29 "-" "-" protocol_error', ('"POST / HTTP/1.1" 200 2 "-" "-" -') x 2];
+    }
 };
 
 done_testing;

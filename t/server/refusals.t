@@ -145,6 +145,19 @@ subtest 'a body that trickles in has a time in all' => sub {
     }
 };
 
+subtest 'the time in which the application does not read is not the client\'s' => sub {
+    my $read = Future->new;
+    my $host = host(async sub { await $read; await reader(@_) }, body_timeout => 0.3, write_timeout => 0.3);
+    my $client = $host->connect("POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 600000\r\n\r\n");
+    is feed($host, $client, 'x' x 600_000), 0;
+    my $later = time + 0.7;
+    $host->until(sub { time > $later }, 'a while');
+    is $client->raw, '', 'no answer before';
+    $read->done;
+    $host->until(sub { $client->eof }, 'the answer');
+    is raw($client), "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
+};
+
 subtest 'a head that trickles in is answered, an idle connection is just closed' => sub {
     my $host = host(\&reader, head_timeout => 0.3);
     my @clients = map { $host->connect($_) } ("GET /a?b HTTP/1.1\r\nUser-Agent: slow\r\nX: ") x 3;

@@ -128,6 +128,16 @@ sub message {
     return ($text =~ /\APAGI::SSE/ ? $text : "PAGI::SSE: $text") . place();
 }
 
+my %ESCAPE = ("\n" => '\n', "\r" => '\r', "\t" => '\t');
+
+# What a client or an application put into a text begins no other line of a log.
+sub one_line {
+    my ($text) = @_;
+    $text =~ s/\s+\z//;
+    $text =~ s/([\x00-\x1f\x7f])/$ESCAPE{$1} || sprintf '\\x%02X', ord $1/ge;
+    return $text;
+}
+
 # Never dies. Under the embedded server nor does it wait for who reads STDERR.
 my $sink;
 sub warn_by { ($sink) = @_; return }
@@ -135,7 +145,7 @@ sub warn_by { ($sink) = @_; return }
 sub warning {
     my ($text) = @_;
     $text = "PAGI::SSE: $text" unless $text =~ /\APAGI::SSE/;
-    $text .= "\n" unless $text =~ /\n\z/;
+    $text = one_line($text) . "\n";
     local $@;
     return if $SIG{__WARN__} && eval { warn $text; 1 };
     if   ($sink) { $sink->line($text) }

@@ -155,15 +155,11 @@ sub new_future {
     return $self->{loop} ? $self->{loop}->new_future : PAGI::SSE::Server::Future->for_server($self);
 }
 
-my %ESCAPE = ("\n" => '\n', "\r" => '\r', "\t" => '\t');
-
-# Never dies, whatever on_log or $SIG{__WARN__} does. What a client or an
-# application put into a message does not begin another line.
+# Never dies, whatever on_log or $SIG{__WARN__} does.
 sub log {
     my ($self, $level, $message) = @_;
     local $@;
-    $message =~ s/\s+\z//;
-    $message =~ s/([\x00-\x1f\x7f])/$ESCAPE{$1} || sprintf '\\x%02X', ord $1/ge;
+    $message = PAGI::SSE::Check::one_line($message);
     if ($self->{on_log}) {
         return if eval { $self->{on_log}->($level, $message); 1 };
         $message .= " (and on_log died: $@)";
