@@ -108,6 +108,12 @@ impl Socket {
         }
     }
 
+    /// Something has come that nobody has read.
+    pub fn has_input(&self) -> bool {
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        each!(self, s => matches!(SockRef::from(s).peek(&mut byte), Ok(1..)))
+    }
+
     /// Reads what is there.
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
         each!(self, s => s.try_read(buf))

@@ -139,8 +139,9 @@ async fn serve_http(
             _ = stage.wait_for(|s| *s == Stage::Draining), if !draining => {
                 draining = true;
                 link.hurry();
-                // hyper knows nothing of a part of a head.
-                if !told.is_unfinished() {
+                // hyper knows nothing of a part of a head, nor of what is still
+                // the kernel's.
+                if !told.is_unfinished() && !link.socket().has_input() {
                     std::pin::Pin::new(&mut http).graceful_shutdown();
                 }
                 continue;

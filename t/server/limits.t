@@ -161,8 +161,9 @@ subtest 'requests that come while the server stops are turned away, streams so t
             await $_[2]->({ type => 'http.response.body', body => '' });
         }
     );
-    my $first = $host->get('/');
     my @halves = map { $host->connect("GET / HTTP/1.1\r\nHost: x\r\n$_") } "Accept: text/event-stream\r\n", '';
+    # Accepted last.
+    my $first = $host->get('/');
     $host->until(sub { $calls }, 'the first request');
     my $stopped = $host->server->stop(10);
     $host->until(sub { 1 });

@@ -230,8 +230,9 @@ subtest 'max_connections reached is said once, as long as it lasts' => sub {
 subtest 'what a stop turns away has its line, too' => sub {
     my $hold = Future->new;
     my $host = host(async sub { await $hold; await answer(@_[0, 2]) });
-    my $first = $host->get('/');
     my @halves = map { $host->connect("GET /late HTTP/1.1\r\nHost: x\r\n$_->[1]") } @KINDS;
+    # Accepted last.
+    my $first = $host->get('/');
     $host->until(sub { keys %{ $host->server->{exchanges} } }, 'the first request');
     my $stopped = $host->server->stop(10);
     $_->write("\r\n") for @halves;

@@ -808,10 +808,10 @@ end with C<server_shutdown>, and the rest is cancelled.
 
 True once all is over.
 
-=head2 new_future, log
+=head2 new_future, log, is_live, turns
 
-For the modules of this distribution: a pending Future of the right class, and
-a line for the log.
+For the modules of this distribution: a pending Future of the right class; a
+line for the log; whether C<dispatch> can still be called; timers by it.
 
 =head1 THREADS, FORK AND SIGNALS
 
