@@ -106,7 +106,7 @@ unsafe fn text<'a>(what: &str, text: *const c_char, len: usize) -> Result<Option
 ///
 /// # Safety
 /// As [`bytes`].
-unsafe fn reason<'a>(text: *const c_char, len: usize, none: &'a str) -> Result<&'a str> {
+unsafe fn reason(text: *const c_char, len: usize, none: &str) -> Result<&str> {
     // SAFETY: the caller's promise, passed on.
     match unsafe { self::text("reason", text, len) }? {
         Some(reason) if reason.len() > limits::REASON_BYTES => {
