@@ -42,7 +42,7 @@ sub problem {
 # Whether somebody is sure to drive us, though nobody waits by get or await.
 sub is_known {
     my ($class, $server) = @_;
-    $server ||= $DISPATCHING           || $last;
+    $server ||= $DISPATCHING            || $last;
     return $server && $server->_is_live || defined _loop();
 }
 
@@ -174,7 +174,10 @@ sub note_dispatch {
 sub prepare {
     my $have_future_io = eval { require Future::IO; 1 };
     my $chosen = _chosen();
-    return if defined $chosen && $chosen ne OWN_IMPL && $chosen ne 'Future::IO::Impl::IOAsync';
+    # Its own is somebody's choice, too: timers of the application are in it already.
+    my $is_used =
+        defined $chosen && $chosen eq OWN_IMPL && !($INC{'IO/Async/Loop.pm'} && $IO::Async::Loop::ONE_TRUE_LOOP);
+    return if $is_used || defined $chosen && $chosen ne OWN_IMPL && $chosen ne 'Future::IO::Impl::IOAsync';
     # What the loop would load when it may have no descriptor left for that.
     return if !eval { require IO::Async::Loop; require IO::Async::Future; 1 };
     # Without this the application could not wait by Future::IO.
@@ -232,7 +235,8 @@ sub _loop {
     }
     # It may be loaded by somebody's module only, in a program of another loop
     # that drives our server.
-    if ($INC{'IO/Async/Loop.pm'} && ($IO::Async::Loop::ONE_TRUE_LOOP || !defined $chosen && !($last && $last->_is_live)))
+    if ($INC{'IO/Async/Loop.pm'}
+        && ($IO::Async::Loop::ONE_TRUE_LOOP || !defined $chosen && !($last && $last->_is_live)))
     {
         _adopt('Future::IO::Impl::IOAsync') if !defined $chosen;
         return 'IO::Async';
