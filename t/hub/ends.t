@@ -41,7 +41,7 @@ sub embedded {
     return T::Host->new(sub {
         my ($scope, $receive, $send) = @_;
         die "no lifespan\n" if $scope->{type} eq 'lifespan';
-        return $app->(PAGI::SSE->new($scope, $wrap->($receive, $send)));
+        return $app->(PAGI::SSE->new($scope, $wrap->($receive, $send), upgrade => 1));
     });
 }
 
@@ -126,35 +126,45 @@ my %ends = (
 );
 
 for my $wrapped (sort keys %wrap) {
-    # One that dies does not wait for middleware.
-    for my $how (grep { $_ ne 'die' || $wrapped !~ /slow/ } sort keys %ends) {
-        subtest "$wrapped: what was published before the end arrives before it: $how" => sub {
-            my $hub = hub();
-            my $host = embedded($wrap{$wrapped}, sub { $ends{$how}->($hub, @_) });
-            my $client = $host->stream;
-            turn_until($host, sub { $client->ended || $client->eof }, 'the end');
-            my @last = $client->body =~ /^data: last\n\n/mg;
-            is scalar @last,           1, 'it arrived, once';
-            is $hub->subscribers('t'), 0, 'nobody is left';
-            turn_until($host, sub { !keys %{ $host->server->{exchanges} } }, 'nor anything in the server');
-        };
+    for my $type (qw(sse http)) {
+        # One that dies does not wait for middleware.
+        for my $how (grep { $_ ne 'die' || $wrapped !~ /slow/ } sort keys %ends) {
+            subtest "$type, $wrapped: what was published before the end arrives before it: $how" => sub {
+                my $hub = hub();
+                my $host = embedded($wrap{$wrapped}, sub { $ends{$how}->($hub, @_) });
+                my $client = $type eq 'sse' ? $host->stream : $host->get('/');
+                turn_until($host, sub { $client->ended || $client->eof }, 'the end');
+                my @last = $client->body =~ /^data: last\n\n/mg;
+                is scalar @last,           1, 'it arrived, once';
+                is $hub->subscribers('t'), 0, 'nobody is left';
+                turn_until($host, sub { !keys %{ $host->server->{exchanges} } }, 'nor anything in the server');
+            };
+        }
     }
 }
 
 # A server of somebody else's. It ends the stream when the application's Future
 # is ready, and keeps nothing then.
-for my $mode (qw(done pending)) {
+for my $kind (
+    map {
+        my $mode = $_;
+        map { [$mode, $_] } qw(sse http)
+    } qw(done pending)
+    )
+{
+    my ($mode, $type) = @$kind;
     for my $how (sort keys %ends) {
-        subtest "another server, sends $mode: what was published before the end arrives: $how" => sub {
+        subtest "another server, $type, sends $mode: what was published before the end arrives: $how" => sub {
             my $hub = hub();
-            my $peer = peer(send => $mode);
+            my $peer = peer(send => $mode, scope => { type => $type }, options => [upgrade => 1]);
             my $app = $ends{$how}->($hub, $peer->sse);
             turn_until(undef, sub { $peer->accept; $app->is_ready }, 'the end');
             # It lets go of all but the client.
             undef $app;
             delete @$peer{qw(scope receiving)};
             turn_until(undef, sub { $peer->accept; !$hub->subscribers('t') }, 'nobody is left');
-            is [grep { $_ eq 'last' } @{ $peer->data }], ['last'], 'it arrived, once';
+            my @last = grep { /last/ } map { $_->{data} // $_->{body} // '' } @{ $peer->events };
+            is scalar @last, 1, 'it arrived, once';
         };
     }
 }
