@@ -90,6 +90,9 @@ enum pagi_sse_result
   PAGI_SSE_RESULT_ID_NUL = -102,
   // The text is not JSON (RFC 8259).
   PAGI_SSE_RESULT_JSON = -103,
+  // An id would not come back through a header: a control character other
+  // than a tab inside it, white space at an end, or above 4096 bytes (E6).
+  PAGI_SSE_RESULT_ID_HEADER = -104,
   // A line is longer than the parser's limit.
   PAGI_SSE_RESULT_LINE_TOO_LONG = -200,
   // An event is larger than the parser's limit.
@@ -703,12 +706,12 @@ int32_t pagi_sse_conn_admit(pagi_sse_conn conn);
 // As pagi_sse_conn_admit, and checks the fields of the event first.
 //
 // *Parameters*: `conn`; `event` and `id` are each NULL with length 0 if absent, or valid for
-// their lengths; UTF-8 without CR and LF, `id` without NUL (WHATWG); `retry`
-// in milliseconds, -1 if absent.
+// their lengths; UTF-8 without CR and LF, `id` as for
+// pagi_sse_conn_send_event; `retry` in milliseconds, -1 if absent.
 //
 // *Returns* as pagi_sse_conn_admit; or PAGI_SSE_RESULT_EVENT_NEWLINE,
-// _ID_NEWLINE, _ID_NUL, _NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT, and nothing
-// has changed.
+// _ID_NEWLINE, _ID_NUL, _ID_HEADER, _NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT,
+// and nothing has changed.
 // *Ownership*: nothing is kept.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
@@ -741,12 +744,14 @@ int32_t pagi_sse_conn_send(pagi_sse_conn conn, const char *data, size_t len);
 // time and fires nothing there.
 //
 // *Parameters*: `conn`; `data`, `event` and `id` are each NULL with length 0 if absent, or
-// valid for their lengths; UTF-8; `event` and `id` without CR and LF, `id`
-// without NUL. An empty `id` resets the client's. `retry` is the client's
-// reconnection time in milliseconds, -1 if absent.
+// valid for their lengths; UTF-8; `event` and `id` without CR and LF. An
+// `id` comes back in a header of the client's: no control characters but a tab
+// within, no white space at its ends, at most 4096 bytes; an empty one resets
+// the client's. `retry` is the client's reconnection time in milliseconds, -1
+// if absent.
 //
 // *Returns* as pagi_sse_conn_send; or PAGI_SSE_RESULT_EVENT_NEWLINE,
-// _ID_NEWLINE, _ID_NUL, and nothing has changed.
+// _ID_NEWLINE, _ID_NUL, _ID_HEADER, and nothing has changed.
 // *Ownership*: all is copied.
 // *Threads*: any; each thread's events keep their order.
 // *Fork*: a handle error in a child.
@@ -1041,14 +1046,15 @@ int64_t pagi_sse_conn_read_body(pagi_sse_conn conn, char *buf, size_t cap, int32
 // field at all is 0 bytes. Allocates nothing.
 //
 // *Parameters*: `data`, `event` and `id` are each NULL with length 0 if absent, or valid
-// for their lengths; UTF-8; `event` and `id` without CR and LF, `id` without
-// NUL. `retry` is in milliseconds, -1 if absent. `buf` is NULL with `cap` 0,
-// to ask for the size, or points to `cap` writable bytes apart from the
-// others.
+// for their lengths; UTF-8; `event` and `id` without CR and LF, `id` as for
+// pagi_sse_conn_send_event. `retry` is in milliseconds, -1 if absent. `buf` is
+// NULL with `cap` 0, to ask for the size, or points to `cap` writable bytes
+// apart from the others.
 //
 // *Returns* the frame's length; one above `cap`, and nothing was written; or
 // PAGI_SSE_RESULT_NULL_POINTER, _NOT_UTF8, _EVENT_NEWLINE, _ID_NEWLINE,
-// _ID_NUL, _BAD_ARGUMENT (retry below -1, overlap, a length beyond 1 GiB).
+// _ID_NUL, _ID_HEADER, _BAD_ARGUMENT (retry below -1, overlap, a length beyond
+// 1 GiB).
 // *Ownership*: nothing is kept.
 // *Threads*: any.
 // *Fork*: no difference.
@@ -1141,7 +1147,7 @@ int32_t pagi_sse_hub_topic(pagi_sse_hub hub,
 // *Returns* the event's number, from 1; 0: PAGI_SSE_PUBLISH_FLAG_DELETE with
 // nothing but a key deleted it, and there is no event; or
 // PAGI_SSE_RESULT_TOPIC_NAME, _TOO_MANY_TOPICS, _EVENT_NEWLINE, _ID_NEWLINE,
-// _ID_NUL, _NOT_UTF8, _BAD_ARGUMENT (retry, a length, a flag, a deletion
+// _ID_NUL, _ID_HEADER, _NOT_UTF8, _BAD_ARGUMENT (retry, a length, a flag, a deletion
 // without a key, an event of nothing under PAGI_SSE_HUB_FLAG_OWN_IDS),
 // _NULL_POINTER, or a handle error.
 // *Ownership*: all is copied.

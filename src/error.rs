@@ -26,6 +26,9 @@ pub enum Error {
     IdNul = -102,
     /// The text is not JSON (RFC 8259).
     Json = -103,
+    /// An id would not come back through a header: a control character other
+    /// than a tab inside it, white space at an end, or above 4096 bytes (E6).
+    IdHeader = -104,
 
     /// A line is longer than the parser's limit.
     LineTooLong = -200,
@@ -112,6 +115,7 @@ impl Error {
         Error::IdNewline,
         Error::IdNul,
         Error::Json,
+        Error::IdHeader,
         Error::LineTooLong,
         Error::EventTooLarge,
         Error::Closed,
@@ -163,6 +167,9 @@ impl Error {
             Error::IdNewline => c"an id must not contain CR or LF",
             Error::IdNul => c"an id must not contain NUL",
             Error::Json => c"the text is not JSON",
+            Error::IdHeader => {
+                c"an id must fit a header: no control characters, no white space at its ends, at most 4096 bytes"
+            }
             Error::LineTooLong => c"a line is longer than the parser's limit",
             Error::EventTooLarge => c"an event is larger than the parser's limit",
             Error::Closed => c"the connection is closed",

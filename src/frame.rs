@@ -9,6 +9,7 @@ use bytes::BufMut;
 use memchr::{memchr2, memchr3};
 
 use crate::error::{Error, Result};
+use crate::limits;
 
 /// One event, or a block that only moves the client's id or retry time (E9).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,20 +25,34 @@ pub struct Event<'a> {
     pub retry: Option<u64>,
 }
 
-/// Refuses an event type or an id that would forge a field or be ignored (E5).
+/// Refuses an event type or an id that would forge a field or be ignored (E5),
+/// and an id that would not come back through a header as it was sent (E6).
 ///
 /// # Errors
-/// [`Error::EventNewline`], [`Error::IdNewline`] or [`Error::IdNul`].
+/// [`Error::EventNewline`], [`Error::IdNewline`], [`Error::IdNul`] or
+/// [`Error::IdHeader`].
 pub fn check(event: Option<&str>, id: Option<&str>) -> Result<()> {
     if event.is_some_and(|e| memchr2(b'\r', b'\n', e.as_bytes()).is_some()) {
         return Err(Error::EventNewline);
     }
     let id = id.unwrap_or_default().as_bytes();
     match memchr3(b'\r', b'\n', 0, id).map(|at| id[at]) {
-        None => Ok(()),
+        None if fits_header(id) => Ok(()),
+        None => Err(Error::IdHeader),
         Some(0) => Err(Error::IdNul),
         Some(_) => Err(Error::IdNewline),
     }
+}
+
+/// Browsers send the id in Last-Event-ID, as UTF-8. Servers refuse a request
+/// with a control character in a field, and an EventSource then gives up for
+/// good; white space around a field's value is not part of it (RFC 9110).
+fn fits_header(id: &[u8]) -> bool {
+    let space = |b: Option<&u8>| matches!(b, Some(b' ' | b'\t'));
+    id.len() <= limits::ID_BYTES
+        && !space(id.first())
+        && !space(id.last())
+        && !id.iter().any(|&b| (b < b' ' && b != b'\t') || b == 0x7F)
 }
 
 impl Event<'_> {
@@ -201,9 +216,28 @@ mod tests {
 
     #[test]
     fn other_breaks_of_unicode_are_text_in_a_type_and_an_id() {
-        let text = "\u{2028}\u{2029}\u{85}\u{B}\u{C}\u{FEFF}";
+        let text = "\u{2028}\u{2029}\u{85}\u{FEFF}";
         assert_eq!(check(Some(text), Some(text)), Ok(()));
+        assert_eq!(check(Some("\u{B}\u{C}\u{7F} "), None), Ok(()));
         assert_eq!(check(None, None), Ok(()));
+    }
+
+    #[test]
+    fn an_id_that_would_not_come_back_through_a_header_is_refused() {
+        let controls = (1..=0x1F).chain([0x7F]).map(char::from);
+        for control in controls.filter(|c| !"\t\n\r".contains(*c)) {
+            let id = format!("a{control}b");
+            assert_eq!(check(None, Some(&id)), Err(Error::IdHeader), "{id:?}");
+        }
+        for bad in [" ", "\t", " a", "a ", "\ta", "a\t"] {
+            assert_eq!(check(None, Some(bad)), Err(Error::IdHeader), "{bad:?}");
+        }
+        for good in ["", "a b", "a\tb", "é€😀", "\u{A0}a\u{A0}", "\"<>@,;:"] {
+            assert_eq!(check(None, Some(good)), Ok(()), "{good:?}");
+        }
+        let long = "é".repeat(limits::ID_BYTES / 2);
+        assert_eq!(check(None, Some(&long)), Ok(()));
+        assert_eq!(check(None, Some(&(long + "x"))), Err(Error::IdHeader));
     }
 
     #[test]

@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Longest input that any C function takes, bytes.
 pub const INPUT_BYTES: usize = 1 << 30;
 
+/// Longest id of an event, bytes: most servers and proxies take fields of 8 KiB.
+pub const ID_BYTES: usize = 4096;
+
 /// Longest line the parser accepts, bytes.
 pub const PARSE_LINE_BYTES: usize = 1 << 20;
 /// Largest event (data buffer) the parser accepts, bytes.

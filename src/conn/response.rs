@@ -1,7 +1,7 @@
 //! Ordinary responses, chosen in place of a stream, and the choice itself.
 
 use super::{Conn, Inner, Report};
-use crate::error::{Error, Result};
+use crate::error::{Error, Failure, Result};
 use crate::state::{Phase, Reason};
 use bytes::{BufMut, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -146,22 +146,27 @@ impl Conn {
 
     /// Queues body bytes of an ordinary response; `more` false ends it. The
     /// result is that of [`Conn::send`].
-    pub fn body(&self, bytes: &[u8], more: bool) -> Result<bool> {
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::NoResponse`], [`Error::QueueOverflow`], or
+    /// [`Error::ContentLength`], with both numbers.
+    pub fn body(&self, bytes: &[u8], more: bool) -> std::result::Result<bool, Failure> {
         let (waker, high) = {
             let inner = &mut *self.lock();
             let bodiless = self.is_bodiless(inner);
             let response = match (inner.state.phase(), &mut inner.response) {
                 (Phase::Responding, Some(r)) if !r.complete => r,
-                (Phase::Closed, _) => return Err(Error::Closed),
-                _ => return Err(Error::NoResponse),
+                (Phase::Closed, _) => return Err(Error::Closed.into()),
+                _ => return Err(Error::NoResponse.into()),
             };
             if !bodiless {
                 let given = response.given + bytes.len() as u64;
                 // Too much would be read as the next response; too little
                 // would have the client wait.
                 let fits = |n| given == n || (more && given < n);
-                if !response.content_length.is_none_or(fits) {
-                    return Err(Error::ContentLength);
+                if let Some(n) = response.content_length.filter(|&n| !fits(n)) {
+                    let numbers = format!("it is {n}, the body has {given} bytes");
+                    return Err(Failure::new(Error::ContentLength, numbers));
                 }
                 inner.outbox.push(bytes.len(), |b| b.put_slice(bytes))?;
                 response.given = given;

@@ -110,6 +110,14 @@ unsafe fn fields<'a>(headers: *const pagi_sse_header, count: usize) -> Result<Ve
 
 /// Says which header field was refused.
 fn which(error: Error, fields: &[Field<'_>]) -> Failure {
+    if error == Error::ContentLength {
+        let lengths = fields
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case(b"content-length"))
+            .map(|(_, value)| format!("\"{}\"", value.escape_ascii()));
+        let lengths: Vec<String> = lengths.take(2).collect();
+        return Failure::new(error, format!("it is {}", lengths.join(" and ")));
+    }
     let bad = fields.iter().position(|(name, value)| match error {
         Error::HeaderName => HeaderName::from_bytes(name).is_err(),
         Error::HeaderValue => HeaderValue::from_bytes(value).is_err(),
@@ -128,7 +136,14 @@ fn which(error: Error, fields: &[Field<'_>]) -> Failure {
 /// [`pagi_sse_conn_error`].
 fn on<T>(handle: pagi_sse_conn, f: impl FnOnce(&Arc<Conn>) -> Result<T>) -> Result<T> {
     let conn = table().get(handle)?;
-    f(&conn).inspect_err(|failure| conn.set_failure(failure.clone()))
+    f(&conn).map_err(|mut failure| {
+        if failure.error == Error::QueueOverflow {
+            let limit = conn.marks().limit;
+            failure.detail = Some(format!("its limit is {limit} bytes").into());
+        }
+        conn.set_failure(failure.clone());
+        failure
+    })
 }
 
 /// Opens a detached connection: the library keeps its state, the host does the
@@ -324,12 +339,12 @@ pub extern "C" fn pagi_sse_conn_admit(conn: pagi_sse_conn) -> i32 {
 ///
 /// # Safety
 /// `conn`; `event` and `id` are each NULL with length 0 if absent, or valid for
-/// their lengths; UTF-8 without CR and LF, `id` without NUL (WHATWG); `retry`
-/// in milliseconds, -1 if absent.
+/// their lengths; UTF-8 without CR and LF, `id` as for
+/// pagi_sse_conn_send_event; `retry` in milliseconds, -1 if absent.
 ///
 /// *Returns* as pagi_sse_conn_admit; or PAGI_SSE_RESULT_EVENT_NEWLINE,
-/// _ID_NEWLINE, _ID_NUL, _NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT, and nothing
-/// has changed.
+/// _ID_NEWLINE, _ID_NUL, _ID_HEADER, _NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT,
+/// and nothing has changed.
 /// *Ownership*: nothing is kept.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
@@ -395,12 +410,14 @@ pub unsafe extern "C" fn pagi_sse_conn_send(
 ///
 /// # Safety
 /// `conn`; `data`, `event` and `id` are each NULL with length 0 if absent, or
-/// valid for their lengths; UTF-8; `event` and `id` without CR and LF, `id`
-/// without NUL. An empty `id` resets the client's. `retry` is the client's
-/// reconnection time in milliseconds, -1 if absent.
+/// valid for their lengths; UTF-8; `event` and `id` without CR and LF. An
+/// `id` comes back in a header of the client's: no control characters but a tab
+/// within, no white space at its ends, at most 4096 bytes; an empty one resets
+/// the client's. `retry` is the client's reconnection time in milliseconds, -1
+/// if absent.
 ///
 /// *Returns* as pagi_sse_conn_send; or PAGI_SSE_RESULT_EVENT_NEWLINE,
-/// _ID_NEWLINE, _ID_NUL, and nothing has changed.
+/// _ID_NEWLINE, _ID_NUL, _ID_HEADER, and nothing has changed.
 /// *Ownership*: all is copied.
 /// *Threads*: any; each thread's events keep their order.
 /// *Fork*: a handle error in a child.

@@ -40,14 +40,15 @@ unsafe fn room<'a>(
 ///
 /// # Safety
 /// `data`, `event` and `id` are each NULL with length 0 if absent, or valid
-/// for their lengths; UTF-8; `event` and `id` without CR and LF, `id` without
-/// NUL. `retry` is in milliseconds, -1 if absent. `buf` is NULL with `cap` 0,
-/// to ask for the size, or points to `cap` writable bytes apart from the
-/// others.
+/// for their lengths; UTF-8; `event` and `id` without CR and LF, `id` as for
+/// pagi_sse_conn_send_event. `retry` is in milliseconds, -1 if absent. `buf` is
+/// NULL with `cap` 0, to ask for the size, or points to `cap` writable bytes
+/// apart from the others.
 ///
 /// *Returns* the frame's length; one above `cap`, and nothing was written; or
 /// PAGI_SSE_RESULT_NULL_POINTER, _NOT_UTF8, _EVENT_NEWLINE, _ID_NEWLINE,
-/// _ID_NUL, _BAD_ARGUMENT (retry below -1, overlap, a length beyond 1 GiB).
+/// _ID_NUL, _ID_HEADER, _BAD_ARGUMENT (retry below -1, overlap, a length beyond
+/// 1 GiB).
 /// *Ownership*: nothing is kept.
 /// *Threads*: any.
 /// *Fork*: no difference.

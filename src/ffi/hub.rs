@@ -270,7 +270,7 @@ pub unsafe extern "C" fn pagi_sse_hub_topic(
 /// *Returns* the event's number, from 1; 0: PAGI_SSE_PUBLISH_FLAG_DELETE with
 /// nothing but a key deleted it, and there is no event; or
 /// PAGI_SSE_RESULT_TOPIC_NAME, _TOO_MANY_TOPICS, _EVENT_NEWLINE, _ID_NEWLINE,
-/// _ID_NUL, _NOT_UTF8, _BAD_ARGUMENT (retry, a length, a flag, a deletion
+/// _ID_NUL, _ID_HEADER, _NOT_UTF8, _BAD_ARGUMENT (retry, a length, a flag, a deletion
 /// without a key, an event of nothing under PAGI_SSE_HUB_FLAG_OWN_IDS),
 /// _NULL_POINTER, or a handle error.
 /// *Ownership*: all is copied.

@@ -152,6 +152,12 @@ static void marks(void)
     IS(pagi_sse_conn_send(c, S("2")), 0);
     IS(pagi_sse_conn_send(c, S("3")), 1);
     IS(pagi_sse_conn_send(c, S("4")), R(QUEUE_OVERFLOW));
+    char text[200];
+    int64_t said = pagi_sse_conn_error(c, text, sizeof text);
+    BYTES(text, said, "queue_overflow: the output queue is full: its limit is 30 bytes");
+    IS(pagi_sse_conn_send_event(c, S("x"), NONE, S("a\x0c" "b"), -1), R(ID_HEADER));
+    IS(pagi_sse_conn_admit_event(c, NONE, S("a\x1f"), -1), R(ID_HEADER));
+    IS(pagi_sse_conn_send_json(c, S("1"), NONE, S(" a"), -1), R(ID_HEADER));
     IS(pagi_sse_conn_comment(c, S("")), 1);
     IS(pagi_sse_conn_counters(c, &n, sizeof n), 0);
     IS(n.events, 3);

@@ -61,6 +61,16 @@ static void refusals(void)
     IS(pagi_sse_frame_event(S("x"), S("a\rb"), NONE, -1, buf, sizeof buf), R(EVENT_NEWLINE));
     IS(pagi_sse_frame_event(S("x"), NONE, S("a\nb"), -1, buf, sizeof buf), R(ID_NEWLINE));
     IS(pagi_sse_frame_event(S("x"), NONE, S("a\0b"), -1, buf, sizeof buf), R(ID_NUL));
+    /* What would not come back through a header of the client's. */
+    static char id[4097];
+    memset(id, 'x', sizeof id);
+    IS(pagi_sse_frame_event(S("x"), NONE, S("a\x0c" "b"), -1, buf, sizeof buf), R(ID_HEADER));
+    IS(pagi_sse_frame_event(S("x"), NONE, S("a\x7f"), -1, buf, sizeof buf), R(ID_HEADER));
+    IS(pagi_sse_frame_event(S("x"), NONE, S(" a"), -1, buf, sizeof buf), R(ID_HEADER));
+    IS(pagi_sse_frame_event(S("x"), NONE, S("a\t"), -1, buf, sizeof buf), R(ID_HEADER));
+    IS(pagi_sse_frame_event(S("x"), NONE, id, sizeof id, -1, buf, sizeof buf), R(ID_HEADER));
+    IS(pagi_sse_frame_event(NONE, NONE, id, sizeof id - 1, -1, NULL, 0), 4096 + 6);
+    IS(pagi_sse_frame_event(NONE, NONE, S("a\tb \xc3\xa9"), -1, NULL, 0), 6 + 6);
     IS(pagi_sse_frame_event(S("\xff"), NONE, NONE, -1, buf, sizeof buf), R(NOT_UTF8));
     IS(pagi_sse_frame_event(S("x"), S("\xc3"), NONE, -1, buf, sizeof buf), R(NOT_UTF8));
     IS(pagi_sse_frame_event(S("x"), NONE, NONE, -2, buf, sizeof buf), R(BAD_ARGUMENT));

@@ -85,6 +85,8 @@ static void refused(void)
     IS(FULL(S("t"), S("x"), NONE, S("a\rb"), NONE, -1), R(ID_NEWLINE));
     IS(FULL(S("t"), S("x"), NONE, S("a\nb"), NONE, -1), R(ID_NEWLINE));
     IS(FULL(S("t"), S("x"), NONE, S("a\0b"), NONE, -1), R(ID_NUL));
+    IS(FULL(S("t"), S("x"), NONE, S("a\x0c" "b"), NONE, -1), R(ID_HEADER));
+    IS(FULL(S("t"), S("x"), NONE, S("a "), NONE, -1), R(ID_HEADER));
     IS(FULL(S("t"), S("x"), NONE, NONE, NONE, -2), R(BAD_ARGUMENT));
     IS(FULL(S("t"), S("x"), NONE, NONE, NONE, INT64_MIN), R(BAD_ARGUMENT));
     IS(FULL(S("\xff"), S("x"), NONE, NONE, NONE, -1), R(NOT_UTF8));
