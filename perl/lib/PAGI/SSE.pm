@@ -142,22 +142,26 @@ sub disconnect_reason {
 # --- life ---
 
 sub start {
-    return PAGI::SSE::Futures::failure('start takes name => value pairs') unless @_ % 2;
-    my ($self, %options) = @_;
+    my ($self, @options) = @_;
+    return PAGI::SSE::Futures::failure('start takes name => value pairs') if @options % 2;
     return $self->_itself if $self->is_closed;
-    my $status = defined $options{status} ? $options{status} : 200;
-    my $headers = $options{headers};
-    my $problem = PAGI::SSE::Check::bad_response($status, $headers);
-    return PAGI::SSE::Futures::failure("start: $problem") if $problem;
+    my ($status, $headers);
+    eval {
+        my $option = PAGI::SSE::Check::pairs(\@options, qw(status headers));
+        ($status, $headers) = PAGI::SSE::Check::response($option->{status} // 200, $option->{headers});
+        1;
+    } or return PAGI::SSE::Futures::failure('start: ' . PAGI::SSE::Check::reason($@));
     return $self->_sent($self->{wire}->start($status, $headers));
 }
 
 sub close {
-    my ($self, @args) = @_;
-    my %args = @args % 2 ? (reason => @args) : @args;
-    my $reason = $args{reason};
-    my $problem = PAGI::SSE::Check::bad_reason($reason);
-    return PAGI::SSE::Futures::failure("close: $problem") if $problem;
+    my ($self, @options) = @_;
+    unshift @options, 'reason' if @options == 1;
+    my $reason;
+    eval {
+        $reason = PAGI::SSE::Check::end_reason(PAGI::SSE::Check::pairs(\@options, 'reason')->{reason});
+        1;
+    } or return PAGI::SSE::Futures::failure('close: ' . PAGI::SSE::Check::reason($@));
     if (!$self->{ended}) {
         $self->_end(
             reason   => defined $reason ? $reason : 'app_closed',
@@ -184,33 +188,14 @@ sub run {
 }
 
 sub decline {
-    return PAGI::SSE::Futures::failure('decline takes name => value pairs') unless @_ % 2;
-    my ($self, %options) = @_;
-    my ($status, $headers, $body) = @options{qw(status headers body)};
-    $status = 204 unless defined $status;
-    my $problem = PAGI::SSE::Check::bad_response($status, $headers);
-    $problem = "a response with status $status has no body; name another status"
-        if !$problem && defined $body && ($status == 204 || $status == 304);
-    return PAGI::SSE::Futures::failure("decline: $problem") if $problem;
-
+    my ($self, @options) = @_;
+    return PAGI::SSE::Futures::failure('decline takes name => value pairs') if @options % 2;
+    my @response = eval { $self->_response(@options) }
+        or return PAGI::SSE::Futures::failure('decline: ' . PAGI::SSE::Check::reason($@));
     my $state = $self->connection_state;
     return PAGI::SSE::Futures::failure('decline: the SSE connection is closed') if $state eq 'closed';
     return PAGI::SSE::Futures::failure('decline: the event stream has already started') if $state eq 'started';
-
-    require PAGI::SSE::Text;
-    my $response = ($self->scope->{type} // 'sse') eq 'http' ? 'http.response' : 'sse.http.response';
-    return $self->_sent($self->_decline(
-        {
-            type    => "$response.start",
-            status  => $status,
-            headers => $headers || []
-        },
-        {
-            type => "$response.body",
-            body => defined $body ? PAGI::SSE::Text::octets($body) : '',
-            more => 0,
-        },
-    ));
+    return $self->_sent($self->_decline(@response));
 }
 
 # --- sending ---
@@ -266,12 +251,12 @@ sub try_send_json {
     return $self->_tried($self->_send_json($value, 'try_send_json'));
 }
 
-# Printable ASCII in fields that we know, and no other: nothing to encode, and
-# nothing that could be refused. The same lines twice, for one call would cost
+# Printable ASCII in fields that we know, and no other, no space in an id:
+# nothing to encode, and nothing that could be refused. The same lines twice, for one call would cost
 # as much as all of them.
 
 sub send_event {
-    return PAGI::SSE::Futures::failure('send_event takes name => value pairs') unless @_ % 2;
+    return $_[0]->_sent($_[0]->_send_event('send_event', @_[1 .. $#_])) unless @_ % 2;
     my ($self, %event) = @_;
     my ($data, $name, $id) = @event{qw(data event id)};
     my $wire = $self->{wire};
@@ -282,13 +267,15 @@ sub send_event {
         && 1 + defined($name) + defined($id) == keys %event
         && !(ref $data || ref $name || ref $id)
         && $data !~ /[[:^ascii:]]/
-        && "$name$id" !~ tr/ -~//c)
+        && $name !~ tr/ -~//c
+        && $id !~ tr/!-~//c
+        && length $id <= 4096)
     {
         $event{type} = 'sse.send';
         $delivery = PAGI::SSE::Wire::Outbox::put($wire, \%event);
     }
     else {
-        $delivery = &PAGI::SSE::Connection::Event::_send_event;
+        $delivery = $self->_send_event('send_event', %event);
     }
     return $self->_sent($delivery) if $delivery;
     --$PAGI::SSE::Loop::LEFT     or return $self->_give_way;
@@ -298,7 +285,7 @@ sub send_event {
 }
 
 sub try_send_event {
-    return $_[0]->_tried(&PAGI::SSE::Connection::Event::_send_event) unless @_ % 2;
+    return $_[0]->_tried($_[0]->_send_event('try_send_event', @_[1 .. $#_])) unless @_ % 2;
     my ($self, %event) = @_;
     my ($data, $name, $id) = @event{qw(data event id)};
     my $wire = $self->{wire};
@@ -309,13 +296,15 @@ sub try_send_event {
         && 1 + defined($name) + defined($id) == keys %event
         && !(ref $data || ref $name || ref $id)
         && $data !~ /[[:^ascii:]]/
-        && "$name$id" !~ tr/ -~//c)
+        && $name !~ tr/ -~//c
+        && $id !~ tr/!-~//c
+        && length $id <= 4096)
     {
         $event{type} = 'sse.send';
         $delivery = PAGI::SSE::Wire::Outbox::put($wire, \%event, reports => 1);
     }
     else {
-        $delivery = &PAGI::SSE::Connection::Event::_send_event;
+        $delivery = $self->_send_event('try_send_event', %event);
     }
     return $self->_tried($delivery) if $delivery;
     --$PAGI::SSE::Loop::LEFT or return $self->_give_way(1);
@@ -334,13 +323,13 @@ sub try_send_comment {
 
 sub keepalive {
     my ($self, $interval, $comment) = @_;
-    return PAGI::SSE::Futures::failure('keepalive: the interval must be a number of seconds from 0 to 86400, got '
-            . PAGI::SSE::Check::shown($interval))
-        unless PAGI::SSE::Check::is_number($interval) && $interval >= 0 && $interval <= 86_400;
-    return PAGI::SSE::Futures::failure('keepalive: the comment must be text, got ' . PAGI::SSE::Check::shown($comment))
-        if ref $comment && !PAGI::SSE::Check::is_stringy($comment);
-    return PAGI::SSE::Futures::failure(PAGI::SSE::Wire::CLOSED) if $self->is_closed;
-    return $self->_sent($self->{wire}->keepalive($interval + 0, $comment));
+    eval {
+        $interval = PAGI::SSE::Check::interval($interval);
+        $comment = PAGI::SSE::Check::text('the comment', $comment);
+        1;
+    } or return PAGI::SSE::Futures::failure('keepalive: ' . PAGI::SSE::Check::reason($@));
+    return $self->_sent($self->{wire}->keepalive($interval, defined $comment ? $comment : '')) unless $self->is_closed;
+    return $interval ? PAGI::SSE::Futures::failure(PAGI::SSE::Wire::CLOSED) : $self->_itself;
 }
 
 # --- iteration ---
@@ -356,13 +345,14 @@ sub each {
 
 sub every {
     my ($self, $interval, $callback) = @_;
+    my $seconds = PAGI::SSE::Check::number($interval);
     return PAGI::SSE::Futures::failure(
         'every requires an interval in seconds > 0, got ' . PAGI::SSE::Check::shown($interval))
-        unless PAGI::SSE::Check::is_number($interval) && $interval > 0;
+        unless defined $seconds && $seconds > 0;
     return PAGI::SSE::Futures::failure('every requires a callback') unless PAGI::SSE::Check::is_code($callback);
     my $problem = PAGI::SSE::Loop->problem($self->_server);
     return PAGI::SSE::Futures::failure("every $problem") if $problem;
-    return $self->_held($self->_every($interval, $callback));
+    return $self->_held($self->_every($seconds, $callback));
 }
 
 # --- the request body ---

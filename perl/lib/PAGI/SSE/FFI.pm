@@ -78,6 +78,7 @@ $ffi->attach(conn_abort         => [qw(uint64 string size_t)]                   
 $ffi->attach(conn_expect_stream => [qw(uint64 sint32)]                                           => 'sint32');
 $ffi->attach(conn_state         => ['uint64']                                                    => 'sint32');
 $ffi->attach([conn_reason => '_conn_reason']       => [qw(uint64 opaque size_t)]                 => 'sint64');
+$ffi->attach([conn_error => '_conn_error']         => [qw(uint64 opaque size_t)]                 => 'sint64');
 $ffi->attach(conn_buffered                         => ['uint64']                                 => 'sint64');
 $ffi->attach(conn_respond                          => [qw(uint64 uint16 opaque size_t)]          => 'sint32');
 $ffi->attach(conn_body                             => [qw(uint64 string size_t sint32)]          => 'sint32');
@@ -163,6 +164,13 @@ sub conn_reason {
     my ($conn) = @_;
     my (undef, $reason) = _filled(sub { _conn_reason($conn, @_) });
     return $reason;
+}
+
+# The last failure of a call with this handle, in words.
+sub conn_error {
+    my ($conn) = @_;
+    my (undef, $words) = _filled(sub { _conn_error($conn, @_) });
+    return $words // '';
 }
 
 # ($bytes, $more): $more 1 more may follow, 0 the end, -1 nothing has come yet.

@@ -10,9 +10,10 @@ use PAGI::SSE                    ();
 use PAGI::SSE::Check             ();
 use PAGI::SSE::FFI               ();
 use PAGI::SSE::FFI::Constants    qw(HUB_FLAG_NO_CREATE HUB_FLAG_OWN_IDS PUBLISH_FLAG_QUIET SUBSCRIPTION_TOPICS);
-use PAGI::SSE::Hub::Arguments    qw(event line milliseconds pairs refuse text topic_name whole);
+use PAGI::SSE::Hub::Arguments    qw(checked event line milliseconds pairs refuse text topic_name whole);
 use PAGI::SSE::Hub::Bridge       ();
 use PAGI::SSE::Hub::Subscription ();
+use PAGI::SSE::Text              ();
 use Scalar::Util                 qw(blessed weaken);
 
 PAGI::SSE::Check::own_class(__PACKAGE__);
@@ -288,10 +289,8 @@ sub _note_ready {
 sub close {
     my ($self, @option) = @_;
     my $topic = @option % 2 ? topic_name('close', shift @option) : undef;
-    my $reason = text('close', reason => pairs('close', \@option, 'reason')->{reason});
-    my $problem = PAGI::SSE::Check::bad_reason($reason);
-    refuse('close', $problem) if $problem;
-    $reason = 'app_closed' if !defined $reason || !length $reason;
+    my $reason = checked('close', \&PAGI::SSE::Check::end_reason, pairs('close', \@option, 'reason')->{reason});
+    $reason = defined $reason && length $reason ? PAGI::SSE::Text::octets($reason) : 'app_closed';
     my $hub = $self->_handle('close');
     return _check('close', PAGI::SSE::FFI::hub_close($hub, $topic, length($topic // ''), $reason, length $reason));
 }

@@ -34,7 +34,10 @@ sub characters {
     my $text = "$_[0]";
     return $text if $text !~ /[^\x00-\x7F]/;
     my $latin1 = $text;
-    return $text unless utf8::downgrade($latin1, 1);
+    if (!utf8::downgrade($latin1, 1)) {
+        $text =~ s/$NOT_UNICODE/\x{FFFD}/g;
+        return $text;
+    }
     my $decoded = decoded($latin1);
     return defined $decoded ? $decoded : $text;
 }
@@ -106,7 +109,8 @@ forbids in UTF-8 (surrogates, code points past U+10FFFF) becomes U+FFFD.
 
     my $characters = characters($text);
 
-Returns a copy of the text as characters.
+Returns a copy of the text as characters; surrogates and code points past
+U+10FFFF become U+FFFD.
 
 =head2 decoded
 

@@ -59,6 +59,7 @@ sub refused {
         PAGI::SSE::FFI::EVENT_NEWLINE() => 'event',
         PAGI::SSE::FFI::ID_NEWLINE()    => 'id',
         PAGI::SSE::FFI::ID_NUL()        => 'id',
+        PAGI::SSE::FFI::ID_HEADER()     => 'id',
     );
     my $field = $field{$code};
     $text .= ', got ' . shown($fields->{$field}) if $field && $fields;

@@ -24,6 +24,7 @@ sub _end {
     $self->{reason} = defined $known ? $known : $end{reason};
     @$self{qw(ended in_callbacks)} = (1, 1);    # from here on, whatever the callbacks and the wire do
     delete $self->{failing};
+    $self->_full_over;
     if ($end{announce}) {
         my $announcement = $self->{declining} || $wire->close($end{given});
         $self->{announcement} = $announcement if $announcement && !$announcement->{settled};
@@ -138,15 +139,35 @@ sub _call {
 sub _report {
     my ($self, $delivery) = @_;
     return @{ $delivery->{reported} } if $delivery->{reported};
-    my $error = $delivery->{error}[0];
     my $reporters = $self->{_on_error};
     # What fails inside of a callback is not for that callback.
-    if (@$reporters && !$self->{reporting}) {
+    my $is_heard = @$reporters && !$self->{reporting};
+    return $self->_count_full if $delivery->{full} && !$is_heard && defined $self->{full};
+    my $error = $delivery->{error}[0];
+    $error = PAGI::SSE::Check::message($error) if $delivery->{full};
+    if ($is_heard) {
         local $self->{reporting} = 1;
         return grep { $_ }
             map { $self->_call($_, 'on_error', $error) } @$reporters;
     }
     PAGI::SSE::Check::warning($error);
+    $self->{full} = 0 if $delivery->{full};
+    return;
+}
+
+# Of events that found their queue full, when nobody hears of it but by
+# warnings: one at the beginning of an episode, and how many more at its end.
+sub _count_full {
+    my ($self) = @_;
+    $self->{full}++;
+    return;
+}
+
+sub _full_over {
+    my ($self) = @_;
+    my $more = delete $self->{full} or return;
+    PAGI::SSE::Check::warning("queue_overflow: $more more events were refused until "
+            . ($self->{ended} ? 'the connection ended' : 'the queue was empty again'));
     return;
 }
 

@@ -11,54 +11,53 @@ our $VERSION = '0.003000';
 # The arguments of the sends, checked. Each of these gives a delivery, or
 # nothing when the event was accepted at once.
 
+sub _refused {
+    my ($method, $error) = @_;
+    return PAGI::SSE::Wire::Delivery::refused("$method: " . PAGI::SSE::Check::reason($error));
+}
+
+# undef is sent as empty, with perl's usual warning.
+sub _text {
+    my ($method, $name, $value, $hint) = @_;
+    return PAGI::SSE::Check::text($name, $value, $hint) if defined $value;
+    PAGI::SSE::Check::undefined($method);
+    return '';
+}
+
 sub _send_odd {
     my ($self, $data, $method) = @_;
-    return PAGI::SSE::Wire::Delivery::refused("$method requires data") unless defined $data;
-    return PAGI::SSE::Wire::Delivery::refused("$method: data must be text, got "
-            . PAGI::SSE::Check::shown($data)
-            . '; send_json and send_event encode references')
-        unless PAGI::SSE::Check::is_stringy($data);
-    return $self->{wire}->send("$data", $method);
+    my $text = eval { _text($method, data => $data, '; send_json and send_event encode references') };
+    return defined $text ? $self->{wire}->send($text, $method) : _refused($method, $@);
 }
 
 sub _send_json {
     my ($self, $value, $method) = @_;
-    my $octets;
-    eval { $octets = PAGI::SSE::Check::encode_json($value); 1 }
-        or return PAGI::SSE::Wire::Delivery::refused("$method: " . PAGI::SSE::Check::reason($@));
-    return $self->{wire}->send($octets, $method);
+    my $octets = eval { PAGI::SSE::Check::encode_json($value) };
+    return defined $octets ? $self->{wire}->send($octets, $method, 1) : _refused($method, $@);
 }
 
 sub _send_event {
-    return PAGI::SSE::Wire::Delivery::refused('send_event takes name => value pairs') unless @_ % 2;
-    my ($self, %event) = @_;
-    my ($data, $name, $id, $retry) = @event{qw(data event id retry)};
-    return PAGI::SSE::Wire::Delivery::refused("send_event requires 'data'") unless defined $data;
-    if (ref $data) {
-        eval { $data = PAGI::SSE::Check::encoded($data); 1 }
-            or return PAGI::SSE::Wire::Delivery::refused('send_event: data: ' . PAGI::SSE::Check::reason($@));
+    my ($self, $method, @event) = @_;
+    return PAGI::SSE::Wire::Delivery::refused("$method takes name => value pairs") if @event % 2;
+    my %event = @event;
+    if (!defined $event{data}) {
+        return PAGI::SSE::Wire::Delivery::refused("$method requires 'data'") if $method eq 'send_event';
+        $event{data} = '';
     }
-    for ($name, $id) {
-        return PAGI::SSE::Wire::Delivery::refused(
-            'send_event: event and id must be text, got ' . PAGI::SSE::Check::shown($_))
-            if ref && !PAGI::SSE::Check::is_stringy($_);
-    }
-    if (defined $retry) {
-        return PAGI::SSE::Wire::Delivery::refused(
-            'send_event: retry must be a whole number of milliseconds, got ' . PAGI::SSE::Check::shown($retry))
-            unless $retry =~ /\A[0-9]{1,15}\z/;
-        $retry += 0;
-    }
-    return $self->{wire}->send_event('send_event', $data, $name, $id, $retry);
+    my ($data, $is_encoded, $name, $id, $retry);
+    eval {
+        ($data, $is_encoded) = PAGI::SSE::Check::encoded($event{data});
+        ($name, $id) = map { PAGI::SSE::Check::text($_ => $event{$_}) } qw(event id);
+        $retry = PAGI::SSE::Check::retry($event{retry});
+        1;
+    } or return _refused($method, $@);
+    return $self->{wire}->send_event($method, $data, $name, $id, $retry, $is_encoded);
 }
 
 sub _send_comment {
     my ($self, $comment, $method) = @_;
-    return PAGI::SSE::Wire::Delivery::refused("$method requires a comment") unless defined $comment;
-    return PAGI::SSE::Wire::Delivery::refused(
-        "$method: a comment must be text, got " . PAGI::SSE::Check::shown($comment))
-        if ref $comment && !PAGI::SSE::Check::is_stringy($comment);
-    return $self->{wire}->comment($comment, $method);
+    my $text = eval { _text($method, 'a comment', $comment) };
+    return defined $text ? $self->{wire}->comment($text, $method) : _refused($method, $@);
 }
 
 1;

@@ -6,6 +6,7 @@ use warnings;
 use Future       ();
 use Scalar::Util ();
 
+use PAGI::SSE::Check   ();
 use PAGI::SSE::Futures ();
 use PAGI::SSE::Loop    ();
 use PAGI::SSE::Wire    ();
@@ -62,6 +63,8 @@ sub _sent {
     if ($delivery->{settled}) {
         return $self->_itself unless $delivery->{error};
         return PAGI::SSE::Futures::failure(PAGI::SSE::Wire::CLOSED) if $delivery->{closed};
+        # Many may come, one after the other: no call more than need be.
+        return Future->fail("PAGI::SSE: $delivery->{error}[0]" . PAGI::SSE::Check::place()) if $delivery->{full};
         return Future->fail(@{ $delivery->{error} });
     }
     my $pending = $self->_pending;

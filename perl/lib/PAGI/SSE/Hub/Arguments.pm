@@ -10,7 +10,7 @@ use PAGI::SSE::FFI::Constants qw(PUBLISH_FLAG_DELETE TOPIC_NAME_BYTES);
 use PAGI::SSE::Text           qw(octets);
 use Scalar::Util              qw(looks_like_number);
 
-our @EXPORT_OK = qw(event line milliseconds pairs refuse text topic_name whole);
+our @EXPORT_OK = qw(checked event line milliseconds pairs refuse text topic_name whole);
 
 # What the methods of a hub are given, checked. Each function is told which
 # method it is for, and dies at the application's line.
@@ -23,18 +23,18 @@ sub refuse {
         map { PAGI::SSE::Check::shown($_) } @value);
 }
 
+# What the check gives, or the refusal that it dies with.
+sub checked {
+    my ($method, $check, @args) = @_;
+    my @got;
+    eval { @got = $check->(@args); 1 } or refuse($method, PAGI::SSE::Check::reason($@));
+    return wantarray ? @got : $got[0];
+}
+
 # name => value pairs, of known names, as a hashref.
 sub pairs {
-    my ($method, $given, @known) = @_;
-    refuse($method, 'takes name => value pairs') if @$given % 2;
-    my %pair;
-    for (my $i = 0; $i < @$given; $i += 2) {
-        my $name = $given->[$i];
-        defined $name && grep { $_ eq $name } @known
-            or refuse($method, 'unknown option ' . PAGI::SSE::Check::shown($name) . " (known: @known)");
-        $pair{$name} = $given->[$i + 1];
-    }
-    return \%pair;
+    my ($method, @args) = @_;
+    return scalar checked($method, \&PAGI::SSE::Check::pairs, @args);
 }
 
 # 0, which stands for "not given", for undef.
@@ -66,9 +66,8 @@ sub topic_name {
 # Text in octets; undef for undef.
 sub text {
     my ($method, $name, $value) = @_;
-    return $value if !defined $value;
-    !ref $value || PAGI::SSE::Check::is_stringy($value) or refuse($method, "$name must be text, not", $value);
-    return octets($value);
+    my $text = checked($method, \&PAGI::SSE::Check::text, $name, $value);
+    return defined $text ? octets($text) : undef;
 }
 
 # The same, that is to fit into one line of the stream.
@@ -92,22 +91,19 @@ sub event {
     if (!defined $data) {
         refuse($method, 'data is required') if !$delete || grep { defined } $name, $id, $retry;
     }
-    elsif (ref $data) {
-        eval { $data = PAGI::SSE::Check::encoded($data); 1 }
-            or refuse($method, 'data: ' . PAGI::SSE::Check::reason($@));
-    }
-    $data = octets($data) if defined $data && $data =~ /[[:^ascii:]]/;
+    my $is_encoded;
+    ($data, $is_encoded) = checked($method, \&PAGI::SSE::Check::encoded, $data) if ref $data;
+    $data = octets($data) if !$is_encoded && defined $data && $data =~ /[[:^ascii:]]/;
     refuse($method, 'delete requires a key') if $delete && !defined $key;
     # Printable ASCII, nearly everything, is fine as it is.
     if (ref $name || ref $id || ref $key || join('', grep { defined } $name, $id, $key) =~ tr/ -~//c) {
-        ($name, $id) = (line($method, event => $name), line($method, id => $id));
-        # Clients ignore such an id.
-        refuse($method, 'id must not contain NUL, got', $id) if defined $id && $id =~ /\0/;
-        $key = text($method, key => $key);
+        $name = line($method, event => $name);
+        ($id, $key) = (text($method, id => $id), text($method, key => $key));
     }
-    !defined $retry || $retry =~ /\A[0-9]{1,15}\z/
-        or refuse($method, "retry must be a whole number of milliseconds, at most ${\MOST}, not", $retry);
-    return ($topic, $data, $name, $id, $key, defined $retry ? $retry + 0 : -1, $delete ? PUBLISH_FLAG_DELETE : 0);
+    my $problem = defined $id && PAGI::SSE::Check::bad_id($id);
+    refuse($method, "id $problem, got", $id) if $problem;
+    $retry = defined $retry ? checked($method, \&PAGI::SSE::Check::retry, $retry) : -1;
+    return ($topic, $data, $name, $id, $key, $retry, $delete ? PUBLISH_FLAG_DELETE : 0);
 }
 
 1;

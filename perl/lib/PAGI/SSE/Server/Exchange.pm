@@ -304,7 +304,10 @@ sub settled {
             return $self->_went;
         }
     }
-    return $self->failed("$what: " . PAGI::SSE::FFI::result_text($code), $place);
+    # Some have more to say: the numbers.
+    my $has_numbers = $code == PAGI::SSE::FFI::CONTENT_LENGTH() || $code == PAGI::SSE::FFI::QUEUE_OVERFLOW();
+    my $why = $has_numbers ? PAGI::SSE::FFI::conn_error($self->{handle}) : PAGI::SSE::FFI::result_text($code);
+    return $self->failed("$what: $why", $place);
 }
 
 # Done, but not for ever: a loop of sends to a client that takes them all, or has

@@ -4,8 +4,7 @@ use warnings;
 
 our $VERSION = '0.003000';
 
-use Scalar::Util ();
-
+use PAGI::SSE::Check        ();
 use PAGI::SSE::FFI          ();
 use PAGI::SSE::Server::File ();
 use PAGI::SSE::Text         ();
@@ -30,35 +29,49 @@ my %EVENT = (
 # The Future of one event.
 sub event {
     my ($exchange, $event) = @_;
-    if (ref $event ne 'HASH' || !defined $event->{type}) {
-        return $exchange->failed("an event must be a hashref with a 'type'");
-    }
-    my $type = $exchange->{type};
-    my $how = $EVENT{$type}{ $event->{type} }
-        or return $exchange->failed("Unknown event type '$event->{type}' for a scope of type '$type'");
-    my $future = eval { $how->($exchange, $event) };
-    return defined $future ? $future : $exchange->failed($@);
+    my $type = ref $event eq 'HASH' ? eval { PAGI::SSE::Check::text(type => $event->{type}) } : undef;
+    return $exchange->failed("an event must be a hashref with a 'type'") if !defined $type;
+    my $how = $EVENT{ $exchange->{type} }{$type}
+        or return $exchange->failed("Unknown event type '$type' for a scope of type '$exchange->{type}'");
+    my $future = eval { $how->($exchange, $event, $type) };
+    return defined $future ? $future : $exchange->failed("$type: " . PAGI::SSE::Check::reason($@));
+}
+
+# Values that are no good die with a sentence.
+
+# A field as octets; undef stays.
+sub _octets {
+    my ($event, $field) = @_;
+    my $text = PAGI::SSE::Check::text("'$field'", $event->{$field});
+    return defined $text ? PAGI::SSE::Text::octets($text) : undef;
+}
+
+sub _head {
+    my ($event) = @_;
+    my ($status, $headers) = @$event{qw(status headers)};
+    return PAGI::SSE::Check::response(defined $status ? $status : 200, defined $headers ? $headers : []);
 }
 
 # ---- streams
 
 sub _start {
     my ($exchange, $event) = @_;
-    my $code = PAGI::SSE::FFI::conn_start_list($exchange->{handle}, _status($event), $event->{headers} || []);
+    my $code = PAGI::SSE::FFI::conn_start_list($exchange->{handle}, _head($event));
     return $exchange->failed('sse.start: the stream has already started') if $code == 0;
     return $exchange->settled('sse.start', $code == 1 ? 0 : $code);
 }
 
 sub _send {
     my ($exchange, $event) = @_;
-    my ($data, $name, $id, $retry) = @$event{qw(data event id retry)};
+    my ($data, $name, $id) = map { _octets($event, $_) } qw(data event id);
+    my $retry = PAGI::SSE::Check::retry($event->{retry});
     return $exchange->failed("sse.send requires 'data', or 'id' or 'retry' without it")
         if !defined $data && !defined $id && !defined $retry;
-    if (defined $retry && $retry !~ /\A[0-9]{1,18}\z/) {
-        return $exchange->failed("sse.send: 'retry' must be a whole number of milliseconds, not '$retry'");
-    }
+    die "'retry' must be a whole number of milliseconds, got $event->{retry}\n"
+        if defined $retry && $retry != $event->{retry};
     return $exchange->failed('sse.send before sse.start') if $exchange->is_pending;
-    $_ = PAGI::SSE::Text::octets($_) for grep { defined } $data, $name, $id;
+    my $problem = defined $id && PAGI::SSE::Check::bad_id($id);
+    die "an id $problem, got ${\ PAGI::SSE::Check::shown($id)}\n" if $problem;
     my @fields = map { $_, defined $_ ? length $_ : 0 } $data, $name, $id;
     return $exchange->settled('sse.send',
         PAGI::SSE::FFI::conn_send_event($exchange->{handle}, @fields, defined $retry ? $retry : -1));
@@ -67,31 +80,21 @@ sub _send {
 sub _comment {
     my ($exchange, $event) = @_;
     return $exchange->failed('sse.comment before sse.start') if $exchange->is_pending;
-    my $text = _comment_octets($event);
+    my $text = _octets($event, 'comment') // '';
     return $exchange->settled('sse.comment', PAGI::SSE::FFI::conn_comment($exchange->{handle}, $text, length $text));
 }
 
 sub _keepalive {
     my ($exchange, $event) = @_;
-    my $text = _comment_octets($event);
-    my $interval = defined $event->{interval} ? $event->{interval} : 0;
-    if (!Scalar::Util::looks_like_number($interval)) {
-        return $exchange->failed("sse.keepalive: 'interval' must be a number of seconds, not '$interval'");
-    }
+    my $text = _octets($event, 'comment') // '';
+    my $interval = PAGI::SSE::Check::interval($event->{interval});
     return $exchange->settled('sse.keepalive',
         PAGI::SSE::FFI::conn_keepalive($exchange->{handle}, $interval, $text, length $text));
 }
 
-sub _comment_octets {
-    my ($event) = @_;
-    return PAGI::SSE::Text::octets(defined $event->{comment} ? $event->{comment} : '');
-}
-
 sub _close {
     my ($exchange, $event) = @_;
-    my $problem = PAGI::SSE::Check::bad_reason($event->{reason});
-    return $exchange->failed("sse.close: $problem") if $problem;
-    $exchange->close($event->{reason});
+    $exchange->close(PAGI::SSE::Check::end_reason($event->{reason}));
     return $exchange->done;
 }
 
@@ -99,7 +102,7 @@ sub _close {
 
 sub _response_start {
     my ($exchange, $event) = @_;
-    my $code = PAGI::SSE::FFI::conn_respond_list($exchange->{handle}, _status($event), $event->{headers} || []);
+    my $code = PAGI::SSE::FFI::conn_respond_list($exchange->{handle}, _head($event));
     $exchange->{responded} = 1 if $code == 0;
     return $exchange->settled($event->{type}, $code);
 }
@@ -110,15 +113,8 @@ sub _response_body {
     return $exchange->failed("$event->{type}: give one of 'body', 'file', 'fh', not " . join ' and ', @given)
         if @given > 1;
     return PAGI::SSE::Server::File::send($exchange, $event) if @given && $given[0] ne 'body';
-    return $exchange->body_piece($event, defined $event->{body} ? $event->{body} : '', $event->{more});
-}
-
-# Here, as the library takes 16 bits of it.
-sub _status {
-    my ($event) = @_;
-    my $status = defined $event->{status} ? $event->{status} : 200;
-    return $status if $status =~ /\A[2-5][0-9][0-9]\z/;
-    die "$event->{type}: a status must be a whole number from 200 to 599, not '$status'\n";
+    my $body = PAGI::SSE::Check::text("'body'", $event->{body}) // '';
+    return $exchange->body_piece($event, $body, $event->{more});
 }
 
 1;

@@ -14,7 +14,7 @@ our @EXPORT_OK = qw(refused);
 # An event that was not accepted on the spot: it waits, or it has failed.
 # Fields: event (hash for $send), size (octets), quiet (that it fails does not
 # end the connection), settled, error (list, when it failed), closed (failed
-# because the connection is closed), reporters (the on_error callbacks to tell).
+# because the connection is closed), full (because a queue is), reporters (the on_error callbacks to tell).
 
 sub new {
     my ($class, %fields) = @_;
@@ -28,6 +28,13 @@ sub failed {
 
 # For an argument that is no good: the message with the application's line.
 sub refused { return __PACKAGE__->failed(message($_[0])) }
+
+# For an event that found its queue full: many may, one after the other, so the
+# place is added by whoever tells of it, which is in the same call.
+sub full {
+    my ($class, $text) = @_;
+    return bless { settled => 1, full => 1, error => [$text] }, $class;
+}
 
 # For an event that came after the end.
 sub gone {

@@ -7,10 +7,10 @@ use parent qw(PAGI::SSE::Wire PAGI::SSE::Wire::Outbox);
 
 use Scalar::Util qw(weaken);
 
-use PAGI::SSE::Check          qw(message);
+use PAGI::SSE::Check          ();
 use PAGI::SSE::FFI            ();
 use PAGI::SSE::Futures        ();
-use PAGI::SSE::Text           qw(octets characters);
+use PAGI::SSE::Text           qw(octets characters decoded);
 use PAGI::SSE::Wire::Delivery ();
 use PAGI::SSE::Wire::Handle   ();
 
@@ -71,8 +71,8 @@ sub ensure_started {
 # an event, all that ends that goes through us. Never while a hub sends here.
 
 sub send {
-    my ($self, $data, $method) = @_;
-    my $text = $data =~ /[[:^ascii:]]/ ? $self->{text}->($data) : $data;
+    my ($self, $data, $method, $is_encoded) = @_;
+    my $text = $self->_text($data, $is_encoded);
     if (!$self->{open}) {
         my $refused = $self->_open($method, PAGI::SSE::FFI::conn_admit($self->{handle}));
         return $refused if $refused;
@@ -80,10 +80,18 @@ sub send {
     return $self->_put_own({ type => 'sse.send', data => $text }, $method);
 }
 
+# What is encoded already, as JSON is, is octets and not asked about again.
+sub _text {
+    my ($self, $data, $is_encoded) = @_;
+    return $data if $data !~ /[[:^ascii:]]/;
+    return $self->{text}->($data) if !$is_encoded;
+    return $self->{text} == \&octets ? $data : decoded($data);
+}
+
 sub send_event {
-    my ($self, $method, $data, $name, $id, $retry) = @_;
+    my ($self, $method, $data, $name, $id, $retry, $is_encoded) = @_;
     my $text = $self->{text};
-    my $event = { type => 'sse.send', data => $text->($data) };
+    my $event = { type => 'sse.send', data => $self->_text($data, $is_encoded) };
     $event->{event} = $text->($name) if defined $name;
     $event->{id} = $text->($id) if defined $id;
     $event->{retry} = $retry if defined $retry;
@@ -110,13 +118,10 @@ sub comment {
 
 sub keepalive {
     my ($self, $interval, $comment) = @_;
-    my %event = (type => 'sse.keepalive', interval => $interval);
-    if (defined $comment) {
-        $event{comment} = $self->{text}->($comment);
-        # There are servers that put the colon before the first line only.
-        $event{comment} =~ s/(?>\r\n?|\n)(:?)/\n:/g;
-    }
-    return put($self, \%event);
+    my $text = $self->{text}->($comment);
+    # There are servers that put the colon before the first line only.
+    $text =~ s/(?>\r\n?|\n)(:?)/\n:/g;
+    return put($self, { type => 'sse.keepalive', interval => $interval, comment => $text });
 }
 
 # The native connection that a hub publishes to; what comes out of it comes
@@ -161,7 +166,7 @@ sub _put_own {
     my ($self, $event, $method) = @_;
     my @reports = (reports => $method =~ /\Atry_/ ? 1 : 0);    # to on_error, when $send fails
     my $bridge = $self->{bridge} or return put($self, $event, @reports);
-    return PAGI::SSE::Wire::Delivery->failed($self->overflow) if $self->is_full($event);
+    return $self->refuse_full if $self->is_full($event);
     $bridge->catch_up;
     # That may have been the end.
     return $self->refused($method, PAGI::SSE::FFI::CLOSED()) if !$self->{bridge};
@@ -282,9 +287,15 @@ sub _start_again {
 
 sub overflow {
     my ($self) = @_;
-    return message("queue_overflow: the server has not yet accepted an earlier event, and the queue"
-            . " of $self->{max_events} events or $self->{max_bytes} octets (max_queue_events, max_queue_bytes) is full"
-    );
+    return 'queue_overflow: the server has not yet accepted an earlier event, and the queue'
+        . " of $self->{max_events} events or $self->{max_bytes} octets (max_queue_events, max_queue_bytes) is full";
+}
+
+sub drained {
+    my ($self) = @_;
+    my $owner = $self->{owner} or return;
+    $owner->_full_over;
+    return;
 }
 
 sub failed {

@@ -77,16 +77,16 @@ sub ensure_started {
 }
 
 sub send {
-    my ($self, $data, $method) = @_;
+    my ($self, $data, $method, $is_encoded) = @_;
     # The library reads the bytes of the string: ASCII is the same either way.
-    $data = octets($data) if $data =~ /[[:^ascii:]]/;
+    $data = octets($data) if !$is_encoded && $data =~ /[[:^ascii:]]/;
     my $code = PAGI::SSE::FFI::conn_send($self->{handle}, $data, length $data);
     return $code ? $self->_outcome($method, $code) : undef;
 }
 
 sub send_event {
-    my ($self, $method, $data, $name, $id, $retry) = @_;
-    $data = octets($data) if $data =~ /[[:^ascii:]]/;
+    my ($self, $method, $data, $name, $id, $retry, $is_encoded) = @_;
+    $data = octets($data) if !$is_encoded && $data =~ /[[:^ascii:]]/;
     $name = octets($name) if defined $name && $name =~ /[[:^ascii:]]/;
     $id = octets($id) if defined $id && $id =~ /[[:^ascii:]]/;
     my $code = PAGI::SSE::FFI::conn_send_event(
@@ -109,7 +109,7 @@ sub comment {
 
 sub keepalive {
     my ($self, $interval, $comment) = @_;
-    my $octets = defined $comment ? octets($comment) : '';
+    my $octets = octets($comment);
     my $code = PAGI::SSE::FFI::conn_keepalive($self->{handle}, $interval, $octets, length $octets);
     return $code < 0
         ? $self->_outcome('keepalive', $code, { interval => $interval })
@@ -181,6 +181,10 @@ sub _outcome {
         $self->_watch_drain;
         return $delivery->{settled} ? undef : $delivery;
     }
+    if ($code == PAGI::SSE::FFI::QUEUE_OVERFLOW()) {
+        $self->_watch_drain;
+        return $self->{full} ||= PAGI::SSE::Wire::Delivery->full(PAGI::SSE::FFI::conn_error($self->{handle}));
+    }
     my $owner = $self->{owner};
     if ($code == PAGI::SSE::FFI::CLOSED()) {
         $owner->_note_disconnected(undef, $self->reason);
@@ -200,6 +204,7 @@ sub _watch_drain {
         $self->notice_end if $self->{owner};
         my @blocked = @{ delete $self->{blocked} || [] };
         $_->settle for @blocked;
+        $self->{owner}->_full_over if $self->{owner};
     });
     return;
 }

@@ -12,8 +12,8 @@ our $VERSION = '0.003000';
 
 # A FIFO in front of somebody else's $send: at most one call of it is in
 # flight, so events keep their order under any server. Subclasses provide
-# overflow(), the message for a full queue, and failed($delivery), called when
-# $send failed, before those who wait for that delivery hear of it.
+# overflow(), the message for a full queue, drained(), called when one that was
+# full is empty again, and failed($delivery), called when $send failed, before those who wait for that delivery hear of it.
 
 sub new {
     my ($class, %args) = @_;
@@ -54,7 +54,7 @@ sub put {
 
 sub _enqueue {
     my ($self, $event, %options) = @_;
-    return PAGI::SSE::Wire::Delivery->failed($self->overflow) if !$options{beyond_limits} && $self->is_full($event);
+    return $self->refuse_full if !$options{beyond_limits} && $self->is_full($event);
     my $size = _size($event);
     my $delivery = PAGI::SSE::Wire::Delivery->new(
         %options,
@@ -81,6 +81,13 @@ sub is_full {
     return $self->{busy}
         && (@{ $self->{queue} } >= $self->{max_events}
         || $self->{bytes} && $self->{bytes} + _size($event) > $self->{max_bytes});
+}
+
+# From here until all has gone it is one episode.
+sub refuse_full {
+    my ($self) = @_;
+    $self->{was_full} = 1;
+    return $self->{full} ||= PAGI::SSE::Wire::Delivery->full($self->overflow);
 }
 
 # The deliveries in flight and queued, in order.
@@ -160,6 +167,7 @@ sub _pump {
         $self->_answered($delivery, $answer, $@) or return;
     }
     $self->{busy} = 0;
+    $self->drained if delete $self->{was_full};
     return;
 }
 

@@ -146,7 +146,7 @@ sub _hold {
     my $held = $self->{held};
     my $size = 0;
     $size += length for grep { defined && !ref } @args;
-    return PAGI::SSE::Wire::Delivery::refused('queue_overflow: the start of the stream is still pending, and '
+    return PAGI::SSE::Wire::Delivery->full('queue_overflow: the start of the stream is still pending, and '
             . "the queue of @{[MOST_EVENTS]} events or @{[MOST_BYTES]} octets is full")
         if @$held >= MOST_EVENTS || @$held && $self->{held_bytes} + $size > MOST_BYTES;
     $self->{held_bytes} = (@$held ? $self->{held_bytes} : 0) + $size;
@@ -166,6 +166,7 @@ sub _let_go {
         }
         else { $delivery->settle }
     }
+    $self->{owner}->_full_over if $self->{owner};
     return;
 }
 
