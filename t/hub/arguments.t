@@ -138,7 +138,7 @@ my @events = (
     ['a', data => undef],
     'data is required',
     (
-        map { my $name = $_; ['a', data => 1, $name => []], "$name must be text, not a reference (ARRAY)" }
+        map { my $name = $_; ['a', data => 1, $name => []], "$name must be text, got a reference (ARRAY)" }
             qw(event id key)
     ),
     (
@@ -152,15 +152,20 @@ my @events = (
     ['a', data => 1, id => "x\0"],
     q{id must not contain NUL, got 'x\x{0}'},
     (
-        map { ['a', data => 1, retry => $_], "retry must be a whole number of milliseconds, at most $MOST, not '$_'" }
+        map { ['a', data => 1, retry => $_], "retry must be a number of milliseconds from 0 to $MOST, got '$_'" }
             'x',
         -1,
-        1.5,
         '',
         10**15
     ),
+    (
+        map { ['a', data => 1, id => "x$_->[0]y$_->[2]"], "id must fit a header: no control characters, no white space at its ends, at most 4096 bytes, got 'x$_->[1]y$_->[2]'" }
+            ["\f", '\x{C}', ''],
+        ["\x7F", '\x{7F}', ''],
+        ['', '', ' ']
+    ),
     ['a', data => 1, retry => {}],
-    "retry must be a whole number of milliseconds, at most $MOST, not a reference (HASH)",
+    "retry must be a number of milliseconds from 0 to $MOST, got a reference (HASH)",
 );
 my @publish;
 for (my $i = 0; $i < @events; $i += 2) {
@@ -227,8 +232,8 @@ refused 'subscribe' => (
         [{ on_reset      => 'x' },   q{on_reset must be a code reference, not 'x'}],
         [{ on_reset      => {} },    'on_reset must be a code reference, not a reference (HASH)'],
         [{ reset_event   => "x\n" }, q{reset_event must not contain CR or LF, got 'x\x{A}'}],
-        [{ reset_event   => [] },    'reset_event must be text, not a reference (ARRAY)'],
-        [{ last_event_id => {} },    'last_event_id must be text, not a reference (HASH)'],
+        [{ reset_event   => [] },    'reset_event must be text, got a reference (ARRAY)'],
+        [{ last_event_id => {} },    'last_event_id must be text, got a reference (HASH)'],
     )
 );
 
@@ -259,7 +264,7 @@ refused 'close' => (
     sub { $hub->close(colour => 1) },
     q{close: unknown option 'colour' (known: reason)},
     sub { $hub->close('a', reason => []) },
-    'close: reason must be text, not a reference (ARRAY)',
+    'close: reason must be text, got a reference (ARRAY)',
 );
 
 subtest 'a failed subscribe leaves no bridge and no thread behind' => sub {

@@ -152,9 +152,9 @@ subtest 'invalid sends fail, say why, and write nothing' => sub {
         [
         match qr/sse\.send before sse\.start/,
         match qr/sse\.comment before sse\.start/,
-        match qr/header value must not contain control/,
-        match qr/\Qsse.start: a status must be a whole number from 200 to 599, not '700'/,
-        match qr/a status must be a whole number from 200 to 599, not '65736'/,
+        match qr/a header value must be octets without CR, LF, NUL and other controls, got /,
+        match qr/\Qsse.start: status must be a whole number from 200 to 599, got '700'/,
+        match qr/status must be a whole number from 200 to 599, got '65736'/,
         match qr/Unknown event type 'sse\.nonsense' for a scope of type 'sse'/,
         match qr/the stream has already started/,
         match qr/the event stream has already started/,
@@ -162,10 +162,10 @@ subtest 'invalid sends fail, say why, and write nothing' => sub {
         match qr/event type must not contain CR or LF/,
         match qr/id must not contain CR or LF/,
         match qr/id must not contain NUL/,
-        match qr/'retry' must be a whole number of milliseconds, not '-1'/,
-        match qr/'retry' must be a whole number of milliseconds, not '1.5'/,
-        match qr/'interval' must be a number of seconds, not 'often'/,
-        match qr/keepalive interval must be 0 (?:.off.|\(off\)) or from 0\.01 to 86400 seconds/,
+        match qr/retry must be a number of milliseconds from 0 to 999999999999999, got '-1'/,
+        match qr/'retry' must be a whole number of milliseconds, got 1\.5 /,
+        match qr/the interval must be a number of seconds from 0 to 86400, got 'often'/,
+        match qr/the interval must be a number of seconds from 0 to 86400, got '-1'/,
         match qr/the connection is closed/,
         ];
 };

@@ -51,10 +51,11 @@ sends 'send_comment',       sub { $sse->send_comment('ping') },     { type => 's
 sends 'send_comment empty', sub { $sse->send_comment('') },         { type => 'sse.comment', comment => '' };
 sends 'try_send_comment',   sub { $sse->try_send_comment("a\nb") }, { type => 'sse.comment', comment => "a\nb" };
 
-sends 'keepalive', sub { $sse->keepalive(30) }, { type => 'sse.keepalive', interval => 30 };
+sends 'keepalive', sub { $sse->keepalive(30) }, { type => 'sse.keepalive', interval => 30, comment => '' };
 sends 'keepalive with text', sub { $sse->keepalive('2.5', 'ping') },
     { type => 'sse.keepalive', interval => 2.5, comment => 'ping' };
-sends 'keepalive off', sub { $sse->keepalive(0) }, { type => 'sse.keepalive', interval => 0 };
+sends "keepalive off, by @$_", sub { $sse->keepalive(@$_) }, { type => 'sse.keepalive', interval => 0, comment => '' }
+    for [0], [];
 sends 'keepalive, no line without a colon', sub { $sse->keepalive(1, "a\nb\r\n:c\rd") },
     { type => 'sse.keepalive', interval => 1, comment => "a\n:b\n:c\n:d" };
 
@@ -114,8 +115,11 @@ for my $class (qw(Text TextAndJSON)) {
 sends 'send_event with a Text as data', sub { $sse->send_event(data => Text->new) }, message(data => 'text');
 sends 'send_event with a TextAndJSON as data', sub { $sse->send_event(data => TextAndJSON->new) },
     message(data => '{"j":1}');
-sends 'numbers are handed on as numbers', sub { $sse->keepalive(' 5') }, { type => 'sse.keepalive', interval => 5 };
-sends 'retry, too', sub { $sse->send_event(data => 1, retry => '007') }, message(data => 1, retry => 7);
+sends 'numbers are handed on as numbers', sub { $sse->keepalive(' 5') }, { type => 'sse.keepalive', interval => 5, comment => '' };
+sends "retry, too: $$_[0]", sub { $sse->send_event(data => 1, retry => $$_[0]) }, message(data => 1, retry => $$_[1])
+    for ['007', 7], [1500.7, 1500], ['3e3', 3000], [' 1', 1], [0.9, 0];
+sends 'try_send_event without data', sub { $sse->try_send_event(@$_) }, message(data => "", @$_[0 .. $#$_ - 2])
+    for [], [event => 'x', id => 1, data => undef];
 package Tied {
     sub TIESCALAR { bless [] }
     sub FETCH     { 'v' . ++$_[0][0] }

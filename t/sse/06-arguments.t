@@ -11,14 +11,9 @@ use Test2::V0 -no_srand => 1;
 # and calls on_error.
 
 my @cases = (
-    [send => [undef], qr/send requires data/],
-    [send => [],      qr/send requires data/],
     [send => [{}], qr/send: data must be text, got a reference \(HASH\); send_json and send_event encode references/],
     [send_json  => [sub { }],       qr/send_json: /],
-    [send_event => [],              qr/send_event requires 'data'/],
-    [send_event => [event => 'x'],  qr/send_event requires 'data'/],
-    [send_event => [data => undef], qr/send_event requires 'data'/],
-    [send_event => ['data'],        qr/send_event takes name => value pairs/],
+    [send_event => ['data'], qr/send_event takes name => value pairs/],
     [
         send_event => [data => 1, event => "a\nb"],
         qr/send_event: an event type must not contain CR or LF, got 'a\\x\{A\}b'/
@@ -27,15 +22,13 @@ my @cases = (
     [send_event => [data => 1, id    => "a\nb"], qr/an id must not contain CR or LF, got 'a\\x\{A\}b'/],
     [send_event => [data => 1, id    => "a\r"],  qr/an id must not contain CR or LF/],
     [send_event => [data => 1, id    => "a\0"],  qr/an id must not contain NUL/],
-    [send_event => [data => 1, id    => []],     qr/event and id must be text, got a reference \(ARRAY\)/],
+    [send_event => [data => 1, id    => []],     qr/send_event: id must be text, got a reference \(ARRAY\)/],
     [send_event => [data => \*STDOUT], qr/send_event: data: /],
     (
-        map { [send_event => [data => 1, retry => $_], qr/retry must be a whole number of milliseconds, got '\Q$_\E'/] }
+        map { [send_event => [data => 1, retry => $_], qr/retry must be a number of milliseconds from 0 to 999999999999999, got '\Q$_\E'/] }
             -1,
-        '1.5', 'soon', '', ' 1', '1e3',
-        '9' x 20
+        -0.5, 'soon', '', '1_000', '0x10', 'inf', 'nan', '1e15', '9' x 20
     ),
-    [send_comment => [],   qr/send_comment requires a comment/],
     [send_comment => [{}], qr/a comment must be text, got a reference \(HASH\)/],
 );
 
@@ -59,7 +52,7 @@ for my $started (0, 1) {
             is scalar @errors,                1, "$try calls on_error once";
             ref_is $errors[0][0], $sse, 'with the object';
             like $errors[0][1],
-                $message =~ s/\Q^: \E//r =~ /send(?:_json)?: |requires (?:data|a comment)/ ? qr/./ : $message,
+                $message =~ s/\Q^: \E//r =~ /send(?:_json)?: / ? qr/./ : $message,
                 'and the error';
         }
         is $peer->events,           \@before, 'nothing was sent';
@@ -70,18 +63,18 @@ for my $started (0, 1) {
 
 subtest 'without on_error, try_* warns' => sub {
     my $sse = peer()->sse;
-    my @warnings = warnings_of { is result_of($sse->try_send(undef)), 0, 'gives 0' };
+    my @warnings = warnings_of { is result_of($sse->try_send([])), 0, 'gives 0' };
     is scalar @warnings, 1, 'one warning';
-    like $warnings[0], qr/\APAGI::SSE: try_send requires data at \Q$0\E line/, 'what and where';
+    like $warnings[0], qr/\APAGI::SSE: try_send: data must be text, .* at \Q$0\E line/, 'what and where';
 };
 
 subtest 'keepalive checks its interval' => sub {
     my $peer = peer();
     my $sse = $peer->sse;
-    for my $bad (undef, '', -1, 'often', 86_401, 'inf', 'nan', '1s', []) {
+    for my $bad ('', -1, 'often', 86_401, 'inf', 'nan', '1s', []) {
         like failure_of($sse->keepalive($bad)),
             qr/\APAGI::SSE: keepalive: the interval must be a number of seconds from 0 to 86400, got .* at \Q$0\E/,
-            defined $bad ? $bad : 'undef';
+            $bad;
     }
     like failure_of($sse->keepalive(1, [])), qr/the comment must be text/, 'the comment';
     is $peer->events, [], 'nothing was sent';

@@ -146,7 +146,7 @@ subtest 'a parked object taken from the scope by hand' => sub {
     is $sse->path, '/x', 'works';
     %$peer = ();
     is $sse->path, '/', 'and does not die without its scope';
-    like failure_of($sse->send(undef)), qr/requires data/, 'nor does a send';
+    like failure_of($sse->send([])), qr/data must be text/, 'nor does a send';
 };
 
 subtest 'a subclass is cached as such' => sub {

@@ -78,7 +78,7 @@ subtest 'a subclass that overrides send sees what it should' => sub {
         sub send { my ($self, @data) = @_; return $self->SUPER::send(@data) }
     }
     my $other = peer();
-    like failure_of(Quiet->new($other->scope, $other->receive, $other->send)->send(undef)), qr/ at \Q$0\E line/,
+    like failure_of(Quiet->new($other->scope, $other->receive, $other->send)->send([])), qr/ at \Q$0\E line/,
         'errors point past the subclass';
 };
 

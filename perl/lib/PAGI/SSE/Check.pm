@@ -90,8 +90,8 @@ sub text {
 # A whole number of milliseconds; undef stays.
 sub retry {
     my ($value) = @_;
-    my $number = text(retry => $value);
-    return undef unless defined $number;
+    return undef unless defined $value;
+    my $number = ref $value && !is_stringy($value) ? undef : text(retry => $value);
     die 'retry must be a number of milliseconds from 0 to ' . MOST_RETRY . ', got ' . shown($value) . "\n"
         unless looks_like_number($number) && $number >= 0 && $number < MOST_RETRY + 1;
     return int $number;
@@ -163,6 +163,7 @@ sub response {
     for my $header (@$headers) {
         die "$shape " . shown($header) . " in it\n" if ref $header ne 'ARRAY';
         die "$shape one of " . @$header . " in it\n" if @$header != 2;
+        die "$shape one with undef in it\n" if grep { !defined } @$header;
         push @plain, [_header(@$header)];
     }
     return ($status, \@plain);
@@ -172,10 +173,10 @@ sub _header {
     my ($name, $value) = @_;
     $name = text('a header name', $name);
     die 'a header name must be a token, got ' . shown($name) . "\n"
-        if !defined $name || $name !~ /\A[!#\$%&'*+\-.^_`|~0-9A-Za-z]+\z/;
+        if $name !~ /\A[!#\$%&'*+\-.^_`|~0-9A-Za-z]+\z/;
     $value = text("the value of header $name", $value);
     die "a header value must be octets without CR, LF, NUL and other controls, got $name: " . shown($value) . "\n"
-        if !defined $value || $value =~ /[^\t\x20-\x7E\x80-\xFF]/;
+        if $value =~ /[^\t\x20-\x7E\x80-\xFF]/;
     return ($name, $value);
 }
 
