@@ -152,17 +152,16 @@ my @events = (
     ['a', data => 1, id => "x\0"],
     q{id must not contain NUL, got 'x\x{0}'},
     (
-        map { ['a', data => 1, retry => $_], "retry must be a number of milliseconds from 0 to $MOST, got '$_'" }
-            'x',
-        -1,
-        '',
-        10**15
+        map { ['a', data => 1, retry => $_], "retry must be a number of milliseconds from 0 to $MOST, got '$_'" } 'x',
+        -1, '', 10**15
     ),
     (
-        map { ['a', data => 1, id => "x$_->[0]y$_->[2]"], "id must fit a header: no control characters, no white space at its ends, at most 4096 bytes, got 'x$_->[1]y$_->[2]'" }
-            ["\f", '\x{C}', ''],
+        map {
+            ['a', data => 1, id => "x$_->[0]y$_->[2]"],
+                "id must fit a header: no control characters, no white space at its ends, at most 4096 bytes, got 'x$_->[1]y$_->[2]'"
+        } ["\f", '\x{C}', ''],
         ["\x7F", '\x{7F}', ''],
-        ['', '', ' ']
+        ['',     '',       ' ']
     ),
     ['a', data => 1, retry => {}],
     "retry must be a number of milliseconds from 0 to $MOST, got a reference (HASH)",
@@ -280,12 +279,15 @@ subtest 'a failed subscribe leaves no bridge and no thread behind' => sub {
     my $last = hub();
     $last->publish("t$_", data => '') for 1 .. 100_000;
     like dies { $last->publish('one-more', data => '') },
-        qr/publish: the hub has too many topics \(100000, or 50000 that only subscribers have named\) at \Q$0\E/, 'publish';
-    like dies { $last->topic('one-more') }, qr/topic: the hub has too many topics \(100000, or 50000 that only subscribers have named\) at \Q$0\E/, 'topic';
+        qr/publish: the hub has too many topics \(100000, or 50000 that only subscribers have named\) at \Q$0\E/,
+        'publish';
+    like dies { $last->topic('one-more') },
+        qr/topic: the hub has too many topics \(100000, or 50000 that only subscribers have named\) at \Q$0\E/, 'topic';
 
     for my $topics (['one-more'], ['t1', 'one-more']) {
         like dies { $last->subscribe($sse, @$topics) },
-            qr/subscribe: the hub has too many topics \(100000, or 50000 that only subscribers have named\) at \Q$0\E/, 'subscribe';
+            qr/subscribe: the hub has too many topics \(100000, or 50000 that only subscribers have named\) at \Q$0\E/,
+            'subscribe';
     }
     is PAGI::SSE::FFI::handle_count(), $base + 1,   'no handle';
     is $threads->(),                   $before + 1, 'no thread';

@@ -294,7 +294,8 @@ subtest 'a handle that decodes gives octets, or the send fails' => sub {
     my $client = $host->get('/');
     $host->until(sub { $client->ended }, 'the answer');
     is scalar $client->body, "\xe9" x 10 . 'END.';
-    like $error, qr{\APAGI::SSE::Server: http.response.body: 'fh' must be octets, it has wide characters at \Q$0\E line [0-9]+\.\n\z};
+    like $error,
+        qr{\APAGI::SSE::Server: http.response.body: 'fh' must be octets, it has wide characters at \Q$0\E line [0-9]+\.\n\z};
 };
 
 subtest '$receive after the answer gives the disconnect, again and again' => sub {

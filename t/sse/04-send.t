@@ -115,7 +115,8 @@ for my $class (qw(Text TextAndJSON)) {
 sends 'send_event with a Text as data', sub { $sse->send_event(data => Text->new) }, message(data => 'text');
 sends 'send_event with a TextAndJSON as data', sub { $sse->send_event(data => TextAndJSON->new) },
     message(data => '{"j":1}');
-sends 'numbers are handed on as numbers', sub { $sse->keepalive(' 5') }, { type => 'sse.keepalive', interval => 5, comment => '' };
+sends 'numbers are handed on as numbers', sub { $sse->keepalive(' 5') },
+    { type => 'sse.keepalive', interval => 5, comment => '' };
 sends "retry, too: $$_[0]", sub { $sse->send_event(data => 1, retry => $$_[0]) }, message(data => 1, retry => $$_[1])
     for ['007', 7], [1500.7, 1500], ['3e3', 3000], [' 1', 1], [0.9, 0];
 sends 'try_send_event without data', sub { $sse->try_send_event(@$_) }, message(data => "", @$_[0 .. $#$_ - 2])

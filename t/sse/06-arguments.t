@@ -12,8 +12,8 @@ use Test2::V0 -no_srand => 1;
 
 my @cases = (
     [send => [{}], qr/send: data must be text, got a reference \(HASH\); send_json and send_event encode references/],
-    [send_json  => [sub { }],       qr/send_json: /],
-    [send_event => ['data'], qr/send_event takes name => value pairs/],
+    [send_json  => [sub { }], qr/send_json: /],
+    [send_event => ['data'],  qr/send_event takes name => value pairs/],
     [
         send_event => [data => 1, event => "a\nb"],
         qr/send_event: an event type must not contain CR or LF, got 'a\\x\{A\}b'/
@@ -25,9 +25,12 @@ my @cases = (
     [send_event => [data => 1, id    => []],     qr/send_event: id must be text, got a reference \(ARRAY\)/],
     [send_event => [data => \*STDOUT], qr/send_event: data: /],
     (
-        map { [send_event => [data => 1, retry => $_], qr/retry must be a number of milliseconds from 0 to 999999999999999, got '\Q$_\E'/] }
-            -1,
-        -0.5, 'soon', '', '1_000', '0x10', 'inf', 'nan', '1e15', '9' x 20
+        map { [
+            send_event => [data => 1, retry => $_],
+            qr/retry must be a number of milliseconds from 0 to 999999999999999, got '\Q$_\E'/
+        ] } -1,
+        -0.5, 'soon', '', '1_000', '0x10', 'inf', 'nan', '1e15',
+        '9' x 20
     ),
     [send_comment => [{}], qr/a comment must be text, got a reference \(HASH\)/],
 );
@@ -51,9 +54,7 @@ for my $started (0, 1) {
             is result_of($sse->$try(@$args)), 0, "$try gives 0";
             is scalar @errors,                1, "$try calls on_error once";
             ref_is $errors[0][0], $sse, 'with the object';
-            like $errors[0][1],
-                $message =~ s/\Q^: \E//r =~ /send(?:_json)?: / ? qr/./ : $message,
-                'and the error';
+            like $errors[0][1], $message =~ s/\Q^: \E//r =~ /send(?:_json)?: / ? qr/./ : $message, 'and the error';
         }
         is $peer->events,           \@before, 'nothing was sent';
         is $sse->connection_state,  $state,   'the state is what it was';

@@ -62,7 +62,7 @@ subtest 'send* leave errors to their Future' => sub {
     my $ran = 0;
     $sse->on_error(sub { $ran++ });
     is [warnings_of { $sse->send([])->failure }], [], 'no warning';
-    is $ran,                                         0,  'no on_error';
+    is $ran,                                      0,  'no on_error';
 };
 
 # Every way a connection ends sets one reason, once, and runs the callbacks

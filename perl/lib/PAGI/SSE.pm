@@ -268,7 +268,7 @@ sub send_event {
         && !(ref $data || ref $name || ref $id)
         && $data !~ /[[:^ascii:]]/
         && $name !~ tr/ -~//c
-        && $id !~ tr/!-~//c
+        && $id   !~ tr/!-~//c
         && length $id <= 4096)
     {
         $event{type} = 'sse.send';
@@ -297,7 +297,7 @@ sub try_send_event {
         && !(ref $data || ref $name || ref $id)
         && $data !~ /[[:^ascii:]]/
         && $name !~ tr/ -~//c
-        && $id !~ tr/!-~//c
+        && $id   !~ tr/!-~//c
         && length $id <= 4096)
     {
         $event{type} = 'sse.send';

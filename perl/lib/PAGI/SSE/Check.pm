@@ -129,7 +129,7 @@ sub short_reason {
 sub bad_id {
     my ($id) = @_;
     return 'must not contain CR or LF' if $id =~ /[\r\n]/;
-    return 'must not contain NUL'      if $id =~ /\0/;
+    return 'must not contain NUL' if $id      =~ /\0/;
     return 'must fit a header: no control characters, no white space at its ends, at most ' . MOST_ID . ' bytes'
         if $id =~ /[\x01-\x08\x0A-\x1F\x7F]|\A[\t ]|[\t ]\z/ || length $id > MOST_ID;
     return;
