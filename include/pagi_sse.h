@@ -41,6 +41,9 @@
 // built against an older header would no longer work.
 #define PAGI_SSE_ABI_VERSION 1
 
+// Longest id of an event, bytes.
+#define PAGI_SSE_ID_BYTES 4096
+
 // Longest reason of an end, bytes.
 #define PAGI_SSE_REASON_BYTES 1024
 

@@ -28,6 +28,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// built against an older header would no longer work.
 pub const PAGI_SSE_ABI_VERSION: u32 = 1;
 
+/// Longest id of an event, bytes.
+pub const PAGI_SSE_ID_BYTES: usize = 4096;
 /// Longest reason of an end, bytes.
 pub const PAGI_SSE_REASON_BYTES: usize = 1024;
 /// Output queue of a connection: above this many bytes a sender should wait.
@@ -41,7 +43,8 @@ pub const PAGI_SSE_TOPIC_NAME_BYTES: usize = 100;
 
 // The header has them as numbers.
 const _: () = assert!(
-    PAGI_SSE_REASON_BYTES == limits::REASON_BYTES
+    PAGI_SSE_ID_BYTES == limits::ID_BYTES
+        && PAGI_SSE_REASON_BYTES == limits::REASON_BYTES
         && PAGI_SSE_HIGH_WATER_BYTES == limits::HIGH_WATER_BYTES
         && PAGI_SSE_LOW_WATER_BYTES == limits::LOW_WATER_BYTES
         && PAGI_SSE_SUBSCRIPTION_TOPICS == limits::TOPICS_OF_ONE

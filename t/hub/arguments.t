@@ -263,7 +263,7 @@ refused 'close' => (
     sub { $hub->close(colour => 1) },
     q{close: unknown option 'colour' (known: reason)},
     sub { $hub->close('a', reason => []) },
-    'close: reason must be text, got a reference (ARRAY)',
+    'close: the reason must be text, got a reference (ARRAY)',
 );
 
 subtest 'a failed subscribe leaves no bridge and no thread behind' => sub {

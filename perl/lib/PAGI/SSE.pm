@@ -269,7 +269,7 @@ sub send_event {
         && $data !~ /[[:^ascii:]]/
         && $name !~ tr/ -~//c
         && $id   !~ tr/!-~//c
-        && length $id <= 4096)
+        && length $id <= PAGI::SSE::FFI::Constants::ID_BYTES)
     {
         $event{type} = 'sse.send';
         $delivery = PAGI::SSE::Wire::Outbox::put($wire, \%event);
@@ -298,7 +298,7 @@ sub try_send_event {
         && $data !~ /[[:^ascii:]]/
         && $name !~ tr/ -~//c
         && $id   !~ tr/!-~//c
-        && length $id <= 4096)
+        && length $id <= PAGI::SSE::FFI::Constants::ID_BYTES)
     {
         $event{type} = 'sse.send';
         $delivery = PAGI::SSE::Wire::Outbox::put($wire, \%event, reports => 1);

@@ -9,7 +9,7 @@ use JSON::MaybeXS ();
 use Scalar::Util  qw(blessed looks_like_number reftype);
 use overload      ();
 
-use PAGI::SSE::FFI::Constants qw(REASON_BYTES);
+use PAGI::SSE::FFI::Constants qw(ID_BYTES REASON_BYTES);
 use PAGI::SSE::Text           ();
 
 our $VERSION = '0.003000';
@@ -30,7 +30,6 @@ use constant {
     MOST_DEPTH   => 512,                   # as the backends have it
     MOST_RETRY   => 999_999_999_999_999,
     MOST_SECONDS => 86_400,
-    MOST_ID      => 4096,                  # src/limits.rs
 };
 
 # Octets, always well-formed UTF-8: what Unicode forbids there becomes U+FFFD.
@@ -130,8 +129,8 @@ sub bad_id {
     my ($id) = @_;
     return 'must not contain CR or LF' if $id =~ /[\r\n]/;
     return 'must not contain NUL' if $id      =~ /\0/;
-    return 'must fit a header: no control characters, no white space at its ends, at most ' . MOST_ID . ' bytes'
-        if $id =~ /[\x01-\x08\x0A-\x1F\x7F]|\A[\t ]|[\t ]\z/ || length $id > MOST_ID;
+    return 'must fit a header: no control characters, no white space at its ends, at most ' . ID_BYTES . ' bytes'
+        if $id =~ /[\x01-\x08\x0A-\x1F\x7F]|\A[\t ]|[\t ]\z/ || length $id > ID_BYTES;
     return;
 }
 
