@@ -44,6 +44,7 @@ const record = (path, names) => new Promise((resolve) => {
     const result = {
         dropped: await record('/dropped', ['message', 'greeting', 'last']),
         refused: await record('/refused', ['message']),
+        ids: await record('/ids', ['last']),
     };
     await fetch('/result', { method: 'POST', body: JSON.stringify(result) });
 })();
@@ -82,6 +83,23 @@ async sub refused ($sse) {
     await $sse->close;
 }
 
+# Each id comes back in a header as it was sent.
+my @IDS = ('é€😀', "a b\tc", '"<(:)>@,;=', 'x' x 4096);
+
+async sub ids ($sse) {
+    my $last_id = $sse->last_event_id;
+    state %seen;
+    utf8::decode($last_id) if defined $last_id;
+    $seen{$last_id}++ if defined $last_id;
+    my ($next) = grep { !$seen{$_} && !(defined $last_id && $_ eq $last_id) } @IDS;
+    if (defined $next) {
+        await $sse->send_event(data => 'next', id => $next, retry => 10);
+        return await $sse->close;
+    }
+    await $sse->send_event(event => 'last', data => scalar(grep { $seen{$_} } @IDS), id => '');
+    await $sse->run;
+}
+
 async sub respond ($send, $status, $type, $body) {
     await $send->({
         type    => 'http.response.start',
@@ -116,6 +134,7 @@ async sub app ($scope, $receive, $send) {
     my $sse = PAGI::SSE->new($scope, $receive, $send);
     return await dropped($sse) if $sse->path eq '/dropped';
     return await refused($sse) if $sse->path eq '/refused';
+    return await ids($sse)     if $sse->path eq '/ids';
     await $sse->decline(status => 404);
 }
 

@@ -126,6 +126,8 @@ is $seen->{refused},
     [{ open => OPEN }, received(message => 'once', 'only'), { error => CONNECTING }, { error => CLOSED },],
     'a 204 to the reconnect ends it for good';
 
+is $seen->{ids}[-1], received(last => '4', ''), 'ids beyond ASCII, with spaces within, of 4 KiB come back';
+
 is $server->stop,              0,                           'the server stops in order';
 is [split /\n/, $server->log], [match qr/\Alistening on /], 'nothing was logged';
 

@@ -131,11 +131,13 @@ sub start {
 sub stop {
     my ($self, $deadline) = @_;
     $deadline = $self->{shutdown_timeout} if !defined $deadline;
-    if (!PAGI::SSE::Check::is_number($deadline) || $deadline < 0) {
+    my $seconds = PAGI::SSE::Check::number($deadline);
+    if (!defined $seconds || $seconds < 0) {
         return PAGI::SSE::Futures::failure(
-            "PAGI::SSE::Server->stop: the deadline must be a number of seconds from 0 on, not '$deadline'");
+            'PAGI::SSE::Server->stop: the deadline must be a number of seconds from 0 on, not '
+                . PAGI::SSE::Check::shown($deadline));
     }
-    return $self->_stopping->begin($deadline);
+    return $self->_stopping->begin($seconds);
 }
 
 sub port       { return $_[0]{port} }
