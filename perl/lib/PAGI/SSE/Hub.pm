@@ -5,7 +5,6 @@ use warnings;
 our $VERSION = '0.003000';
 
 use Future                       ();
-use JSON::MaybeXS                ();
 use PAGI::SSE                    ();
 use PAGI::SSE::Check             ();
 use PAGI::SSE::FFI               ();
@@ -138,7 +137,7 @@ sub _kept {
     my $last = whole($method, last => pairs($method, \@option, 'last')->{last});
     my ($code, $text) = PAGI::SSE::FFI::hub_history($self->_handle($method), $topic, $state, $last);
     _check($method, $code);
-    my $events = JSON::MaybeXS::decode_json($text);
+    my $events = PAGI::SSE::Check::decode_json($text);
     for my $event (@$events) {
         utf8::encode($event->{$_}) for grep { defined $event->{$_} } qw(id event data key);
         $event->{delete} = 1 if $event->{delete};
@@ -309,7 +308,7 @@ sub _stats {
     my ($self, $method) = @_;
     my ($code, $text) = PAGI::SSE::FFI::hub_stats($self->_handle($method));
     _check($method, $code);
-    return JSON::MaybeXS::decode_json($text);
+    return PAGI::SSE::Check::decode_json($text);
 }
 
 sub DESTROY {

@@ -4,7 +4,6 @@ use warnings;
 
 our $VERSION = '0.003000';
 
-use JSON::MaybeXS    ();
 use PAGI::SSE::Check ();
 use PAGI::SSE::FFI   ();
 
@@ -42,7 +41,7 @@ sub stats {
     return { delivered => 0, dropped => 0, queued_bytes => 0, active => !!0 } if !$self->{handle};
     my ($code, $text) = PAGI::SSE::FFI::subscription_stats($self->{handle});
     _check('stats', $code);
-    return JSON::MaybeXS::decode_json($text);
+    return PAGI::SSE::Check::decode_json($text);
 }
 
 sub is_resumed   { return $_[0]{begin} == 1 }
