@@ -83,6 +83,44 @@ my %check = (
         like failure_of($sse->start(headers => [['a', "b\nc"]])), qr/header value must be octets/,      'headers';
         is $peer->events, [], 'nothing goes out';
     },
+    'unknown options of `start`, `close`, `decline`' => sub {
+        for my $method (qw(start close decline)) {
+            my $peer = peer();
+            my $sse = $peer->sse;
+            like failure_of($sse->$method(colour => 1)), qr/$method: unknown option 'colour' \(known: /, $method;
+            is [$sse->connection_state, @{ $peer->events }], ['pending'], 'nothing else';
+        }
+    },
+    'an id that cannot come back' => sub {
+        my $peer = peer();
+        my $sse = $peer->sse;
+        ok $sse->send_event(data => 1, id => "a${_}b")->is_failed, sprintf 'U+%04X', ord for "\x0c", "\x01", "\x7f";
+        $sse->send_event(data => 1, id => "caf\xe9 7")->get;
+        is [map { $_->{id} } grep { $_->{id} } @{ $peer->events }], ["caf\xc3\xa9 7"], 'others go out';
+    },
+    'limits of numbers and reasons' => sub {
+        my $peer = peer();
+        my $sse = $peer->sse;
+        ok $sse->keepalive(86_401)->is_failed,                      'keepalive';
+        ok $sse->send_event(data => 1, retry => 10**15)->is_failed, 'retry';
+        ok $sse->close(reason => 'x' x 1025)->is_failed,            'reason';
+        is [$sse->connection_state, @{ $peer->events }], ['pending'], 'nothing else';
+        ok $sse->close(reason => 'x' x 1024)->is_done, 'a reason of 1,024';
+    },
+    'objects in JSON' => sub {
+        my $sse = peer()->sse;
+        my $object = bless {}, 'Without::ToJson';
+        ok $sse->send_json({ a => $object })->is_failed, "time $_" for 1, 2;
+    },
+    'lone surrogates' => sub {
+        my $peer = peer();
+        my $sse = $peer->sse;
+        no warnings 'surrogate';
+        $sse->send("caf\x{e9} \x{20ac} " . chr 0xD83D)->get;
+        $sse->send_json(["caf\x{e9} \x{20ac} " . chr 0xD83D])->get;
+        my $octets = "caf\xc3\xa9 \xe2\x82\xac \xef\xbf\xbd";
+        is $peer->data, [$octets, qq(["$octets"])], 'U+FFFD';
+    },
     'un-awaited sends' => sub {
         my $peer = peer(send => 'pending');
         my $sse = $peer->sse;

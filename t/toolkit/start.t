@@ -270,7 +270,10 @@ subtest 'the hub, while a start is pending' => sub {
     $hub->dispatch;
     is $peer->events, [], 'nothing goes out before the start';
     $My::Slow::lookup->done('v');
-    ok wait_until { $hub->dispatch; grep { $_ eq 'early' } @{ $peer->data } }, 'what was published comes';
+    ok wait_until {
+        $hub->dispatch;
+        grep { $_ eq 'early' } @{ $peer->data }
+    }, 'what was published comes';
     is $peer->types->[0], 'sse.start', 'after the start';
     $sse->close;
 };
