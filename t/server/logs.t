@@ -113,6 +113,7 @@ for my $loop ('', 'BEGIN { unshift @INC, sub { die "not here\n" if $_[1] =~ m{^I
                         my ($scope, $receive, $send) = @_;
                         die "not here\n" if $scope->{type} eq 'lifespan';
                         await $receive->();
+                        warn 'z' x 1000 if $scope->{path} eq '/die';
                         die 'y' x 1000 . "\n" if $scope->{path} eq '/die';
                         await $send->({ type => 'http.response.start' });
                         await $send->({ type => 'http.response.body', body => 'ok' });

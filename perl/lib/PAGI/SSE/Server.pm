@@ -26,7 +26,8 @@ use PAGI::SSE::Server::Stop     ();
 
 PAGI::SSE::Check::own_class(__PACKAGE__);
 # Nor may a warning of the wrapper's wait.
-PAGI::SSE::Check::warn_by(PAGI::SSE::Server::Sink->new(\*STDERR));
+my $stderr = PAGI::SSE::Server::Sink->new(\*STDERR);
+PAGI::SSE::Check::warn_by($stderr);
 
 use constant FREE_MS => 1000;    # for threads to end
 
@@ -556,6 +557,9 @@ sub run {
     # IGNORE, which its child processes would inherit.
     local $SIG{PIPE} = sub { }
         if !$SIG{PIPE} || $SIG{PIPE} eq 'DEFAULT';
+    # Nor may a warning of the application's wait.
+    local $SIG{__WARN__} = sub { $stderr->line($_[0]) }
+        if !$SIG{__WARN__} || $SIG{__WARN__} eq 'DEFAULT';
     $self->start if !$self->{handle} && !$self->{is_stopped};
     return if $self->{is_stopped};
     # A duplicate, as closing this handle must not close the server's.
@@ -732,7 +736,9 @@ C<server_shutdown>; one whose first line is malformed has that line in place of
 method, target and version. Default: none.
 
 Neither this log nor STDERR is ever waited for: what a pipe has no room for waits
-in 256 KiB of memory; beyond that lines are dropped, and one line says how many. A
+in 256 KiB of memory; beyond that lines are dropped, and one line says how many.
+While C<run> runs, warnings of the application go the same way, unless it has a
+handler for them. A
 pipe whose reader has left costs its lines, not the server.
 
 =item on_log
