@@ -206,6 +206,18 @@ subtest 'TLS and HTTP/2 on this port are named, once, and counted' => sub {
     }
 };
 
+subtest 'over a Unix socket the client has no address' => sub {
+    require IO::Socket::UNIX;
+    my $dir = File::Temp->newdir;
+    my $host = host(\&reader, listen => "unix:$dir/socket");
+    my $socket = IO::Socket::UNIX->new(Peer => "$dir/socket") or die $!;
+    syswrite $socket, "GET / HTTP/1.1\r\n\r\n";
+    $host->until(sub { @lines && $host->log }, 'the logs');
+    like \@lines, [qr/\A- - - \[[^]]+\] "GET \/ HTTP\/1\.1" 400 13 "-" "-" \d+\.\d{3} protocol_error\z/];
+    is [$host->log], ['warning: no Host field (400 to the Unix socket)'];
+    is do { local $/; scalar(<$socket>) =~ s/^date: [^\r]*\r\n//mr }, refusal('400 Bad Request', 'no Host field');
+};
+
 subtest 'max_connections reached is said once, as long as it lasts' => sub {
     my $host = host(async sub { await $_[2]->({ type => 'sse.start' }); await Future->new }, max_connections => 2);
     my @open = map { $host->stream } 1 .. 5;
