@@ -508,7 +508,9 @@ easy to chain, and a C<try_*> method's to 1 or 0.
 Sends need not be awaited. They keep their order: one call of C<$send> is in
 flight at a time, and later events wait in a queue of at most 1,000 events or
 1 MiB. When it is full C<send*> fails, and C<try_*> gives 0, with a message that
-contains C<queue_overflow>.
+contains C<queue_overflow> and the limit. Where nobody registered L</on_error>,
+C<try_*> warns once, and says how many more were refused when the queue is empty
+again or the connection has ended.
 
 A Future of yours may be cancelled at any time. An event that was accepted is
 sent nevertheless; Futures of the server's are never cancelled by us. Futures
@@ -745,7 +747,7 @@ L</body>, and when the body is not JSON.
 
 Starts the stream. C<send*>, L</run>, L</each> and L</every> do that by
 themselves; a second C<start> does nothing. The status is a whole number from
-200 to 599 (default 200), headers are pairs of octets. Fails when they are not,
+200 to 599 (default 200), headers are pairs of octets. Fails when they are not, on other options,
 or when C<$send> does; then nothing has been sent, and it can be tried again.
 After close: does nothing.
 
@@ -761,7 +763,7 @@ and C<sse.close> follows it. Whoever waits in L</run>, L</every>, L</each> or a
 send is woken. The Future is done when the server has accepted C<sse.close> and
 the callbacks are done; a server that does not know C<sse.close> is ignored.
 While a L</decline> is under way, its response takes the place of C<sse.close>.
-It never fails. A second C<close> returns the same Future, except while async
+It fails on bad arguments only, and then does nothing. A second C<close> returns the same Future, except while async
 callbacks run: then one that does not wait for them, so that a callback may
 await it.
 
@@ -781,7 +783,8 @@ Answers with an ordinary HTTP response in place of a stream. The status is 204
 by default, which tells an EventSource not to come back; it allows no body. The
 body is text, by the rule of L</Text>; do not send other octets this way.
 The connection is closed afterwards, with reason C<app_closed>. Fails when the
-stream has started or the connection is closed, on bad arguments, and under a
+stream has started or the connection is closed, on bad arguments (a
+C<content-length> that is not the body's is one), and under a
 server that does not know the event; in that last case a stream is still
 possible.
 
@@ -853,14 +856,16 @@ The server's own words.
     await $sse->send("Hello world");
 
 Sends an event that has just data: text, of any number of lines; an object that
-overloads C<""> is text. Fails on undef, on any other reference, and after close.
+overloads C<""> is text. undef is sent as empty, with perl's usual warning. Fails
+on any other reference, and after close.
 
 =head2 send_json
 
     await $sse->send_json({ type => 'update' });
 
-Sends any value, undef included, as JSON. Objects are asked for C<TO_JSON>.
-Fails when the value cannot be encoded, and after close.
+Sends any value, undef included, as JSON: octets, in which what Unicode forbids
+is U+FFFD. Objects are asked for C<TO_JSON>. Fails when one has none, when the
+value cannot be encoded for another reason, and after close.
 
 =head2 send_event
 
@@ -872,16 +877,22 @@ Fails when the value cannot be encoded, and after close.
     );
 
 Sends an event with all its fields; undef means absent. As C<data>, an object
-with C<TO_JSON> becomes JSON, and another that overloads C<""> is text. Fails
-without data, on CR or LF in C<event> or C<id>, on NUL in C<id>, on a C<retry>
-that is not a whole number of at most 15 digits, and after close.
+with C<TO_JSON> becomes JSON, and another that overloads C<""> is text. Of
+C<retry> the whole part is sent. Fails without data, on CR or LF in C<event>, on
+a C<retry> that is not a number from 0 to 999,999,999,999,999, and after close.
+
+An C<id> comes back in the header C<Last-Event-ID>, as UTF-8, so one that no
+header carries fails: control characters other than a tab within, white space at
+its ends, more than 4,096 octets. Visible ASCII without C<"(),:;E<lt>E<gt>?@[\]{}>, of
+at most 128 octets, spares a page of another origin a preflight.
 
 =head2 send_comment
 
     await $sse->send_comment('ping');
 
-Sends a comment, text of any number of lines, which clients ignore. Fails on
-undef, on a reference that is not text, and after close.
+Sends a comment, text of any number of lines, which clients ignore. undef is
+sent as empty, with perl's usual warning. Fails on a reference that is not text,
+and after close.
 
 =head2 try_send
 
@@ -901,7 +912,7 @@ L</send_json> in the same way.
 
     my $ok = await $sse->try_send_event(%event);
 
-L</send_event> in the same way.
+L</send_event> in the same way; without data it sends empty data.
 
 =head2 try_send_comment
 
@@ -913,11 +924,11 @@ L</send_comment> in the same way.
 
     await $sse->keepalive(30);            # a comment every 30 seconds
     await $sse->keepalive(30, 'ping');    # this one
-    await $sse->keepalive(0);             # off
+    await $sse->keepalive(0);             # off, as without an argument
 
 Asks the server to send a comment at an interval, in seconds from 0 to 86,400.
 The last setting wins. May come before the start and does not start the stream.
-Fails on anything else, and after close.
+Fails on anything else, and after close, when it resolves for 0.
 
 =head1 ITERATION
 

@@ -501,7 +501,8 @@ letters, digits and C<.-_:/>. Returns the hub.
 Publishes an event and returns its id, in octets; undef if it has none. All but
 C<data> may be left out. C<data> is what L<PAGI::SSE/send_event> takes: text, or a
 reference, which becomes JSON. C<key> says what it is the newest state of. An
-C<id> of your own is sent as it is; C<''> makes clients forget theirs. Never waits
+C<id> of your own is sent as it is, within the limits of L<PAGI::SSE/send_event>;
+C<''> makes clients forget theirs. Never waits
 for a client. Works anywhere in the process: before the first subscriber, in
 callbacks, from timers.
 
