@@ -13,6 +13,7 @@ use PAGI::SSE::Hub::Arguments    qw(checked event line milliseconds pairs refuse
 use PAGI::SSE::Hub::Bridge       ();
 use PAGI::SSE::Hub::Subscription ();
 use PAGI::SSE::Text              ();
+use PAGI::SSE::Thread            ();
 use Scalar::Util                 qw(blessed weaken);
 
 PAGI::SSE::Check::own_class(__PACKAGE__);
@@ -40,6 +41,7 @@ sub new {
     my $self = bless { handle => $handle, pid => $$, own_ids => $own_ids }, $class;
     $self->{epoch} = $self->stats->{epoch};    # the library chooses one by default
     weaken($HUB{$handle} = $self);
+    PAGI::SSE::Thread::own($handle, $self);
     return $self;
 }
 
@@ -315,6 +317,7 @@ sub DESTROY {
     my ($self) = @_;
     $self->{handle} or return;
     delete $HUB{ $self->{handle} };
+    PAGI::SSE::Thread::disown($self->{handle});
     return if ${^GLOBAL_PHASE} eq 'DESTRUCT';
     local ($@, $!, $?);
     PAGI::SSE::Hub::Bridge->unpin($self->{handle});
@@ -322,16 +325,8 @@ sub DESTROY {
     return;
 }
 
-# A clone in another thread is of no use, and says so. (CLONE_SKIP is not for
-# what weak references point to: perl panics.)
-sub CLONE {
-    for my $clone (grep { defined } values %HUB) {
-        $clone->{handle} = 0;
-        delete @$clone{qw(ready server)};
-    }
-    %HUB = ();
-    return;
-}
+# Its objects there belong to another thread.
+sub CLONE { %HUB = (); return }
 
 1;
 

@@ -282,7 +282,11 @@ sub _sentence {
 }
 
 # A thread has none of this.
-sub CLONE { ($last, $DISPATCHING, %held) = (); return }
+sub CLONE {
+    ($last, $DISPATCHING, %held) = ();
+    ($armed, $waiting) = (0, 0);
+    return;
+}
 
 1;
 

@@ -23,6 +23,7 @@ use PAGI::SSE::Server::Lifespan ();
 use PAGI::SSE::Server::Request  ();
 use PAGI::SSE::Server::Sink     ();
 use PAGI::SSE::Server::Stop     ();
+use PAGI::SSE::Thread           ();
 
 PAGI::SSE::Check::own_class(__PACKAGE__);
 # Nor may a warning of the wrapper's wait.
@@ -40,8 +41,6 @@ my %LEAST_SECONDS = (
     map { $_ => 0.001 } @TIMEOUTS    # 0 ms would mean the default
 );
 my %OPTION = map { $_ => 1 } qw(app host port sse access_log on_log), keys %DEFAULT, keys %MOST, keys %LEAST_SECONDS;
-
-my %STARTED;                         # weak
 
 sub new {
     my ($class, %option) = @_;
@@ -119,7 +118,7 @@ sub start {
         Carp::croak("PAGI::SSE::Server: cannot listen on '$self->{listen}': " . PAGI::SSE::FFI::last_error());
     }
     @$self{qw(handle pid)} = ($handle, $$);
-    weaken($STARTED{$handle} = $self);
+    PAGI::SSE::Thread::own($handle, $self);
     $self->{signals}->adopt if $self->{signals};
     $self->{port} = PAGI::SSE::FFI::server_port($handle);
     $self->{fileno} = PAGI::SSE::FFI::server_fd($handle);
@@ -310,7 +309,7 @@ sub _free {
     $self->{is_stopped} = 1;
     delete $self->{signals};    # their handlers are as before
     my $handle = delete $self->{handle} or return;
-    delete $STARTED{$handle};
+    PAGI::SSE::Thread::disown($handle);
     # A child of a fork answers "stale": the server is its parent's.
     PAGI::SSE::FFI::server_free($handle, FREE_MS);
     my $turns = delete $self->{turns} or return;
@@ -323,19 +322,6 @@ sub DESTROY {
     local ($@, $!, $?);
     return $self->_free if ${^GLOBAL_PHASE} eq 'DESTRUCT' || $self->{pid} != $$;
     $self->_stopping->at_once if $self->{handle};
-    return;
-}
-
-# Clones in another thread have none of what is native, nor a say in signals.
-# (CLONE_SKIP is not for what weak references point to: perl panics.)
-sub CLONE {
-    for my $clone (grep { defined } values %STARTED) {
-        delete $clone->{handle};
-        $clone->{is_stopped} = 1;
-        $clone->{signals}{before} = {} if $clone->{signals};
-        $_->become_clone for grep { defined } values %{ $clone->{exchanges} };
-    }
-    %STARTED = ();
     return;
 }
 

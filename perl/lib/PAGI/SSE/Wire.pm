@@ -3,7 +3,7 @@ package PAGI::SSE::Wire;
 use strict;
 use warnings;
 
-use Scalar::Util qw(blessed weaken);
+use Scalar::Util qw(weaken);
 
 use PAGI::SSE::Check          qw(message shown);
 use PAGI::SSE::FFI            ();
@@ -16,12 +16,7 @@ use constant CLOSED => 'Cannot send on closed SSE connection';
 # What both wires share. A wire has its {owner}, weakly, the server's {send},
 # and the {handle} of a native connection.
 
-# The clone in another thread has no guard.
-sub state {
-    my ($self) = @_;
-    return PAGI::SSE::FFI::HANDLE_INVALID() if $self->{guard} && !blessed $self->{guard};
-    return PAGI::SSE::FFI::conn_state($self->{handle});
-}
+sub state { PAGI::SSE::FFI::conn_state($_[0]{handle}) }
 
 # While the object is parked in the scope, $send is held weakly: it may well
 # be a closure around that scope. If it goes, the next one is as good.

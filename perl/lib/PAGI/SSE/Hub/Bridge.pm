@@ -10,6 +10,7 @@ use PAGI::SSE::Check          qw(message);
 use PAGI::SSE::FFI            ();
 use PAGI::SSE::FFI::Constants qw(KIND_CLOSED KIND_OUTPUT KIND_READY WIRE_EVENTS);
 use PAGI::SSE::Loop           ();
+use PAGI::SSE::Thread         ();
 
 # From a hub to a connection of somebody else's server. A native connection
 # without a socket takes what is published, so that replay, order and policies
@@ -35,6 +36,7 @@ sub new {
     my $self = bless { conn => $conn, rest => '' }, $class;
     weaken($self->{wire} = $wire);
     weaken($BRIDGE{$conn} = $self);
+    PAGI::SSE::Thread::own($conn, $self);
     _watch($runtime) if !$runtime->{watch} && !%PINNED;
     return $self;
 }
@@ -48,6 +50,7 @@ sub end {
     my ($self) = @_;
     my $conn = delete $self->{conn} or return;
     delete $BRIDGE{$conn};
+    PAGI::SSE::Thread::disown($conn);
     PAGI::SSE::FFI::conn_free($conn);    # in a child of a fork: stale, and fine
     _rest();
     return;
@@ -154,13 +157,8 @@ sub DESTROY {
     return;
 }
 
-# In another thread nothing of this is of use; see PAGI::SSE::Hub.
-sub CLONE {
-    delete $_->{conn} for grep { defined } values %BRIDGE;
-    %BRIDGE = %PINNED = ();
-    undef $RUNTIME;
-    return;
-}
+# Of the runtime and of all bridges.
+sub CLONE { undef $RUNTIME; %$_ = () for \%BRIDGE, \%PINNED; return }
 
 # ---- the runtime of all of them
 

@@ -4,14 +4,17 @@ use warnings;
 
 our $VERSION = '0.003000';
 
-use PAGI::SSE::Check ();
-use PAGI::SSE::FFI   ();
+use PAGI::SSE::Check  ();
+use PAGI::SSE::FFI    ();
+use PAGI::SSE::Thread ();
 
 my @RESET_REASON = (undef, undef, 'too_old', 'unknown_id');
 
 sub new {
     my ($class, %field) = @_;    # handle, begin
-    return bless {%field}, $class;
+    my $self = bless {%field}, $class;
+    PAGI::SSE::Thread::own($field{handle}, $self) if $field{handle};
+    return $self;
 }
 
 # Of a connection that had ended before: no object of the library's.
@@ -50,11 +53,11 @@ sub reset_reason { return $RESET_REASON[$_[0]{begin}] }
 # The subscription itself ends with its connection, not with this object.
 sub DESTROY {
     my ($self) = @_;
-    PAGI::SSE::FFI::subscription_free($self->{handle}) if $self->{handle} && ${^GLOBAL_PHASE} ne 'DESTRUCT';
+    return if !$self->{handle} || ${^GLOBAL_PHASE} eq 'DESTRUCT';
+    PAGI::SSE::Thread::disown($self->{handle});
+    PAGI::SSE::FFI::subscription_free($self->{handle});
     return;
 }
-
-sub CLONE_SKIP { return 1 }
 
 1;
 

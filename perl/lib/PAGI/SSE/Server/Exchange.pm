@@ -16,6 +16,7 @@ use PAGI::SSE::FFI::Constants qw(STATE_CLOSED STATE_PENDING STATE_RESPONDING STA
 use PAGI::SSE::Loop           ();
 use PAGI::SSE::Server::Send   ();
 use PAGI::SSE::Text           ();
+use PAGI::SSE::Thread         ();
 
 # One request and its answer: what the application's $send and $receive do.
 # Fields are few and made when needed: an idle stream keeps one of these.
@@ -40,6 +41,7 @@ sub new {
     my ($class, %field) = @_;    # server, handle, type, has_body
     my $self = bless {%field}, $class;
     weaken $self->{server};
+    PAGI::SSE::Thread::own($field{handle}, $self);
     return $self;
 }
 
@@ -287,11 +289,7 @@ sub _end {
 # dropped, as PAGI says; after the application's own end they fail.
 sub settled {
     my ($self, $what, $code, $place) = @_;
-    if ($code == 0) {
-        # A wrapper gives way by itself.
-        return $self->done if $self->{sse}                          || --$PAGI::SSE::Loop::LEFT;
-        return PAGI::SSE::Loop->give_way($self, 0, $self->{server}) || $self->done;
-    }
+    return $self->{sse} ? $self->done : $self->_went if $code == 0;    # a wrapper gives way by itself
     return $self->drained if $code == 1;
     if ($code == PAGI::SSE::FFI::CLOSED()) {
         if    ($self->{responded} && $what !~ /\.body\z/) { $code = PAGI::SSE::FFI::DECLINED() }
@@ -405,17 +403,10 @@ sub _fixed_response {
 sub DESTROY {
     my ($self) = @_;
     return if ${^GLOBAL_PHASE} eq 'DESTRUCT';
+    PAGI::SSE::Thread::disown($self->{handle});
     delete $self->{server}{exchanges}{ $self->{handle} } if $self->{server};
     if   ($self->{handed_over}) { PAGI::SSE::FFI::conn_hand_over($self->{handle}) }
     else                        { PAGI::SSE::FFI::conn_free($self->{handle}) }
-    return;
-}
-
-# In another thread: the connection is not this one's.
-sub become_clone {
-    my ($self) = @_;
-    $self->{handle} = 0;
-    $_->{wire}{handle} = 0 for grep { defined } $self->{sse}, @{ $self->{more_sse} || [] };
     return;
 }
 

@@ -43,6 +43,8 @@ sub await {
     return $self;
 }
 
+sub CLONE { %SERVER = (); return }
+
 sub DESTROY {
     my ($self) = @_;
     delete $SERVER{ 0 + $self };

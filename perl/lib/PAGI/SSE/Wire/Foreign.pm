@@ -30,7 +30,7 @@ our $VERSION = '0.003000';
 sub new {
     my ($class, $owner, %args) = @_;
     my $self = $class->PAGI::SSE::Wire::Outbox::new(%args);
-    $self->{guard} = PAGI::SSE::Wire::Handle->new;
+    $self->{guard} = PAGI::SSE::Wire::Handle->new($owner);
     $self->{handle} = ${ $self->{guard} };
     $self->{text} = $args{text} eq 'characters' ? \&characters : \&octets;
     weaken($self->{owner} = $owner);
@@ -220,7 +220,7 @@ sub mark_closed {
 sub force_state {
     my ($self, $state) = @_;
     $self->{open} = 0;
-    $self->{guard} = PAGI::SSE::Wire::Handle->new;
+    $self->{guard} = PAGI::SSE::Wire::Handle->new($self->{owner});
     $self->{handle} = ${ $self->{guard} };
     PAGI::SSE::FFI::conn_admit($self->{handle}) if $state eq 'started';
     return;

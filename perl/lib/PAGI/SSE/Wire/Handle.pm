@@ -3,7 +3,8 @@ package PAGI::SSE::Wire::Handle;
 use strict;
 use warnings;
 
-use PAGI::SSE::FFI ();
+use PAGI::SSE::FFI    ();
+use PAGI::SSE::Thread ();
 
 our $VERSION = '0.003000';
 
@@ -11,9 +12,10 @@ our $VERSION = '0.003000';
 # object may be kept alive by its own DESTROY, this one never is.
 
 sub new {
-    my ($class) = @_;
+    my ($class, $owner) = @_;    # the wrapper
     my $code = PAGI::SSE::FFI::conn_open(\my $handle);
     die 'PAGI::SSE: no native connection: ' . PAGI::SSE::FFI::result_text($code) . "\n" if $code < 0;
+    PAGI::SSE::Thread::own($handle, $owner);
     return bless \$handle, $class;
 }
 
@@ -21,11 +23,13 @@ sub new {
 sub DESTROY {
     my ($self) = @_;
     return if ${^GLOBAL_PHASE} eq 'DESTRUCT';
+    PAGI::SSE::Thread::disown($$self);
     PAGI::SSE::FFI::conn_free($$self);
     return;
 }
 
-# A clone in another thread would free the same connection once more.
+# A clone in another thread would free the same connection once more. No weak
+# reference points to one, so perl bears this.
 sub CLONE_SKIP { 1 }
 
 1;

@@ -205,6 +205,8 @@ sub new {
     return bless { code => $code }, $class;
 }
 
+sub CLONE_SKIP { 1 }
+
 sub disarm { delete $_[0]{code} }
 
 sub DESTROY {
