@@ -200,6 +200,18 @@ subtest 'JSON as characters, and from a hub' => sub {
     is [map { $_->{data} } $hub->history('t')], [qq(["caf\xC3\xA9\xEF\xBF\xBD"])], 'a hub';
 };
 
+subtest 'a string that dies, given to a hub' => sub {
+    my $hub = PAGI::SSE::Hub->new;
+    my $dies = Dies->new;
+    my $at = qr/ at \Q$0\E line \d+\.\n\z/;
+    like dies { $hub->publish('t', data => 1, $_ => $dies) }, qr/->publish: $_: $DIED$at/, $_
+        for qw(data event id key retry);
+    like dies { $hub->publish($dies, data => 1) }, qr/->publish: a topic: $DIED$at/, 'a topic';
+    like dies { $hub->topic('t', ttl    => $dies) },               qr/->topic: ttl: $DIED$at/,           'ttl';
+    like dies { $hub->topic('t', replay => { events => $dies }) }, qr/->topic: replay events: $DIED$at/, 'replay';
+    is [$hub->topics], [], 'nothing was done';
+};
+
 subtest 'objects need TO_JSON, the first time as well' => sub {
     my $peer = peer();
     my $sse = $peer->sse;

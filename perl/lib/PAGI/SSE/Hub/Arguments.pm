@@ -31,6 +31,12 @@ sub checked {
     return wantarray ? @got : $got[0];
 }
 
+# An object that is made to be a string, as that; anything else as it is.
+sub _plain {
+    my ($method, $name, $value) = @_;
+    return PAGI::SSE::Check::is_stringy($value) ? checked($method, \&PAGI::SSE::Check::text, $name, $value) : $value;
+}
+
 # name => value pairs, of known names, as a hashref.
 sub pairs {
     my ($method, @args) = @_;
@@ -42,7 +48,8 @@ sub whole {
     my ($method, $name, $value, $most) = @_;
     return 0 if !defined $value;
     $most = MOST if !defined $most;
-    $value =~ /\A[1-9][0-9]{0,14}\z/ && $value <= $most
+    $value = _plain($method, $name, $value) if ref $value;
+    !ref $value && $value =~ /\A[1-9][0-9]{0,14}\z/ && $value <= $most
         or refuse($method, "$name must be a whole number from 1 to $most, not", $value);
     return $value;
 }
@@ -51,14 +58,16 @@ sub whole {
 sub milliseconds {
     my ($method, $name, $seconds) = @_;
     return 0 if !defined $seconds;
-    looks_like_number($seconds) && $seconds > 0 && $seconds <= MOST_SECONDS
+    $seconds = _plain($method, $name, $seconds) if ref $seconds;
+    !ref $seconds && looks_like_number($seconds) && $seconds > 0 && $seconds <= MOST_SECONDS
         or refuse($method, "$name must be a number of seconds above 0, at most ${\MOST_SECONDS}, not", $seconds);
     return int(1000 * $seconds) || 1;
 }
 
 sub topic_name {
     my ($method, $name) = @_;
-    defined $name && $name =~ m{\A[A-Za-z0-9._:/-]{1,${\TOPIC_NAME_BYTES}}\z}
+    $name = _plain($method, 'a topic', $name) if ref $name;
+    defined $name && !ref $name && $name =~ m{\A[A-Za-z0-9._:/-]{1,${\TOPIC_NAME_BYTES}}\z}
         or refuse($method, "a topic must be 1 to ${\TOPIC_NAME_BYTES} letters, digits and .-_:/, not", $name);
     return "$name";
 }
