@@ -756,7 +756,7 @@ After close: does nothing.
     await $sse->close;
     await $sse->close(reason => 'x-maintenance');
 
-Ends the stream. Before it returns the state is closed, the reason is set
+Ends the stream, for a reason of at most 1024 octets. Before it returns the state is closed, the reason is set
 (C<app_closed> if none is given), C<sse.close> is sent, and the L</on_close>
 callbacks have begun. What was sent before is still delivered,
 and C<sse.close> follows it. Whoever waits in L</run>, L</every>, L</each> or a
@@ -959,8 +959,10 @@ does nothing.
 
 Calls back at once, and again each time the interval (in seconds, > 0) has
 passed since the end of the last call, until the connection ends. What holds for
-the callback of L</each> at the end, when cancelled, and when it dies, holds here. Needs L<Future::IO>; fails, naming it, where it
-is not installed. After close: does nothing.
+the callback of L</each> at the end, when cancelled, and when it dies, holds here. On the embedded server
+that is the clock, whatever loop calls its C<dispatch>; elsewhere L<Future::IO>, which is told of L<IO::Async>
+when that is loaded. Where neither is to be had, or another loop is loaded that Future::IO does not know, it
+fails and says what to load. After close: does nothing.
 
 =head1 CALLBACKS
 
@@ -1108,7 +1110,12 @@ that begin with an underscore, are ours.
 
 A connection belongs to the process that made it. A child that inherits one does
 no harm by letting it go, but must not use it: the server's C<$send> is the
-parent's, and the native library refuses. Objects are not cloned into threads.
+parent's, and the native library refuses.
+
+A thread (perl's ithreads) begins with copies of all objects. Those of ours belong
+to the thread that made them: each method of a copy dies and says so, and
+nothing is freed by it. Future::AsyncAwait itself crashes when a thread is created while
+an async sub is suspended.
 
 =head1 SEE ALSO
 

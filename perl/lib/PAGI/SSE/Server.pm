@@ -810,8 +810,8 @@ line for the log; whether C<dispatch> can still be called; timers by it.
 =head1 THREADS, FORK AND SIGNALS
 
 The native threads have all signals blocked. Fork first, then C<start>; in a
-child of a fork the parent's server does nothing. A server is not cloned into
-ithreads.
+child of a fork the parent's server does nothing. A copy of a server in
+another ithread dies at each call, see L<PAGI::SSE/FORK AND THREADS>.
 
 =head1 SEE ALSO
 
