@@ -146,6 +146,31 @@ for my $around (sort keys %AROUND) {
         }
     };
 
+    subtest "$around: a client that has gone before the first send" => sub {
+        for my $method (qw(send try_send send_json try_send_json send_comment try_send_comment keepalive start)) {
+            my (@closed, $result, $client);
+            my $host = serving(
+                $around,
+                async sub {
+                    my ($sse) = @_;
+                    $sse->on_close(sub { push @closed, $_[1] });
+                    # It is the send that finds the client gone.
+                    $client->reset;
+                    my $end = time + 20;
+                    select undef, undef, undef, 0.001 until $sse->scope->{'pagi.transport'}->state == 2 || time > $end;
+                    $result = eval { await $sse->$method(25) };
+                }
+            );
+            $client = $host->stream;
+            my @warnings;
+            local $SIG{__WARN__} = sub { push @warnings, @_ };
+            ok until_true($host, sub { @closed && !%{ $host->server->{exchanges} } }), "$method: its end";
+            is \@closed,                ['client_closed'], "$method: the reason";
+            is $result,                 0,                 "$method: 0" if $method =~ /try/;
+            is [$host->log, @warnings], [],                "$method: nothing to complain about";
+        }
+    };
+
     subtest "$around: a stop ends every handler with server_shutdown" => sub {
         my @closed;
         my $host = serving(
@@ -193,13 +218,11 @@ for my $around (sort keys %AROUND) {
 
 subtest '$send and $receive are plain coderefs' => sub {
     my @refs;
-    my $host = T::Host->new(
-        sub {
-            my ($scope, @pair) = @_;
-            push @refs, map { ref } @pair if $scope->{type} ne 'lifespan';
-            return;
-        }
-    );
+    my $host = T::Host->new(sub {
+        my ($scope, @pair) = @_;
+        push @refs, map { ref } @pair if $scope->{type} ne 'lifespan';
+        return;
+    });
     $_->() for sub { $host->stream }, sub { $host->get('/') };
     ok $host->until(sub { @refs == 4 }), 'both scope types';
     is \@refs, [('CODE') x 4], 'no class';

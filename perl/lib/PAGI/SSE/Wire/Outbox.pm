@@ -47,6 +47,8 @@ sub put {
         $self->{busy} == 1 ? $self->{busy} = 0 : $self->_pump;
         return;
     }
+    # The end came inside of the send before, of the start for one, and took $send.
+    return PAGI::SSE::Wire::Delivery->gone(PAGI::SSE::Wire::CLOSED()) if !defined $answer && !$self->{send};
     my $delivery = PAGI::SSE::Wire::Delivery->new(@_[2 .. $#_], event => $event);
     $self->_answered($delivery, $answer, $@) and $self->_pump;
     return $delivery->{settled} && !$delivery->{error} ? undef : $delivery;
