@@ -228,6 +228,8 @@ async fn answer(
         Decision::Gone { died } => {
             let (status, text) = match died {
                 true => (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error\n"),
+                // A stream was chosen, and then the body broke off.
+                false if conn.is_severed() => (refusal::CUT_BODY.status, refusal::CUT_BODY.why),
                 false => (StatusCode::SERVICE_UNAVAILABLE, "the request was dropped\n"),
             };
             link.release();

@@ -113,6 +113,8 @@ static void stream_with_half_a_body(void)
     leave(fd, FIN);
     OK(next(PAGI_SSE_KIND_CLOSED, c, &r));
     BYTES(r.text.data, r.text.len, "client_closed");
+    OK(next(PAGI_SSE_KIND_ENDED, c, &r));
+    IS(r.status, 400);
     IS(body(c, buf, sizeof buf, &len), R(BODY_INCOMPLETE));
     BYTES(buf, len, "abc");
     IS(pagi_sse_conn_free(c), 0);
