@@ -9,6 +9,7 @@ use Future;
 use Future::AsyncAwait;
 use Time::HiRes qw(time);
 use PAGI::SSE;
+use PAGI::SSE::Hub;
 
 # How requests and responses end when they do not end as they should.
 
@@ -220,6 +221,30 @@ subtest 'each awaited send of any size is taken' => sub {
     my $client = $host->get('/', 'Connection: close');
     $host->until(sub { $client->eof && $sent == 40 }, 'the end');
     is [$sent, length $client->body], [40, 40 * 1_200_000], 'an ordinary response';
+};
+
+subtest 'also between events of a hub, whatever its policy' => sub {
+    my ($large, $other) = ('y' x 1_200_000, 'h' x 100_000);
+    for my $policy (qw(disconnect drop_oldest drop_newest latest)) {
+        my $hub = PAGI::SSE::Hub->new;
+        my ($sent, $error) = (0);
+        my $host = host(
+            async sub {
+                my $sse = PAGI::SSE->new(@_);
+                $sse->on_error(sub { $error = $_[1] });
+                $hub->subscribe($sse, 'topic', { policy => $policy });
+                for my $n (1 .. 5) {
+                    $hub->publish('topic', data => $other, key => 'k') for 1 .. 3;
+                    await $sse->send($large);
+                    $sent++;
+                }
+            }
+        );
+        my $client = $host->stream;
+        $host->until(sub { $client->eof && $sent == 5 || $error }, 'the end');
+        my @large = $client->body =~ /^data: y/mg;
+        is [$sent, $error, scalar @large], [5, undef, 5], $policy;
+    }
 };
 
 # Handlers that fail in the middle, and those that do not.
