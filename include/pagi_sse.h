@@ -1791,7 +1791,9 @@ int64_t pagi_sse_server_busy(pagi_sse_server server);
 // *Since*: 0.3.0.
 int64_t pagi_sse_server_stats(pagi_sse_server server, char *buf, size_t cap);
 
-// Accepts no more connections and requests; what is in progress goes on.
+// Accepts no more connections and requests; what is in progress goes on. Who
+// waits in the kernel to be accepted, or sends a request now, gets 503 (a
+// stream an empty one, so that its client comes back).
 //
 // *Parameters*: `server`.
 //

@@ -53,6 +53,8 @@ pub const HEAD_SECONDS: u64 = 30;
 pub const BODY_SECONDS: u64 = 300;
 /// Connections open at a time on one server, default maximum.
 pub const CONNECTIONS: usize = 16_384;
+/// Connections that wait in the kernel to be accepted.
+pub const BACKLOG: i32 = 4096;
 /// A client that takes no byte for so long is dropped, seconds.
 pub const WRITE_TIMEOUT_SECONDS: u64 = 30;
 /// The same while the server stops.

@@ -284,7 +284,9 @@ pub unsafe extern "C" fn pagi_sse_server_stats(
     })
 }
 
-/// Accepts no more connections and requests; what is in progress goes on.
+/// Accepts no more connections and requests; what is in progress goes on. Who
+/// waits in the kernel to be accepted, or sends a request now, gets 503 (a
+/// stream an empty one, so that its client comes back).
 ///
 /// *Parameters*: `server`.
 ///

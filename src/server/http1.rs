@@ -42,11 +42,28 @@ enum After {
 }
 
 /// Serves one accepted connection to its end, or to its stream.
-pub async fn serve(socket: Socket, peers: Peers, shared: Arc<Shared>, place: OwnedSemaphorePermit) {
+pub fn serve(
+    socket: Socket,
+    peers: Peers,
+    shared: Arc<Shared>,
+    place: OwnedSemaphorePermit,
+) -> impl Future<Output = ()> {
+    // From now on, not when it is polled first.
+    let open = Open::new(&shared);
+    run(socket, peers, shared, place, open)
+}
+
+async fn run(
+    socket: Socket,
+    peers: Peers,
+    shared: Arc<Shared>,
+    place: OwnedSemaphorePermit,
+    open: Open,
+) {
     let place = Arc::new(place);
     // Boxed, so that the task of a stream does not stay as large as hyper's.
     let after = {
-        let _open = Open::new(&shared);
+        let _open = open;
         Box::pin(serve_http(socket, peers, &place, shared.clone())).await
     };
     match after {
@@ -61,22 +78,19 @@ pub async fn serve(socket: Socket, peers: Peers, shared: Arc<Shared>, place: Own
 }
 
 /// Counts a connection while hyper has it.
-struct Open<'a>(&'a Shared);
+struct Open(Arc<Shared>);
 
-impl<'a> Open<'a> {
-    fn new(shared: &'a Shared) -> Self {
+impl Open {
+    fn new(shared: &Arc<Shared>) -> Self {
         shared.http.fetch_add(1, Ordering::AcqRel);
-        Open(shared)
+        Open(shared.clone())
     }
 }
 
-impl Drop for Open<'_> {
+impl Drop for Open {
     fn drop(&mut self) {
         self.0.http.fetch_sub(1, Ordering::AcqRel);
-        if *self.0.stage.borrow() == Stage::Draining {
-            self.0.desk.wake();
-            self.0.desk.one_less();
-        }
+        self.0.one_less();
     }
 }
 
@@ -139,9 +153,9 @@ async fn serve_http(
             _ = stage.wait_for(|s| *s == Stage::Draining), if !draining => {
                 draining = true;
                 link.hurry();
-                // hyper knows nothing of a part of a head, nor of what is still
-                // the kernel's.
-                if !told.is_unfinished() && !link.socket().has_input() {
+                // hyper knows nothing of a part of a head, nor of what is unread.
+                let comes = !link.is_busy() && link.socket().has_input();
+                if !told.is_unfinished() && !comes {
                     std::pin::Pin::new(&mut http).graceful_shutdown();
                 }
                 continue;

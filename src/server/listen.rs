@@ -9,8 +9,9 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 /// A bound address.
 pub enum Listener {
@@ -108,7 +109,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<Listener> {
     socket.set_send_buffer_size(limits::SEND_BUFFER_BYTES)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(4096)?;
+    socket.listen(limits::BACKLOG)?;
     let bound = socket.local_addr()?.as_socket().unwrap_or(address);
     Ok(Listener::Tcp(socket, bound))
 }
@@ -131,7 +132,7 @@ fn bind_unix(path: &str) -> io::Result<Listener> {
     socket.set_send_buffer_size(limits::SEND_BUFFER_BYTES)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address)?;
-    socket.listen(4096)?;
+    socket.listen(limits::BACKLOG)?;
     Ok(Listener::Unix(socket, SocketFile::new(path)))
 }
 
@@ -163,22 +164,36 @@ impl Accepting {
     }
 
     async fn accept(&self) -> io::Result<(Socket, Peers)> {
-        match self {
-            Accepting::Tcp(l, bound) => {
-                let (s, client) = l.accept().await?;
-                let server = Ok(s.local_addr().unwrap_or(*bound));
-                let client = Some(client);
-                Ok((Socket::Tcp(s), Peers { client, server }))
-            }
-            Accepting::Unix(l, path) => {
-                let (s, _) = l.accept().await?;
-                let peers = Peers {
-                    client: None,
-                    server: Err(path.clone()),
-                };
-                Ok((Socket::Unix(s), peers))
-            }
-        }
+        Ok(match self {
+            Accepting::Tcp(l, bound) => Self::tcp(l.accept().await?.0, bound),
+            Accepting::Unix(l, path) => Self::unix(l.accept().await?.0, path),
+        })
+    }
+
+    /// One that waits already, if any does.
+    fn accept_now(&self) -> io::Result<(Socket, Peers)> {
+        let (socket, _) = self.as_socket().accept()?;
+        socket.set_nonblocking(true)?;
+        Ok(match self {
+            Accepting::Tcp(_, bound) => Self::tcp(TcpStream::from_std(socket.into())?, bound),
+            Accepting::Unix(_, path) => Self::unix(UnixStream::from_std(socket.into())?, path),
+        })
+    }
+
+    fn tcp(s: TcpStream, bound: &SocketAddr) -> (Socket, Peers) {
+        let peers = Peers {
+            client: s.peer_addr().ok(),
+            server: Ok(s.local_addr().unwrap_or(*bound)),
+        };
+        (Socket::Tcp(s), peers)
+    }
+
+    fn unix(s: UnixStream, path: &str) -> (Socket, Peers) {
+        let peers = Peers {
+            client: None,
+            server: Err(path.to_owned()),
+        };
+        (Socket::Unix(s), peers)
     }
 }
 
@@ -191,6 +206,12 @@ impl Drop for Accepting {
 
 /// Accepts until the server drains.
 pub async fn run(listener: Listener, shared: Arc<Shared>) {
+    accept_until_drained(listener, &shared).await;
+    shared.listening.store(false, Ordering::Release);
+    shared.one_less();
+}
+
+async fn accept_until_drained(listener: Listener, shared: &Arc<Shared>) {
     let listener = match Accepting::new(listener) {
         Ok(l) => l,
         Err(e) => return shared.desk.log(&format!("listening failed: {e}")),
@@ -204,11 +225,20 @@ pub async fn run(listener: Listener, shared: Arc<Shared>) {
     };
     tokio::select! {
         () = drained => {}
-        () = accept_all(listener, &shared) => {}
+        () = accept_all(&listener, shared) => {}
+    }
+    // Who waits in the kernel's queue is told, not reset.
+    for _ in 0..limits::BACKLOG {
+        let place = shared.permits.clone().try_acquire_owned();
+        let (Ok(permit), Ok((socket, peers))) = (place, listener.accept_now()) else {
+            return;
+        };
+        let _ = socket.tune(shared.options.write_timeout);
+        tokio::spawn(http1::serve(socket, peers, shared.clone(), permit));
     }
 }
 
-async fn accept_all(listener: Accepting, shared: &Arc<Shared>) {
+async fn accept_all(listener: &Accepting, shared: &Arc<Shared>) {
     let mut is_full = false;
     loop {
         // At the maximum, clients wait in the kernel's queue.

@@ -73,11 +73,26 @@ pub(crate) struct Shared {
     permits: Arc<Semaphore>,
     /// Connections that hyper has.
     http: AtomicUsize,
+    /// Clients may wait in the kernel to be accepted.
+    listening: AtomicBool,
     /// What is left is cut off.
     cutting: AtomicBool,
 }
 
 impl Shared {
+    /// Something ended that a stop may wait for.
+    fn one_less(&self) {
+        if *self.stage.borrow() == Stage::Draining {
+            self.desk.wake();
+            self.desk.one_less();
+        }
+    }
+
+    /// A stop is to wait for those that the kernel has.
+    fn is_accepting_last(&self) -> bool {
+        *self.stage.borrow() == Stage::Draining && self.listening.load(Ordering::Acquire)
+    }
+
     /// Why a connection that ends now does, if nobody said so.
     fn reason_to_end(&self) -> &'static str {
         match self.cutting.load(Ordering::Relaxed) {
@@ -111,6 +126,7 @@ impl Server {
             stage: watch::Sender::new(Stage::Bound),
             permits: Arc::new(Semaphore::new(options.max_connections)),
             http: AtomicUsize::new(0),
+            listening: AtomicBool::new(true),
             cutting: AtomicBool::new(false),
             options,
         });
@@ -167,7 +183,9 @@ impl Server {
     /// Requests and streams in progress, and connections whose response is
     /// still on its way. While draining, each end of one wakes the host.
     pub fn busy(&self) -> usize {
-        self.shared.desk.live() + self.shared.http.load(Ordering::Acquire)
+        self.shared.desk.live()
+            + self.shared.http.load(Ordering::Acquire)
+            + usize::from(self.shared.is_accepting_last())
     }
 
     /// Statistics; see [`Desk::stats`].
@@ -224,6 +242,7 @@ impl Server {
             });
             self.shared.cutting.store(true, Ordering::Relaxed);
             rt::end(runtime, by);
+            self.shared.listening.store(false, Ordering::Release);
         }
         self.unlink();
     }

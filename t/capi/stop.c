@@ -93,6 +93,22 @@ static void never_read(void)
     refused_with_503(fd);
 }
 
+/* Nobody has accepted them: the server stops before it begins. */
+static void waiting(void)
+{
+    enum { CLIENTS = 20 };
+    int fds[CLIENTS];
+    srv = started("127.0.0.1:0");
+    srv_fd = pagi_sse_server_fd(srv);
+    for (int i = 0; i < CLIENTS; i++)
+        fds[i] = asks(GET);
+    IS(pagi_sse_server_stop(srv, 10000), 0);
+    for (int i = 0; i < CLIENTS; i++)
+        refused_with_503(fds[i]);
+    IS(pagi_sse_server_busy(srv), 0);
+    IS(pagi_sse_server_free(srv, 0), 0);
+}
+
 /* None of these is worth the whole deadline. */
 static void idlers(void)
 {
@@ -206,6 +222,7 @@ static const test tests[] = {
     {"so does one whose deadline is at once", stopped_at_once},
     {"and at any deadline", stopped_later},
     {"a request that the host has never read gets a 503, too", never_read},
+    {"so do those who wait to be accepted", waiting},
     {"unfinished heads and clients that read nothing do not take the whole deadline", idlers},
     {"nor on a socket of the host's", unread_on_a_socket},
     {"a runtime that is freed ends its streams", dropped_runtime},
