@@ -164,7 +164,9 @@ impl Conn {
                 // Too much would be read as the next response; too little
                 // would have the client wait.
                 let fits = |n| given == n || (more && given < n);
-                if let Some(n) = response.content_length.filter(|&n| !fits(n)) {
+                // What none was said for fits.
+                let n = response.content_length.unwrap_or(given);
+                if !fits(n) {
                     let numbers = format!("it is {n}, the body has {given} bytes");
                     return Err(Failure::new(Error::ContentLength, numbers));
                 }
