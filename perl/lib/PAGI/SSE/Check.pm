@@ -127,6 +127,7 @@ sub short_reason {
 # What is wrong with an id, in octets; as the library has it (src/frame.rs).
 sub bad_id {
     my ($id) = @_;
+    return if length $id <= ID_BYTES && $id   !~ tr/!-~//c;    # nearly every one, in a quarter of the time
     return 'must not contain CR or LF' if $id =~ /[\r\n]/;
     return 'must not contain NUL' if $id      =~ /\0/;
     return 'must fit a header: no control characters, no white space at its ends, at most ' . ID_BYTES . ' bytes'
