@@ -488,12 +488,12 @@ fn type_and_id_keep_their_spaces_case_and_odd_characters() {
     let event = Event {
         data: Some("a"),
         event: Some(" T\0\u{2028}:"),
-        id: Some(" :x\u{FEFF}"),
+        id: Some(":x\u{FEFF}"),
         retry: Some(0),
     };
     encodes(
         event,
-        "event:  T\0\u{2028}:\nid:  :x\u{FEFF}\nretry: 0\ndata: a\n\n",
+        "event:  T\0\u{2028}:\nid: :x\u{FEFF}\nretry: 0\ndata: a\n\n",
     );
 }
 
