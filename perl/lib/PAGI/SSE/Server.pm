@@ -4,26 +4,27 @@ use warnings;
 
 our $VERSION = '0.003000';
 
-use Carp ();
-use Future;
-use Scalar::Util qw(blessed looks_like_number refaddr weaken);
+use Carp         ();
+use Scalar::Util qw(refaddr weaken);
 
 use PAGI::SSE        ();
 use PAGI::SSE::Check ();
 use PAGI::SSE::FFI   ();
 use PAGI::SSE::FFI::Constants
     qw(KIND_ANSWERED KIND_BODY KIND_CLOSED KIND_DRAINED KIND_ENDED KIND_LOG KIND_READY KIND_REQUEST);
-use PAGI::SSE::Futures          ();
-use PAGI::SSE::Loop             ();
-use PAGI::SSE::Loop::Turns      ();
-use PAGI::SSE::Server::Clock    ();
-use PAGI::SSE::Server::Exchange ();
-use PAGI::SSE::Server::Future   ();
-use PAGI::SSE::Server::Lifespan ();
-use PAGI::SSE::Server::Request  ();
-use PAGI::SSE::Server::Sink     ();
-use PAGI::SSE::Server::Stop     ();
-use PAGI::SSE::Thread           ();
+use PAGI::SSE::Futures             ();
+use PAGI::SSE::Loop                ();
+use PAGI::SSE::Loop::Turns         ();
+use PAGI::SSE::Server::Application ();
+use PAGI::SSE::Server::Clock       ();
+use PAGI::SSE::Server::Exchange    ();
+use PAGI::SSE::Server::Future      ();
+use PAGI::SSE::Server::Lifespan    ();
+use PAGI::SSE::Server::Options     ();
+use PAGI::SSE::Server::Request     ();
+use PAGI::SSE::Server::Sink        ();
+use PAGI::SSE::Server::Stop        ();
+use PAGI::SSE::Thread              ();
 
 PAGI::SSE::Check::own_class(__PACKAGE__);
 # Nor may a warning of the wrapper's wait.
@@ -32,32 +33,9 @@ PAGI::SSE::Check::warn_by($stderr);
 
 use constant FREE_MS => 1000;    # for threads to end
 
-my %DEFAULT = (listen => '127.0.0.1:5000', shutdown_timeout => 10, max_connections => 16_384);
-my %MOST = (max_body => 999_999_999_999_999, max_connections => 1_000_000, workers => 256);
-my @TIMEOUTS = qw(write_timeout head_timeout body_timeout);
-my %LEAST_SECONDS = (
-    shutdown_timeout        => 0,
-    cancel_after_disconnect => 0,
-    map { $_ => 0.001 } @TIMEOUTS    # 0 ms would mean the default
-);
-my %OPTION = map { $_ => 1 } qw(app host port sse access_log on_log), keys %DEFAULT, keys %MOST, keys %LEAST_SECONDS;
-
 sub new {
-    my ($class, %option) = @_;
-    if (my @unknown = sort grep { !$OPTION{$_} } keys %option) {
-        Carp::croak("PAGI::SSE::Server->new: unknown option '$unknown[0]' (known: @{[sort keys %OPTION]})");
-    }
-    Carp::croak("PAGI::SSE::Server->new: 'app' must be a coderef") if ref $option{app} ne 'CODE';
-    $option{listen} = _listen(@option{qw(listen host port)});
-    delete @option{qw(host port)};
-    my $sse = $option{sse};
-    if (defined $sse && $sse ne 'accept' && ref $sse ne 'CODE' && ref $sse ne 'Regexp') {
-        Carp::croak("PAGI::SSE::Server->new: 'sse' must be 'accept', a coderef or a regular expression, not '$sse'");
-    }
-    for my $name (keys %DEFAULT) {
-        $option{$name} = $DEFAULT{$name} if !defined $option{$name};
-    }
-    _check_numbers(%option);
+    my ($class, @option) = @_;
+    my %option = PAGI::SSE::Server::Options::checked(@option);
     my $access_log = delete $option{access_log};
     my $self = bless { %option, exchanges => {}, held => {}, records => [], pid => $$ }, $class;
     if (defined $access_log) {
@@ -73,34 +51,6 @@ sub new {
     return $self;
 }
 
-# An address in one piece or in two.
-sub _listen {
-    my ($listen, $host, $port) = @_;
-    return $listen if !defined $host && !defined $port;
-    $host = '127.0.0.1' if !defined $host;
-    $port = 5000 if !defined $port;
-    $port =~ /\A[0-9]{1,5}\z/ && $port <= 65_535
-        or Carp::croak("PAGI::SSE::Server->new: 'port' must be a whole number from 0 to 65535, not '$port'");
-    my $both = $host =~ /:/ && $host !~ /\A\[/ ? "[$host]:$port" : "$host:$port";
-    return $both if !defined $listen || $listen eq $both;
-    Carp::croak("PAGI::SSE::Server->new: 'listen' says '$listen', 'host' and 'port' say '$both'; give one of them");
-}
-
-sub _check_numbers {
-    my (%option) = @_;
-    for my $name (grep { defined $option{$_} } sort keys %MOST) {
-        next if $option{$name} =~ /\A[1-9][0-9]{0,14}\z/ && $option{$name} <= $MOST{$name};
-        Carp::croak(
-            "PAGI::SSE::Server->new: '$name' must be a whole number from 1 to $MOST{$name}, not '$option{$name}'");
-    }
-    for my $name (grep { defined $option{$_} } sort keys %LEAST_SECONDS) {
-        my ($seconds, $least) = ($option{$name}, $LEAST_SECONDS{$name});
-        looks_like_number($seconds) && $seconds >= $least && $seconds <= 86_400
-            or Carp::croak("PAGI::SSE::Server->new: '$name' must be from $least to 86400 seconds, not '$seconds'");
-    }
-    return;
-}
-
 # ---- life
 
 sub start {
@@ -112,7 +62,7 @@ sub start {
         max_body        => $self->{max_body},
         max_connections => $self->{max_connections},
         workers         => $self->{workers},
-        map { ($_ . '_ms' => $self->{$_} && 1000 * $self->{$_}) } @TIMEOUTS,
+        map { ($_ . '_ms' => $self->{$_} && 1000 * $self->{$_}) } @PAGI::SSE::Server::Options::TIMEOUTS,
     );
     if ($code < 0) {
         Carp::croak("PAGI::SSE::Server: cannot listen on '$self->{listen}': " . PAGI::SSE::FFI::last_error());
@@ -170,51 +120,7 @@ sub log {
     return;
 }
 
-# ---- the application
-
-# Calls it; $ended gets its Future when that is ready. Never dies.
-sub _call_app {
-    my ($self, $scope, $receive, $send, $ended) = @_;
-    my $future;
-    if (!eval { $future = $self->{app}->($scope, $receive, $send); 1 }) {
-        $future = Future->fail(defined $@ && length $@ ? $@ : 'unknown error');
-    }
-    # An application that is no async sub is done when it returns.
-    if (!blessed $future || !$future->can('on_ready')) { $future = $self->_of_promise($future) || Future->done }
-    $future->on_ready($ended);
-    return $future->is_ready ? undef : $future;
-}
-
-# A promise of another kind as a Future.
-sub _of_promise {
-    my ($self, $promise) = @_;
-    return if !blessed $promise || !$promise->can('then');
-    my $future = $self->new_future;
-    my $settle = sub {
-        my ($how, @result) = @_;
-        $future->$how(@result) if !$future->is_ready;
-        return;
-    };
-    my $rejected = sub { $settle->(fail => defined $_[0] && length $_[0] ? $_[0] : 'its promise was rejected') };
-    my $next;
-    if (
-        !eval {
-            $next = $promise->then(sub { $settle->('done') }, $rejected);
-            1;
-        }
-        )
-    {
-        $future->fail("it returned a promise (@{[ref $promise]}) that cannot be awaited, use a Future: $@");
-    }
-    $future->on_ready(sub { undef $next });    # kept till then
-    return $future;
-}
-
-# Why it ended, if it did not just return.
-sub _app_error {
-    my ($self, $future) = @_;
-    return $future->is_done ? undef : $future->is_cancelled ? 'its Future was cancelled' : ($future->failure)[0];
-}
+# ---- what is running
 
 # Kept until the server goes: what is running right now, as it stopped the
 # server itself, must find its Future when it ends.
@@ -428,7 +334,8 @@ sub _request {
     PAGI::SSE::FFI::conn_expect_stream($conn, $is_stream) if $is_stream != $request->is_sse;
     $self->{remembered}{$conn} = $self->{access_log}->remember($scope) if $self->{access_log};
     weaken(my $weak = $self);
-    my $app = $self->_call_app(
+    my $app = PAGI::SSE::Server::Application::call(
+        $self,
         $scope,
         $exchange->receive_coderef,
         $exchange->send_coderef,
@@ -445,7 +352,7 @@ sub _app_over {
     my $exchange = $self->{exchanges}{$conn} or return;
     delete $exchange->{app};
     $self->{grace}->over($conn) if $self->{grace};
-    $exchange->app_ended($self->_app_error($future));
+    $exchange->app_ended(PAGI::SSE::Server::Application::error($future));
     $self->_forget($conn);
     # Nothing else may come that would let the stop go on.
     $self->_advance_soon;

@@ -47,7 +47,8 @@ sub start {
     };
     $self->{is_running} = 1;
     $self->{app} =
-        $self->{server}->_call_app($scope, $receive, $send, sub { $weak->_app_ended(@_) if $weak });
+        PAGI::SSE::Server::Application::call($self->{server}, $scope, $receive, $send,
+        sub { $weak->_app_ended(@_) if $weak });
     $self->cancel if $self->{server}->is_stopped;
     return;
 }
@@ -118,7 +119,7 @@ sub _over {
 sub _app_ended {
     my ($self, $future) = @_;
     my $server = $self->{server} or return;
-    my $error = $server->_app_error($future);
+    my $error = PAGI::SSE::Server::Application::error($future);
     if (defined $error && $self->{asked} && !defined $self->{startup_error}) {
         my $when = $self->{is_open} ? '' : ' after lifespan.startup';
         $server->log(error => "the application's lifespan died$when: $error");
