@@ -252,6 +252,26 @@ subtest 'the host chooses which requests are streams' => sub {
     }
 };
 
+subtest 'a media type in a quoted string asks for nothing' => sub {
+    my $host = host(
+        async sub {
+            my ($scope, $receive, $send) = @_;
+            await $send->({ type => 'http.response.start' });
+            await $send->({ type => 'http.response.body', body => $scope->{type} });
+        }
+    );
+    my %type = (
+        'application/x; note="a, text/event-stream"'            => 'http',
+        'application/x; note="a\\", text/event-stream"'         => 'http',
+        'application/x; note="a, text/event-stream", text/x'    => 'http',
+        'text/event-stream-x, x/text/event-stream, text/*, */*' => 'http',
+        'application/x; note="a, b", text/event-stream'         => 'sse',
+        'text/html, TEXT/Event-Stream;q=0.5'                    => 'sse',
+        'application/json,text/event-stream'                    => 'sse',
+    );
+    is answer($host, $host->get('/', "Accept: $_"))->body, $type{$_}, $_ for sort keys %type;
+};
+
 subtest 'what was chosen is what a stop goes by' => sub {
     for my $type (qw(sse http)) {
         my $answer = Future->new;
