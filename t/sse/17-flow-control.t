@@ -42,4 +42,15 @@ subtest 'with one' => sub {
     ok $sse->is_writable, 'no mark, no limit';
 };
 
+subtest 'on_drain and on_high_water take coderefs only, with a transport or without' => sub {
+    my $sse = peer()->sse;
+    for my $method (qw(on_drain on_high_water)) {
+        for my $bad (1, undef, {}) {
+            my $line = __LINE__ + 1;
+            eval { $sse->$method($bad); 1 };
+            is $@, "PAGI::SSE: $method requires a code reference at $0 line $line.\n", $method;
+        }
+    }
+};
+
 done_testing;

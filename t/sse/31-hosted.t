@@ -125,6 +125,7 @@ subtest 'a waiting send fails when the client goes, a waiting try_send gives 0' 
     $host->until(sub { length $client->head });
     $client->{paused} = 1;
     my $waiting;
+    my $line = __LINE__ + 1;
     for (1 .. 20_000) { $waiting = $sse->send('x' x 1_000); last if $sse->buffered_amount >= $sse->high_water_mark }
     my $try = $sse->try_send('x');
     $client->reset;
@@ -134,7 +135,8 @@ subtest 'a waiting send fails when the client goes, a waiting try_send gives 0' 
         }
         ],
         [], 'without a warning';
-    like scalar $waiting->failure, qr/Cannot send on closed SSE connection/, 'send';
+    like scalar $waiting->failure, qr/\APAGI::SSE: Cannot send on closed SSE connection at \Q$0\E line $line\.\n\z/,
+        'send, at its line';
     is $try->result, 0, 'try_send';
 };
 

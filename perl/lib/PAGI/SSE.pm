@@ -425,12 +425,15 @@ sub low_water_mark  { return scalar $_[0]->_transport('low_water_mark') }
 
 sub on_high_water {
     my ($self, $callback) = @_;
+    die PAGI::SSE::Check::message('on_high_water requires a code reference')
+        unless PAGI::SSE::Check::is_code($callback);
     $self->_transport('on_high_water', $callback);
     return $self;
 }
 
 sub on_drain {
     my ($self, $callback) = @_;
+    die PAGI::SSE::Check::message('on_drain requires a code reference') unless PAGI::SSE::Check::is_code($callback);
     $self->_transport('on_drain', $callback);
     return $self;
 }
@@ -756,16 +759,16 @@ After close: does nothing.
     await $sse->close;
     await $sse->close(reason => 'x-maintenance');
 
-Ends the stream, for a reason of at most 1024 octets. Before it returns the state is closed, the reason is set
-(C<app_closed> if none is given), C<sse.close> is sent, and the L</on_close>
-callbacks have begun. What was sent before is still delivered,
-and C<sse.close> follows it. Whoever waits in L</run>, L</every>, L</each> or a
+Ends the stream, for a reason of at most 1024 octets. Before it returns the state
+is closed, the reason is set (C<app_closed> if none is given), C<sse.close> is
+sent, and the L</on_close> callbacks have begun. What was sent before is still
+delivered, and C<sse.close> follows it. Whoever waits in L</run>, L</every>, L</each> or a
 send is woken. The Future is done when the server has accepted C<sse.close> and
 the callbacks are done; a server that does not know C<sse.close> is ignored.
 While a L</decline> is under way, its response takes the place of C<sse.close>.
-It fails on bad arguments only, and then does nothing. A second C<close> returns the same Future, except while async
-callbacks run: then one that does not wait for them, so that a callback may
-await it.
+It fails on bad arguments only, and then does nothing. A second C<close> returns
+the same Future, except while async callbacks run: then one that does not wait
+for them, so that a callback may await it.
 
 =head2 run
 
@@ -841,7 +844,8 @@ C<$receive> failed, or gave something that is no event.
 
 =item server_error
 
-The application died, or a callback of L</each> or L</every>.
+A callback of L</each> or L</every> died, or (under the embedded server) the
+application.
 
 =item server_shutdown, idle_timeout, send_timeout, client_timeout, queue_overflow ...
 
@@ -876,7 +880,8 @@ value cannot be encoded for another reason, and after close.
         retry => 5000,            # milliseconds
     );
 
-Sends an event with all its fields; undef means absent. As C<data>, an object
+Sends an event with all its fields; undef means absent, and other names are
+passed over, so that a record of yours can be sent as it is. As C<data>, an object
 with C<TO_JSON> becomes JSON, and another that overloads C<""> is text. Of
 C<retry> the whole part is sent. Fails without data, on CR or LF in C<event>, on
 a C<retry> that is not a number from 0 to 999,999,999,999,999, and after close.
@@ -1041,14 +1046,14 @@ Below it they go on; undef without a transport.
     $sse->on_high_water(sub { ... });
 
 Calls back when the high mark is reached. Returns the object; does nothing
-without a transport.
+without a transport. Dies unless given a coderef.
 
 =head2 on_drain
 
     $sse->on_drain(sub { ... });
 
 Calls back when the amount has fallen below the low mark. Returns the object;
-does nothing without a transport.
+does nothing without a transport. Dies unless given a coderef.
 
 =head2 is_writable
 

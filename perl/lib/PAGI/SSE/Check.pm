@@ -175,7 +175,8 @@ sub _header {
     die 'a header name must be a token, got ' . shown($name) . "\n"
         if $name !~ /\A[!#\$%&'*+\-.^_`|~0-9A-Za-z]+\z/;
     $value = text("the value of header $name", $value);
-    die "a header value must be octets without CR, LF, NUL and other controls, got $name: " . shown($value) . "\n"
+    die "the value of header '$name' must be octets without CR, LF, NUL and other controls, got "
+        . shown($value) . "\n"
         if $value =~ /[^\t\x20-\x7E\x80-\xFF]/;
     return ($name, $value);
 }

@@ -68,12 +68,13 @@ sub _sent {
         return Future->fail(@{ $delivery->{error} });
     }
     my $pending = $self->_pending;
+    my $place = PAGI::SSE::Check::place();
     $delivery->on_settled(sub {
         my ($delivery) = @_;
         return if $pending->is_ready;    # cancelled
-        $delivery->{error}
-            ? $pending->fail(@{ $delivery->{error} })
-            : $pending->done($self);
+        if    ($delivery->{closed}) { $pending->fail('PAGI::SSE: ' . PAGI::SSE::Wire::CLOSED . $place) }
+        elsif ($delivery->{error})  { $pending->fail(@{ $delivery->{error} }) }
+        else                        { $pending->done($self) }
     });
     return $pending;
 }
