@@ -75,7 +75,8 @@ package Embedded {
         return [map { /\A(?:(?!data)\w+: .*\n)*data: (.*)\z/ ? $1 : () } split /\n\n/, $_[0]{client}->body];
     }
     sub hang_up { $_[0]{client}->close }
-    sub ended   { $_[0]{app} && $_[0]{app}->is_ready }
+    # The client has all of it.
+    sub ended   { $_[0]{app} && $_[0]{app}->is_ready && ($_[0]{client}->eof || $_[0]{client}->ended) }
     sub failure { scalar $_[0]{app}->failure }
     sub status  { $_[0]{client}->status }
     sub header  { $_[0]{client}->header($_[1]) }
