@@ -995,7 +995,10 @@ int32_t pagi_sse_conn_counters(pagi_sse_conn conn, struct pagi_sse_counters *out
 int32_t pagi_sse_conn_set_marks(pagi_sse_conn conn, uint32_t low, uint32_t high, uint32_t limit);
 
 // Chooses an ordinary HTTP response in place of a stream, for a request of a
-// server. The body follows by pagi_sse_conn_body.
+// server. The body follows by pagi_sse_conn_body; the head goes with the first
+// of it. A response of type `text/event-stream` is a stream in disguise: its head
+// goes at once, the client's half-close ends it, and so does
+// pagi_sse_server_close_streams, as a whole response.
 //
 // *Parameters*: As pagi_sse_conn_start.
 //
@@ -1804,8 +1807,9 @@ int64_t pagi_sse_server_stats(pagi_sse_server server, char *buf, size_t cap);
 // *Since*: 0.3.0.
 int32_t pagi_sse_server_drain(pagi_sse_server server);
 
-// Closes every stream in order (a CLOSED record each). Ordinary requests go
-// on.
+// Closes every stream in order (a CLOSED record each), responses of type
+// `text/event-stream` among them, and each that begins later. Ordinary requests
+// go on.
 //
 // *Parameters*: `server`; `reason` is NULL with length 0, for `server_shutdown`, or valid
 // for `len`; UTF-8.

@@ -114,6 +114,8 @@ struct Inner {
     inbox: Option<Box<Inbox>>,
     failure: Option<Box<Failure>>,
     place: Option<Place>,
+    /// Streams were closed before this one began.
+    late: Option<Box<Reason>>,
 }
 
 /// What a connection holds of the number that its server may have.
@@ -283,6 +285,33 @@ impl Conn {
         ended
     }
 
+    /// Closes a stream by the server, also one not yet begun, as
+    /// [`Conn::shut_down`] does. Another request goes on; a stream that it
+    /// begins later ends where it begins.
+    pub fn close_stream(self: &Arc<Self>, reason: &str) {
+        let reason: Reason = reason.to_owned().into();
+        {
+            let mut inner = self.lock();
+            match inner.state.phase() {
+                Phase::Responding if !inner.streams() => return,
+                Phase::Pending if !self.wants_stream() => {
+                    inner.late.get_or_insert_with(|| Box::new(reason));
+                    return;
+                }
+                _ => {}
+            }
+        }
+        self.shut_down(reason);
+    }
+
+    /// A stream has begun: too late, perhaps. Not with a hub's lock held.
+    pub fn end_if_late(self: &Arc<Self>) {
+        let late = self.lock().late.take();
+        if let Some(reason) = late {
+            self.shut_down(*reason);
+        }
+    }
+
     /// Breaks off by the application, which failed: as [`Conn::close`], but the
     /// client must not take the part for the whole, so no last chunk follows.
     /// What had not begun is answered with 500.
@@ -305,6 +334,9 @@ impl Conn {
                 return false;
             }
             inner.aborted = how == End::Broken;
+            if how == End::Told {
+                inner.complete_stream();
+            }
             let streamed = phase == Phase::Started || (phase == Phase::Pending && stream);
             let last = streamed && how != End::Broken;
             if last && self.framing.chunked && !self.framing.head {

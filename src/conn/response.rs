@@ -5,6 +5,7 @@ use crate::error::{Error, Failure, Result};
 use crate::state::{Phase, Reason};
 use bytes::{BufMut, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// An ordinary response on its way.
@@ -17,6 +18,8 @@ pub(super) struct Response {
     taken: u64,
     began: bool,
     complete: bool,
+    /// An event stream: its head does not wait, and a stop ends it.
+    stream: bool,
 }
 
 /// What the application chose to do with a request.
@@ -62,6 +65,17 @@ fn content_length(map: &HeaderMap) -> Result<Option<u64>> {
     }
 }
 
+fn is_event_stream(map: &HeaderMap) -> bool {
+    let kind = map.get(header::CONTENT_TYPE);
+    let kind = kind.map_or(&b""[..], |v| v.as_bytes());
+    let kind = kind.split(|&b| b == b';').next().unwrap_or_default();
+    kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+}
+
+fn is_bodiless(status: u16) -> bool {
+    matches!(status, 204 | 205 | 304)
+}
+
 pub(super) fn status_code(status: u16) -> Result<StatusCode> {
     match StatusCode::from_u16(status) {
         Ok(s) if (200..600).contains(&status) => Ok(s),
@@ -73,12 +87,24 @@ impl Inner {
     fn is_complete(&self) -> bool {
         self.response.as_ref().is_some_and(|r| r.complete)
     }
+
+    pub(super) fn streams(&self) -> bool {
+        self.response.as_ref().is_some_and(|r| r.stream)
+    }
+
+    /// An event stream sent as an ordinary response ends here, whole, unless a
+    /// length was promised.
+    pub(super) fn complete_stream(&mut self) {
+        if let Some(r) = self.response.as_mut().filter(|r| r.stream) {
+            r.complete |= r.content_length.is_none_or(|n| n == r.given);
+        }
+    }
 }
 
 impl Conn {
     /// Chooses an ordinary response. Its body follows by [`Conn::body`].
     pub fn respond<'a>(
-        &self,
+        self: &Arc<Self>,
         status: u16,
         fields: impl IntoIterator<Item = Field<'a>>,
     ) -> Result<()> {
@@ -91,6 +117,7 @@ impl Conn {
             map.remove(header::CONTENT_LENGTH);
         }
         let content_length = content_length(&map)?;
+        let stream = is_event_stream(&map) && !is_bodiless(status.as_u16());
         self.host.as_ref().ok_or(Error::NotHosted)?;
         {
             let mut inner = self.lock();
@@ -101,15 +128,25 @@ impl Conn {
             inner.status = status.as_u16();
             inner.response = Some(Box::new(Response {
                 // It goes with the first of the body, which is framed by its
-                // length when it is the whole.
+                // length when it is the whole; that of a stream goes at once.
                 head: Some((status, map)),
+                began: stream,
+                stream,
                 content_length,
                 ..Response::default()
             }));
         }
         // The request body may be wanted in whole now.
         self.wake_tasks();
+        if stream {
+            self.end_if_late();
+        }
         Ok(())
+    }
+
+    /// An event stream is sent as an ordinary response.
+    pub fn streams(&self) -> bool {
+        self.lock().streams()
     }
 
     /// The server has answered in place of the application.
@@ -209,7 +246,9 @@ impl Conn {
     /// Bytes of the response's body that are left, if that is known.
     pub fn body_left(&self) -> Option<u64> {
         let inner = self.lock();
-        inner.is_complete().then_some(inner.outbox.len() as u64)
+        // A stream is framed the same however much of it was there at first.
+        let known = inner.is_complete() && (!inner.streams() || inner.outbox.is_empty());
+        known.then_some(inner.outbox.len() as u64)
     }
 
     /// The kernel has taken so many more bytes of the ordinary response, not
@@ -245,7 +284,7 @@ impl Conn {
 
     /// The response has no body (RFC 9110), whatever is given.
     fn is_bodiless(&self, inner: &Inner) -> bool {
-        self.framing.head || matches!(inner.status, 204 | 205 | 304)
+        self.framing.head || is_bodiless(inner.status)
     }
 
     /// An ordinary response that ended before its body did.

@@ -43,6 +43,9 @@ impl Conn {
         if let (true, Some(host)) = (tell, &self.host) {
             host.output(self);
         }
+        if moved {
+            self.end_if_late();
+        }
         Ok(moved)
     }
 
@@ -169,6 +172,9 @@ impl Conn {
         }
         if tell {
             host.output(self);
+        }
+        if started {
+            self.end_if_late();
         }
         Ok(high)
     }

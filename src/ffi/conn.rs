@@ -871,7 +871,10 @@ pub extern "C" fn pagi_sse_conn_set_marks(
 }
 
 /// Chooses an ordinary HTTP response in place of a stream, for a request of a
-/// server. The body follows by pagi_sse_conn_body.
+/// server. The body follows by pagi_sse_conn_body; the head goes with the first
+/// of it. A response of type `text/event-stream` is a stream in disguise: its head
+/// goes at once, the client's half-close ends it, and so does
+/// pagi_sse_server_close_streams, as a whole response.
 ///
 /// # Safety
 /// As pagi_sse_conn_start.

@@ -303,8 +303,9 @@ pub extern "C" fn pagi_sse_server_drain(server: pagi_sse_server) -> i32 {
     })
 }
 
-/// Closes every stream in order (a CLOSED record each). Ordinary requests go
-/// on.
+/// Closes every stream in order (a CLOSED record each), responses of type
+/// `text/event-stream` among them, and each that begins later. Ordinary requests
+/// go on.
 ///
 /// # Safety
 /// `server`; `reason` is NULL with length 0, for `server_shutdown`, or valid

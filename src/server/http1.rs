@@ -227,13 +227,15 @@ async fn answer(
     };
     match decision {
         Decision::Response(status, headers) => {
-            link.answer(is_event_stream(&headers));
+            link.answer(conn.streams());
             let mut response = Response::new(Answer::Conn(conn, link));
             *response.status_mut() = status;
             *response.headers_mut() = headers;
             response
         }
         Decision::Stream => {
+            // Begun by a hub's replay, which cannot.
+            conn.end_if_late();
             link.release();
             *super::lock(&taken) = Some(conn);
             // The connection's task sees it and drops us.
@@ -253,13 +255,6 @@ async fn answer(
             refusal::plain(status, text)
         }
     }
-}
-
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE);
-    let kind = kind.map_or(&b""[..], |v| v.as_bytes());
-    let kind = kind.split(|&b| b == b';').next().unwrap_or_default();
-    kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
 }
 
 /// Carries the request body to the connection.
@@ -305,7 +300,7 @@ async fn pump(body: Incoming, conn: Arc<Conn>, link: Arc<Link>, asker: Asker) {
 }
 
 /// The client went in the middle of its body, or sent what is no body. Who has
-/// an ordinary response under way may have it.
+/// an ordinary response under way, and no stream, may have it.
 fn broke_off(conn: &Arc<Conn>, error: &hyper::Error, asker: &Asker) {
     let cause = error.source().and_then(|e| e.downcast_ref::<io::Error>());
     let malformed = cause.is_some_and(|e| {
@@ -323,8 +318,8 @@ fn broke_off(conn: &Arc<Conn>, error: &hyper::Error, asker: &Asker) {
     }
     match conn.phase() {
         Phase::Pending => give_up(conn, fault, reason),
-        Phase::Responding => {}
-        Phase::Started | Phase::Closed => {
+        Phase::Responding if !conn.streams() => {}
+        Phase::Responding | Phase::Started | Phase::Closed => {
             conn.disconnect(reason.into());
         }
     }

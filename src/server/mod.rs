@@ -14,7 +14,6 @@ mod refusal;
 use crate::error::{Error, Failure, Result};
 use crate::limits;
 use crate::rt::{self, desk::Desk};
-use crate::state::Phase;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -199,12 +198,11 @@ impl Server {
     }
 
     /// Closes every stream, also one not yet begun, in order: what is queued
-    /// is sent, the host program is told. Ordinary requests go on.
+    /// is sent, the host program is told. Ordinary requests go on; a stream that
+    /// one of them begins later ends at once.
     pub fn close_streams(&self, reason: &str) {
         for conn in self.shared.desk.conns() {
-            if conn.wants_stream() && conn.phase() != Phase::Responding {
-                conn.shut_down(reason.to_owned().into());
-            }
+            conn.close_stream(reason);
         }
     }
 

@@ -506,6 +506,9 @@ gone answers with a reset, and C<$receive> gives the disconnect. A request body
 that breaks off is not complete: C<$receive> gives the disconnect in place of its
 end.
 
+A response of type C<text/event-stream> in a scope of type C<http> is a stream as
+well: its head does not wait for the first of its body, and a stop ends it.
+
 A stream whose application dies, or a response that is not given to its end, is
 broken off: no last chunk follows, and the connection is closed. What has been
 written to the socket is what C<on_complete>, C<on_disconnect> and the access log
