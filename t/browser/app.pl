@@ -134,7 +134,7 @@ async sub app ($scope, $receive, $send) {
     my $sse = PAGI::SSE->new($scope, $receive, $send);
     return await dropped($sse) if $sse->path eq '/dropped';
     return await refused($sse) if $sse->path eq '/refused';
-    return await ids($sse)     if $sse->path eq '/ids';
+    return await ids($sse) if $sse->path eq '/ids';
     await $sse->decline(status => 404);
 }
 

@@ -43,8 +43,11 @@ gets($ann, [@welcome, @both], 'whom the first hears of');
 $bob->close;
 gets($ann, [@welcome, @both, went => '{"name":"bob"}'], 'and of the end');
 my $cid = comes('room=lobby&name=cid');
-gets($cid, [@welcome, came => '{"name":"ann"}', went => '{"name":"bob"}', came => '{"name":"cid"}'],
-    'who comes later does not see who went as present');
+gets(
+    $cid,
+    [@welcome, came => '{"name":"ann"}', went => '{"name":"bob"}', came => '{"name":"cid"}'],
+    'who comes later does not see who went as present'
+);
 is comes("room=$_")->status, 404, "no room '$_'" for 'attic', '', 'a%20b';
 $_->close for $ann, $cid;
 is [$host->log], [], 'nothing is logged';

@@ -112,8 +112,8 @@ on_each_server 'ids of the application are found as they were given' => sub {
     $hub->publish('b', data => 5);
     my ($both2, $both4) = map { "id: both\ndata: $_\n\n" } 2, 4;
     comes($server, $hub, 'one',  topics => ['a'])->gets(block(3, 3) . $both4, 'one: the last one says where it is');
-    comes($server, $hub, 'both', topics => ['a'])->gets('',          'of the topics that are asked for');
-    comes($server, $hub, 'both', topics => ['b'])->gets(block(5, 5), 'of those, again');
+    comes($server, $hub, 'both', topics => ['a'])->gets('',                   'of the topics that are asked for');
+    comes($server, $hub, 'both', topics => ['b'])->gets(block(5, 5),          'of those, again');
     comes($server, $hub, 'both', topics => [qw(a b)])
         ->gets(block(3, 3) . $both4 . block(5, 5), 'on two topics: after the older, so that none is missing');
     comes($server, $hub, 'two')->gets(reset_block('unknown_id') . cursor(5), 'unknown');

@@ -38,7 +38,9 @@ subtest 'an ordinary response sent in full has no reason' => sub {
     is [sort(short(@lines))], [sort map { qq{"GET /$_ HTTP/1.1" 200 2 "-" "-" -} } 1 .. 50];
 };
 
-subtest 'a 500 in the name of the application is sent in full too; one that takes the place of an unsent head says why' => sub {
+subtest
+    'a 500 in the name of the application is sent in full too; one that takes the place of an unsent head says why' =>
+    sub {
     my $host = host();
     for my $path (qw(/die /late)) {
         my $lines = @lines;
@@ -47,7 +49,7 @@ subtest 'a 500 in the name of the application is sent in full too; one that take
     }
     like [short(@lines)],
         [qr{\A"GET /die HTTP/1\.1" 500 22 "-" "-" -\z}, qr{\A"GET /late HTTP/1\.1" 500 22 "-" "-" server_error\z}];
-};
+    };
 
 subtest 'what a stop cuts off is logged once, with the reason server_shutdown' => sub {
     my $host = host();
@@ -64,7 +66,7 @@ subtest 'what a stop cuts off is logged once, with the reason server_shutdown' =
         qr{\A"GET /deaf\?stream HTTP/1\.1" 200 \d+ "-" "-" server_shutdown\z}
         ];
     is scalar @lines, 2;
-    like \@lines,      [map { qr/ \d+\.\d{3} server_shutdown\z/ } @lines], 'with the seconds';
+    like \@lines, [map { qr/ \d+\.\d{3} server_shutdown\z/ } @lines], 'with the seconds';
     $host->until(sub { $http->eof }, 'the end');
     like $http->raw, qr{\AHTTP/1\.1 503 Service Unavailable\r\n.*\r\n\r\nthe server is stopping\z}s;
 };

@@ -81,7 +81,7 @@ subtest 'max_connections bounds what waits for an application that is busy' => s
     @{ $host->{clients} } = ();
     my %records;
     $records{ unpack 'C', $_ }++ for PAGI::SSE::FFI::server_next($host->server->{handle});
-    ok +(delete $records{6} || 0) <= 1, 'the operator is told once at most';
+    ok + (delete $records{6} || 0) <= 1, 'the operator is told once at most';
     is \%records, hash {
         all_vals validator('<=', 5, sub { $_ <= 5 });
         etc

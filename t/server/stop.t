@@ -202,7 +202,7 @@ subtest 'a startup that fails after it was complete is an error of the send alon
         }
     );
     like $error, qr/\APAGI::SSE::Server: lifespan\.startup\.failed: the startup is over at \Q$0\E line [0-9]+\.\n\z/;
-    is $log,   [];
+    is $log, [];
 };
 
 subtest 'a callback of stop that dies is logged' => sub {

@@ -42,8 +42,8 @@ subtest 'a new connection is pending' => sub {
     isa_ok $sse, 'PAGI::SSE';
     is $sse->connection_state,  'pending', 'connection_state';
     is $sse->disconnect_reason, undef,     'disconnect_reason';
-    ok !$sse->is_started,  'is_started';
-    ok !$sse->is_closed,   'is_closed';
+    ok !$sse->is_started,   'is_started';
+    ok !$sse->is_closed,    'is_closed';
     ok !$sse->is_connected, 'is_connected';
 };
 

@@ -11,18 +11,18 @@ use Encode ();
 
 subtest 'defaults for what a scope does not say' => sub {
     my $sse = PAGI::SSE->new({ type => 'sse' }, sub { }, sub { });
-    is $sse->path,                                   '/',                   'path';
-    is $sse->query_string,                           '',                    'query_string';
-    is $sse->scheme,                                 'http',                'scheme';
-    is $sse->http_version,                           '1.1',                 'http_version';
-    is $sse->method,                                 'GET',                 'method';
+    is $sse->path,                   '/',            'path';
+    is $sse->query_string,           '',             'query_string';
+    is $sse->scheme,                 'http',         'scheme';
+    is $sse->http_version,           '1.1',          'http_version';
+    is $sse->method,                 'GET',          'method';
     is [$sse->client, $sse->server], [undef, undef], 'client, server';
-    is $sse->header('x'),                            undef,                 'header';
-    is [$sse->header_all('x')],                      [],                    'header_all';
-    is $sse->last_event_id,                          undef,                 'last_event_id';
-    is $sse->path_params, {},                        'path_params';
-    is $sse->path_param('x'),                        undef, 'path_param';
-    is $sse->state, {},                              'state';
+    is $sse->header('x'),            undef,          'header';
+    is [$sse->header_all('x')],      [],             'header_all';
+    is $sse->last_event_id,          undef,          'last_event_id';
+    is $sse->path_params, {},        'path_params';
+    is $sse->path_param('x'),        undef, 'path_param';
+    is $sse->state, {},              'state';
     ref_is $sse->state, $sse->state, 'the same empty state each time';
 };
 

@@ -101,7 +101,8 @@ subtest 'bad status and headers fail and leave the connection pending' => sub {
     like failure_of($sse->start(headers => [["a\n", 'b']])), qr/header name must be a token, got 'a\\x\{A\}'/, 'name';
     like failure_of($sse->start(headers => [['a', "b\r\nc: d"]])),
         qr/the value of header 'a' must be octets without CR, LF, NUL and other controls, got 'b\\x/, 'value';
-    like failure_of($sse->start(headers => [['a', $_]])), qr/the value of header 'a' must be octets/, 'value: controls, wide'
+    like failure_of($sse->start(headers => [['a', $_]])), qr/the value of header 'a' must be octets/,
+        'value: controls, wide'
         for "\x01", "\x7F", "\x{263A}";
     like failure_of($sse->start(headers => [['a', undef]])), qr/headers must be a reference to an array/,
         'value: undef';

@@ -118,7 +118,7 @@ subtest 'close wakes run, every, each and body' => sub {
     my %busy = (every => $sse->every(60, sub { $work[0] }), each => $sse->each([1], sub { $work[1] }));
     my $body = $sse->body;
     $sse->close;
-    ok $wait{$_}->is_done,   $_ for sort keys %wait;
+    ok $wait{$_}->is_done,   $_                                     for sort keys %wait;
     ok !$busy{$_}->is_ready, "$_ waits for what its callback is at" for sort keys %busy;
     $_->done for @work;
     ok $busy{$_}->is_done, "$_, when that is done" for sort keys %busy;

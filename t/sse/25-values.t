@@ -140,8 +140,8 @@ subtest 'start and decline name what is wrong, and do nothing' => sub {
         [{ headers => [[x => Dies->new]] }, "the value of header x: $DIED"],
         [{ headers => [[Dies->new, 1]] },   "a header name: $DIED"],
         [{ headers => [["x y", 1]] },       'a header name must be a token, got \'x y\''],
-        [{ headers => [[x => "a\nb"]] },    'the value of header \'x\' must be octets without .*, got \'a\\\\x\{A\}b\''],
-        [{ status  => 99 },                 'status must be a whole number from 200 to 599, got \'99\''],
+        [{ headers => [[x => "a\nb"]] }, 'the value of header \'x\' must be octets without .*, got \'a\\\\x\{A\}b\''],
+        [{ status  => 99 },              'status must be a whole number from 200 to 599, got \'99\''],
     );
     my $body = '(known: status headers body)';
     my @decline = (

@@ -79,8 +79,8 @@ my %check = (
     'status and headers of `start`' => sub {
         my $peer = peer();
         my $sse = $peer->sse;
-        like failure_of($sse->start(status  => 99)), qr/status must be a whole number from 200 to 599/, 'status';
-        like failure_of($sse->start(headers => [['a', "b\nc"]])), qr/the value of header 'a' must be octets/,      'headers';
+        like failure_of($sse->start(status  => 99)), qr/status must be a whole number from 200 to 599/,       'status';
+        like failure_of($sse->start(headers => [['a', "b\nc"]])), qr/the value of header 'a' must be octets/, 'headers';
         is $peer->events, [], 'nothing goes out';
     },
     'unknown options of `start`, `close`, `decline`' => sub {

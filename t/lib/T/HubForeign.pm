@@ -293,7 +293,9 @@ sub run {
         my $sse = $peer->sse;
         $hub->subscribe($sse, 't');
         $hub->publish('t', data => "x\ny", event => 'z');
-        my $bytes = sub { join '', map { $_->{body} // '' } @{ $peer->events } };
+        my $bytes = sub {
+            join '', map { $_->{body} // '' } @{ $peer->events };
+        };
         my $want = "id: e.0\n\nevent: z\nid: e.1\ndata: x\ndata: y\n\n";
         until_ok(sub { $bytes->() eq $want }, 'the event');
         is $bytes->(), $want, 'the same bytes as everywhere, an id alone too';
