@@ -14,7 +14,8 @@ our @EXPORT_OK = qw(refused);
 # An event that was not accepted on the spot: it waits, or it has failed.
 # Fields: event (hash for $send), size (octets), quiet (that it fails does not
 # end the connection), settled, error (list, when it failed), closed (failed
-# because the connection is closed), full (because a queue is), reporters (the on_error callbacks to tell).
+# because the connection is closed), full (because a queue is), reports (on_error
+# is told when it fails), reported (it was; the Futures to wait for).
 
 sub new {
     my ($class, %fields) = @_;
