@@ -6,7 +6,11 @@ use std::fs;
 use std::path::PathBuf;
 
 /// Files whose enums are in the header; cbindgen.toml names these.
-const ENUMS: &[&str] = &["src/error.rs", "src/state.rs", "src/rt/record.rs"];
+const ENUMS: &[&str] = &[
+    "src/core/error.rs",
+    "src/core/state.rs",
+    "src/host/record.rs",
+];
 
 fn main() {
     println!("cargo:rerun-if-changed=src/ffi");

@@ -7,7 +7,7 @@
 //! from its own. A slot whose generations are used up is retired, so a number
 //! is never given out twice: 40 bytes for every 65,535 objects.
 
-use crate::error::{Error, Result};
+use crate::core::error::{Error, Result};
 use std::collections::VecDeque;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

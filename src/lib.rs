@@ -5,24 +5,16 @@
 #![warn(missing_docs)]
 
 // The pure core: no I/O, no clock, no threads.
-pub mod chunk;
-pub mod error;
-pub mod frame;
-pub mod json;
-pub mod keepalive;
-pub mod limits;
-pub mod outbox;
-pub mod parse;
-pub mod ring;
-pub mod state;
+pub mod core;
 // Operating-system calls.
 pub mod sys;
 // Shared memory.
 pub mod conn;
 pub mod handle;
 pub mod hub;
-pub mod scope;
 // The async part.
+pub mod host;
+pub mod net;
 pub mod rt;
 pub mod server;
 // The boundary.

@@ -1,8 +1,8 @@
 //! Properties over arbitrary events, bytes and chunk borders.
 
-use pagi_sse::error::{Error, Result};
-use pagi_sse::frame::{self, Event};
-use pagi_sse::parse::{Message, Parsed, Parser};
+use pagi_sse::core::error::{Error, Result};
+use pagi_sse::core::frame::{self, Event};
+use pagi_sse::core::parse::{Message, Parsed, Parser};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;

@@ -1,9 +1,9 @@
 //! The conformance vectors of `sse-rules.md`. Each parser vector runs whole,
 //! byte by byte, and split in two at every position, with one result (P2).
 
-use pagi_sse::error::Result;
-use pagi_sse::frame::{self, Event};
-use pagi_sse::parse::{Parsed, Parser};
+use pagi_sse::core::error::Result;
+use pagi_sse::core::frame::{self, Event};
+use pagi_sse::core::parse::{Parsed, Parser};
 
 type Items = Vec<Result<Parsed>>;
 

@@ -1,9 +1,9 @@
 //! The request body, on its way to the host program.
 
 use super::{Conn, Report};
-use crate::error::{Error, Result};
-use crate::limits;
-use crate::state::Phase;
+use crate::core::error::{Error, Result};
+use crate::core::limits;
+use crate::core::state::Phase;
 use bytes::{BufMut, BytesMut};
 use std::task::{Context, Poll, Waker};
 

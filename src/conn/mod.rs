@@ -16,12 +16,12 @@ pub use host::{Host, Report, Sink, Watch};
 pub use publish::{Batch, Published};
 pub use response::{Decision, Field};
 
-use crate::error::{Error, Failure, Result};
+use crate::core::error::{Error, Failure, Result};
+use crate::core::keepalive::Keepalive;
+use crate::core::limits;
+use crate::core::outbox::{Marks, Outbox};
+use crate::core::state::{Phase, Reason, State};
 use crate::handle::{self, Table};
-use crate::keepalive::Keepalive;
-use crate::limits;
-use crate::outbox::{Marks, Outbox};
-use crate::state::{Phase, Reason, State};
 use crate::sys::PerProcess;
 use bytes::BufMut;
 use http::{HeaderMap, StatusCode};

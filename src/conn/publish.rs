@@ -1,11 +1,11 @@
 //! What a hub does with a connection.
 
 use super::{Conn, Inner, Report, Watch, reason_of};
-use crate::chunk::Chunk;
-use crate::error::{Error, Result};
-use crate::outbox::{Full, Policy};
-use crate::ring::Entry;
-use crate::state::{Phase, Reason};
+use crate::core::chunk::Chunk;
+use crate::core::error::{Error, Result};
+use crate::core::outbox::{Full, Policy};
+use crate::core::ring::Entry;
+use crate::core::state::{Phase, Reason};
 use crate::sys;
 use http::{HeaderMap, StatusCode};
 use std::io;

@@ -1,8 +1,8 @@
 //! Ordinary responses, chosen in place of a stream, and the choice itself.
 
 use super::{Conn, Inner, Report};
-use crate::error::{Error, Failure, Result};
-use crate::state::{Phase, Reason};
+use crate::core::error::{Error, Failure, Result};
+use crate::core::state::{Phase, Reason};
 use bytes::{BufMut, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use std::sync::Arc;

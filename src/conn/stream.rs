@@ -2,12 +2,12 @@
 
 use super::response::{Field, header_map, status_code};
 use super::{Conn, Counters, Direct, Inner, Sink, reason_of};
-use crate::chunk;
-use crate::error::{Error, Result};
-use crate::frame::{self, Event};
-use crate::keepalive::Keepalive;
-use crate::limits;
-use crate::state::Phase;
+use crate::core::chunk;
+use crate::core::error::{Error, Result};
+use crate::core::frame::{self, Event};
+use crate::core::keepalive::Keepalive;
+use crate::core::limits;
+use crate::core::state::Phase;
 use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use std::io::{self, IoSlice};

@@ -3,11 +3,12 @@
 use super::runtime::{self, pagi_sse_runtime};
 use super::{Result, bytes, copy_out, guard, retry, set, set_struct, some_buffer, text, writable};
 use crate::conn::{Conn, Field, Framing, table};
-use crate::error::{Error, Failure};
-use crate::frame::{self, Event};
-use crate::outbox::Marks;
-use crate::scope::scopes;
-use crate::{json, limits, sys};
+use crate::core::error::{Error, Failure};
+use crate::core::frame::{self, Event};
+use crate::core::outbox::Marks;
+use crate::core::{json, limits};
+use crate::host::scope::scopes;
+use crate::sys;
 use bytes::BufMut as _;
 use http::{HeaderName, HeaderValue};
 use std::ffi::c_char;

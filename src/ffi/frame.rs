@@ -1,8 +1,8 @@
 //! Frames, for C: bytes in, bytes out, nothing kept.
 
 use super::{Result, buffer, guard, retry, text};
-use crate::error::{Error, Failure};
-use crate::frame::{Event, comment_len, encode_comment};
+use crate::core::error::{Error, Failure};
+use crate::core::frame::{Event, comment_len, encode_comment};
 use std::ffi::c_char;
 use std::mem::MaybeUninit;
 

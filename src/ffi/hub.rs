@@ -3,14 +3,14 @@
 use super::conn::pagi_sse_conn;
 use super::{Result, copy_out, guard, retry, set, text, writable};
 use crate::conn;
-use crate::error::Error;
-use crate::frame::Event;
+use crate::core::error::Error;
+use crate::core::frame::Event;
+use crate::core::limits;
+use crate::core::outbox::Full;
+use crate::core::ring::Entry;
 use crate::handle::{self, Table};
+use crate::host::hub::{self as running, RunningHub};
 use crate::hub::{Put, Settings, Subscription, TopicChange, TopicSettings, Wish};
-use crate::limits;
-use crate::outbox::Full;
-use crate::ring::Entry;
-use crate::rt::{self, hub::RunningHub};
 use crate::sys::PerProcess;
 use serde_json::{Value, json};
 use std::ffi::c_char;
@@ -186,7 +186,7 @@ pub unsafe extern "C" fn pagi_sse_hub_open(
         // SAFETY: the caller's promise.
         let (epoch, defaults) = unsafe { (text("epoch", epoch, epoch_len)?, changes(defaults)?) };
         let [own_ids, no_create] = self::flags(flags)?;
-        let chosen = rt::hub::new_epoch();
+        let chosen = running::new_epoch();
         let epoch = epoch.unwrap_or(&chosen);
         let fine = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         if !(1..=40).contains(&epoch.len()) || !epoch.bytes().all(fine) {

@@ -16,8 +16,8 @@ pub mod runtime;
 pub mod scope;
 pub mod server;
 
-use crate::error::{Error, Failure};
-use crate::limits;
+use crate::core::error::{Error, Failure};
+use crate::core::limits;
 use bytes::BufMut as _;
 use std::cell::Cell;
 use std::ffi::c_char;

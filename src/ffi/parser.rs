@@ -1,11 +1,11 @@
 //! The parser, for C: for clients, and for tests of servers.
 
 use super::{Result, bytes, copy_out, guard, next, options, set, text, writable};
-use crate::error::{Error, Failure};
+use crate::core::error::{Error, Failure};
+use crate::core::limits;
+use crate::core::parse::{Parsed, Parser};
 use crate::handle::{self, Table};
-use crate::limits;
-use crate::parse::{Parsed, Parser};
-use crate::rt::record::{self, Kind};
+use crate::host::record::{self, Kind};
 use crate::sys::PerProcess;
 use std::ffi::c_char;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -83,7 +83,7 @@ impl Reading {
         self.ready.len() - self.taken
     }
 
-    /// As [`crate::rt::mailbox::Mailbox::drain`].
+    /// As [`crate::host::mailbox::Mailbox::drain`].
     fn next(&mut self, buf: &mut [u8]) -> usize {
         let waiting = &self.ready[self.taken..];
         let mut used = 0;

@@ -2,8 +2,8 @@
 
 use super::conn::{pagi_sse_conn, pagi_sse_header};
 use super::{Result, bytes, guard, set, set_struct, writable};
-use crate::error::Error;
-use crate::rt::record::{self, Kind, Reader};
+use crate::core::error::Error;
+use crate::host::record::{self, Kind, Reader};
 use std::ffi::c_char;
 use std::ptr;
 

@@ -1,9 +1,9 @@
 //! The runtime, for C: connections on the host's own transports.
 
 use super::{copy_out, guard, next, options, set, writable};
-use crate::error::Error;
+use crate::core::error::Error;
 use crate::handle::{self, Table};
-use crate::rt::open::{Open, Options};
+use crate::host::runtime::{Open, Options};
 use crate::sys::PerProcess;
 use std::ffi::c_char;
 use std::sync::Arc;
@@ -179,7 +179,7 @@ pub extern "C" fn pagi_sse_runtime_wake(runtime: pagi_sse_runtime, delay_ms: u64
 /// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_runtime_busy(runtime: pagi_sse_runtime) -> i64 {
-    guard(|| Ok(table().get(runtime)?.desk().live() as i64))
+    guard(|| Ok(table().get(runtime)?.desk().registry().live() as i64))
 }
 
 /// Statistics, as a JSON object: `version`, `abi`, `connections` (`open` now,

@@ -3,7 +3,7 @@
 use super::conn::pagi_sse_conn;
 use super::{guard, set, writable};
 use crate::conn::table;
-use crate::scope::scopes;
+use crate::host::scope::scopes;
 
 /// Remembers the connection of a key: the address of the host's own request
 /// object, say, or a stream number. One key has one connection and the other

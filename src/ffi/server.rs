@@ -2,7 +2,7 @@
 
 use super::runtime::{deadline, stats};
 use super::{copy_out, guard, next, options, set, text, writable};
-use crate::error::Error;
+use crate::core::error::Error;
 use crate::handle::{self, Table};
 use crate::server::{Options, Server};
 use crate::sys::PerProcess;

@@ -13,12 +13,12 @@ mod topics;
 pub use subscription::{Begin, Subscription, Wish};
 pub use topic::{TopicChange, TopicSettings};
 
-use crate::chunk::Chunk;
 use crate::conn::{Batch, Conn, Host, Published, Watch};
-use crate::error::{Error, Result};
-use crate::frame::{self, Event};
-use crate::limits;
-use crate::ring::Entry;
+use crate::core::chunk::Chunk;
+use crate::core::error::{Error, Result};
+use crate::core::frame::{self, Event};
+use crate::core::limits;
+use crate::core::ring::Entry;
 use crate::sys;
 use serde_json::json;
 use std::borrow::Cow;

@@ -2,8 +2,8 @@
 
 use super::Hub;
 use crate::conn::{Conn, Watch};
-use crate::limits;
-use crate::outbox::{Full, Policy};
+use crate::core::limits;
+use crate::core::outbox::{Full, Policy};
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};

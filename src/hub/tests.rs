@@ -1,7 +1,7 @@
 use super::*;
 use crate::conn::{Framing, Report};
-use crate::outbox::{Full, Policy};
-use crate::ring::Keep;
+use crate::core::outbox::{Full, Policy};
+use crate::core::ring::Keep;
 
 /// The hub's owner and the connections' host: a clock, and what it was told.
 #[derive(Default)]

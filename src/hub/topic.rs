@@ -1,7 +1,7 @@
 //! One topic: its settings, its history, and the newest event of each key.
 
-use crate::limits;
-use crate::ring::{Entry, Keep, Ring};
+use crate::core::limits;
+use crate::core::ring::{Entry, Keep, Ring};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 

@@ -3,9 +3,9 @@
 
 use super::subscription::{Begin, Subscription};
 use super::topic::{Topic, TopicChange, TopicSettings};
-use crate::error::{Error, Result};
-use crate::limits;
-use crate::ring::{Entry, Ring};
+use crate::core::error::{Error, Result};
+use crate::core::limits;
+use crate::core::ring::{Entry, Ring};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;

@@ -1,10 +1,10 @@
 //! An event stream on a socket of its own: writes what the connection queues,
 //! watches for the client's end.
 
-use super::socket::Socket;
 use crate::conn::{Conn, Sink, reason_of};
-use crate::limits::{FORGOTTEN_BYTES, LINGER_SECONDS};
-use crate::state::{Phase, Reason};
+use crate::core::limits::{FORGOTTEN_BYTES, LINGER_SECONDS};
+use crate::core::state::{Phase, Reason};
+use crate::net::socket::Socket;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};

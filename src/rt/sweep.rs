@@ -73,7 +73,7 @@ pub async fn run(changed: Arc<ConnBell>) {
 mod tests {
     use super::*;
     use crate::conn::{Framing, Host, Report, Sink};
-    use crate::frame::Event;
+    use crate::core::frame::Event;
     use std::io;
     use std::sync::Mutex;
     use std::time::Duration;

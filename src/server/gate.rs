@@ -5,7 +5,7 @@
 use super::body::Rest;
 use super::head::{self, Fault};
 use super::link::Wire;
-use crate::limits;
+use crate::core::limits;
 use bytes::{Buf, BytesMut};
 use std::io;
 use std::mem::MaybeUninit;

@@ -2,7 +2,7 @@
 //! it: hyper takes some that must be refused, and does not say why it refuses
 //! others.
 
-use crate::limits;
+use crate::core::limits;
 use http::{StatusCode, Uri};
 use httparse::{EMPTY_HEADER, Error, Header, Request, Status};
 use std::net::Ipv6Addr;

@@ -6,8 +6,8 @@
 
 use super::lock;
 use crate::conn::Conn;
-use crate::limits;
-use crate::rt::socket::Socket;
+use crate::core::limits;
+use crate::net::socket::Socket;
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
 use std::io::{self, IoSlice};

@@ -1,9 +1,9 @@
 //! Binding and accepting.
 
 use super::{Shared, Stage, http1};
-use crate::error::{Error, Failure};
-use crate::limits;
-use crate::rt::socket::Socket;
+use crate::core::error::{Error, Failure};
+use crate::core::limits;
+use crate::net::socket::Socket;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket as RawSocket, Type};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -214,7 +214,7 @@ pub async fn run(listener: Listener, shared: Arc<Shared>) {
 async fn accept_until_drained(listener: Listener, shared: &Arc<Shared>) {
     let listener = match Accepting::new(listener) {
         Ok(l) => l,
-        Err(e) => return shared.desk.log(&format!("listening failed: {e}")),
+        Err(e) => return shared.desk.notices().log(&format!("listening failed: {e}")),
     };
     let mut stage = shared.stage.subscribe();
     if stage.wait_for(|s| *s != Stage::Bound).await.is_err() {
@@ -246,7 +246,7 @@ async fn accept_all(listener: &Accepting, shared: &Arc<Shared>) {
         let was_full = std::mem::replace(&mut is_full, free.is_err());
         if is_full && !was_full {
             let max = shared.options.max_connections;
-            shared.desk.notice(
+            shared.desk.notices().notice(
                 "max_connections is reached",
                 &format!(": {max} are open, others wait"),
             );
@@ -270,6 +270,7 @@ async fn accept_all(listener: &Accepting, shared: &Arc<Shared>) {
             Err(e) => {
                 shared
                     .desk
+                    .notices()
                     .notice("accept failed", &format!(": {}", reason(&e)));
                 // Out of descriptors: give others time to close some.
                 tokio::time::sleep(Duration::from_millis(50)).await;

@@ -11,9 +11,10 @@ mod listen;
 mod record;
 mod refusal;
 
-use crate::error::{Error, Failure, Result};
-use crate::limits;
-use crate::rt::{self, desk::Desk};
+use crate::core::error::{Error, Failure, Result};
+use crate::core::limits;
+use crate::host::desk::{self, Desk};
+use crate::rt;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -83,7 +84,7 @@ impl Shared {
     fn one_less(&self) {
         if *self.stage.borrow() == Stage::Draining {
             self.desk.wake();
-            self.desk.one_less();
+            self.desk.registry().one_less();
         }
     }
 
@@ -171,7 +172,7 @@ impl Server {
 
     /// Makes the descriptor readable, now or later.
     pub fn wake_after(&self, delay: Duration) {
-        rt::desk::wake_after(&self.shared.desk, lock(&self.runtime).as_ref(), delay);
+        desk::wake_after(&self.shared.desk, lock(&self.runtime).as_ref(), delay);
     }
 
     /// Has everything queued on any connection written now.
@@ -182,7 +183,7 @@ impl Server {
     /// Requests and streams in progress, and connections whose response is
     /// still on its way. While draining, each end of one wakes the host.
     pub fn busy(&self) -> usize {
-        self.shared.desk.live()
+        self.shared.desk.registry().live()
             + self.shared.http.load(Ordering::Acquire)
             + usize::from(self.shared.is_accepting_last())
     }
@@ -201,7 +202,7 @@ impl Server {
     /// is sent, the host program is told. Ordinary requests go on; a stream that
     /// one of them begins later ends at once.
     pub fn close_streams(&self, reason: &str) {
-        for conn in self.shared.desk.conns() {
+        for conn in self.shared.desk.registry().conns() {
             conn.close_stream(reason);
         }
     }
@@ -232,11 +233,11 @@ impl Server {
             let idle = || self.busy() == 0;
             runtime.block_on(async {
                 if wait_for_answers {
-                    desk.settle(by, idle).await;
+                    desk.registry().settle(by, idle).await;
                 }
-                http1::refuse_all(&desk.conns());
+                http1::refuse_all(&desk.registry().conns());
                 let last = tokio::time::Instant::now() + limits::STOP_LAST;
-                desk.settle(by.max(last), idle).await;
+                desk.registry().settle(by.max(last), idle).await;
             });
             self.shared.cutting.store(true, Ordering::Relaxed);
             rt::end(runtime, by);

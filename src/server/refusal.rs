@@ -5,7 +5,7 @@ use super::answer::Answer;
 use super::head::{Fault, Known};
 use super::listen::Peers;
 use super::{Shared, record};
-use crate::rt::socket::Socket;
+use crate::net::socket::Socket;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
@@ -69,7 +69,7 @@ impl Asker {
             None => "the Unix socket".into(),
         };
         let detail = format!(" ({} to {client})", fault.status.as_u16());
-        self.shared.desk.notice(fault.why, &detail);
+        self.shared.desk.notices().notice(fault.why, &detail);
     }
 
     /// For the access log.
@@ -81,7 +81,7 @@ impl Asker {
             reason: reason(status),
         };
         let record = record::answered(&answer, known, &self.peers);
-        self.shared.desk.push_bounded(record);
+        self.shared.desk.notices().push(record);
     }
 
     /// The answer to a request that came while the server drains. A browser

@@ -54,9 +54,9 @@ subtest 'nobody else writes them down' => sub {
     for my $path (glob "$lib/*.pm $lib/*/*.pm") {
         next if $own{ $path =~ s/\A\Q$lib\E\///r };
         open my $file, '<', $path or die "$path: $!";
-        push @found, map { "$path:$.: $_" } grep { m{# src/rt/record\.rs|# src/limits\.rs} } <$file>;
+        push @found, map { "$path:$.: $_" } grep { m{# src/host/record\.rs|# src/core/limits\.rs} } <$file>;
     }
-    is \@found, [], 'no copies of src/limits.rs or src/rt/record.rs';
+    is \@found, [], 'no copies of src/core/limits.rs or src/host/record.rs';
 };
 
 subtest 'library and module have one version' => sub {

@@ -124,7 +124,7 @@ sub short_reason {
     return substr $octets, 0, $length;
 }
 
-# What is wrong with an id, in octets; as the library has it (src/frame.rs).
+# What is wrong with an id, in octets; as the library has it (src/core/frame.rs).
 sub bad_id {
     my ($id) = @_;
     return if length $id <= ID_BYTES && $id   !~ tr/!-~//c;    # nearly every one, in a quarter of the time

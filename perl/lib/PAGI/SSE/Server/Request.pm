@@ -4,7 +4,7 @@ use warnings;
 
 our $VERSION = '0.003000';
 
-# A record of a request (src/rt/record.rs), read, and the PAGI scope of it.
+# A record of a request (src/host/record.rs), read, and the PAGI scope of it.
 
 use PAGI::SSE::FFI::Constants qw(FLAG_HAS_BODY FLAG_PATH_IS_TEXT FLAG_UNIX);
 

@@ -2,11 +2,11 @@
 //! sockets that it hands over, or on transports that it drives itself.
 
 use super::desk::{Desk, wake_after};
-use super::socket::Socket;
-use super::{build, end, stream};
 use crate::conn::{Conn, Framing};
-use crate::error::{Error, Result};
-use crate::limits;
+use crate::core::error::{Error, Result};
+use crate::core::limits;
+use crate::net::socket::Socket;
+use crate::rt::{self, build, end, stream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Options {
-            workers: super::default_workers(),
+            workers: rt::default_workers(),
             write_timeout: Duration::from_secs(limits::WRITE_TIMEOUT_SECONDS),
         }
     }
@@ -106,11 +106,17 @@ impl Open {
         let Some(runtime) = self.runtime().take() else {
             return;
         };
-        for conn in self.desk.conns() {
+        for conn in self.desk.registry().conns() {
             conn.shut_down("server_shutdown".into());
         }
-        let sockets_done = || self.desk.conns().iter().all(|c| c.framing().pull);
-        runtime.block_on(self.desk.settle(by, sockets_done));
+        let sockets_done = || {
+            self.desk
+                .registry()
+                .conns()
+                .iter()
+                .all(|c| c.framing().pull)
+        };
+        runtime.block_on(self.desk.registry().settle(by, sockets_done));
         end(runtime, by);
     }
 

@@ -8,8 +8,8 @@ use std::io::Write as _;
 use bytes::BufMut;
 use memchr::{memchr2, memchr3};
 
-use crate::error::{Error, Result};
-use crate::limits;
+use crate::core::error::{Error, Result};
+use crate::core::limits;
 
 /// One event, or a block that only moves the client's id or retry time (E9).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

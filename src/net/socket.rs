@@ -1,7 +1,7 @@
 //! A connected socket, TCP or Unix.
 
-use crate::error::{Error, Result};
-use crate::limits;
+use crate::core::error::{Error, Result};
+use crate::core::limits;
 use socket2::{Domain, SockRef, TcpKeepalive, Type};
 use std::io::{self, Read as _};
 use std::net::Shutdown;

@@ -1,6 +1,6 @@
 //! JSON text, checked and made one line.
 
-use crate::error::{Error, Failure};
+use crate::core::error::{Error, Failure};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 

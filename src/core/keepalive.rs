@@ -1,7 +1,7 @@
 //! When the next keepalive comment is due: a function of settings and time.
 
-use crate::error::{Error, Result};
-use crate::{frame, limits};
+use super::{frame, limits};
+use crate::core::error::{Error, Result};
 use bytes::{Bytes, BytesMut};
 
 /// One connection's keepalive setting. Times are milliseconds on any

@@ -1,6 +1,6 @@
 //! Connection states and legal moves.
 
-use crate::error::{Error, Result};
+use crate::core::error::{Error, Result};
 use std::borrow::Cow;
 
 /// Where a connection stands.

@@ -2,7 +2,7 @@
 //! handle, then fields in native byte order, byte strings after a `u32` length.
 
 use crate::conn::Conn;
-use crate::error::{Error, Result};
+use crate::core::error::{Error, Result};
 use std::borrow::Cow;
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! The replay ring of one topic: the newest events, by count, bytes and age.
 
-use crate::chunk::Chunk;
-use crate::frame::Event;
-use crate::limits;
+use crate::core::chunk::Chunk;
+use crate::core::frame::Event;
+use crate::core::limits;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 

@@ -17,8 +17,8 @@ use std::mem;
 
 use memchr::{memchr, memchr2};
 
-use crate::error::{Error, Result};
-use crate::limits::{PARSE_EVENT_BYTES, PARSE_LINE_BYTES};
+use crate::core::error::{Error, Result};
+use crate::core::limits::{PARSE_EVENT_BYTES, PARSE_LINE_BYTES};
 
 /// One thing found in a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Default for Parser {
 }
 
 impl Parser {
-    /// A parser for a first connection, with the limits of [`crate::limits`].
+    /// A parser for a first connection, with the limits of [`crate::core::limits`].
     pub fn new() -> Self {
         Self::with_last_event_id("")
     }

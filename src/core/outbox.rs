@@ -1,9 +1,9 @@
 //! One connection's bounded output queue: watermarks, and what to do when it
 //! is full.
 
-use crate::error::{Error, Result};
-use crate::limits;
-use crate::ring::Entry;
+use crate::core::error::{Error, Result};
+use crate::core::limits;
+use crate::core::ring::Entry;
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -408,7 +408,7 @@ mod tests {
     }
 
     fn entry(seq: u64, key: Option<&str>) -> Arc<Entry> {
-        let event = crate::frame::Event {
+        let event = crate::core::frame::Event {
             data: Some("x"),
             ..Default::default()
         };

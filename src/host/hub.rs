@@ -1,9 +1,9 @@
 //! A hub with a thread that delivers.
 
-use super::{build, now_ms};
 use crate::conn::Host;
-use crate::error::{Error, Result};
+use crate::core::error::{Error, Result};
 use crate::hub::{Hub, Owner, Settings};
+use crate::rt::{build, now_ms};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};

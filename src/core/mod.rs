@@ -1,0 +1,12 @@
+//! The pure core: no I/O, no clock, no threads.
+
+pub mod chunk;
+pub mod error;
+pub mod frame;
+pub mod json;
+pub mod keepalive;
+pub mod limits;
+pub mod outbox;
+pub mod parse;
+pub mod ring;
+pub mod state;

@@ -1,0 +1,3 @@
+//! Connected sockets.
+
+pub mod socket;
