@@ -10,6 +10,7 @@ const ENUMS: &[&str] = &[
     "src/core/error.rs",
     "src/core/state.rs",
     "src/host/record.rs",
+    "src/wire/mod.rs",
 ];
 
 fn main() {

@@ -6,6 +6,8 @@
 
 // The pure core: no I/O, no clock, no threads.
 pub mod core;
+// What stands around events.
+pub mod wire;
 // Operating-system calls.
 pub mod sys;
 // Shared memory.

@@ -23,6 +23,7 @@ use crate::core::outbox::{Marks, Outbox};
 use crate::core::state::{Phase, Reason, State};
 use crate::handle::{self, Table};
 use crate::sys::PerProcess;
+use crate::wire::Wire;
 use bytes::BufMut;
 use http::{HeaderMap, StatusCode};
 use inbox::Inbox;
@@ -40,12 +41,10 @@ use std::time::Duration;
 pub struct Framing {
     /// A stream is asked for (PAGI scope type `sse`).
     pub sse: bool,
-    /// HTTP/1.1: the stream is sent in chunks.
-    pub chunked: bool,
+    /// What stands around its events.
+    pub wire: Wire,
     /// HEAD: the answer has no body.
     pub head: bool,
-    /// Events alone: somebody else writes the response head.
-    pub bare: bool,
     /// The host program takes the output with [`Conn::pull`].
     pub pull: bool,
     /// Always a stream: an ordinary response cannot be chosen.
@@ -325,7 +324,8 @@ impl Conn {
             let mut inner = self.lock();
             let phase = inner.state.phase();
             // An ordinary request is cut off instead.
-            let stream = (self.wants_stream() || self.framing.bare) && how != End::Broken;
+            let stream =
+                (self.wants_stream() || self.framing.wire == Wire::Events) && how != End::Broken;
             if phase == Phase::Pending && self.host.is_some() && stream {
                 // Cannot fail: the phase was just seen.
                 let _ = self.start_locked(&mut inner, StatusCode::OK, HeaderMap::new());
@@ -339,8 +339,9 @@ impl Conn {
             }
             let streamed = phase == Phase::Started || (phase == Phase::Pending && stream);
             let last = streamed && how != End::Broken;
-            if last && self.framing.chunked && !self.framing.head {
-                inner.outbox.append(5, |b| b.put_slice(b"0\r\n\r\n"));
+            let end = self.framing.wire.last();
+            if last && !end.is_empty() && !self.framing.head {
+                inner.outbox.append(end.len(), |b| b.put_slice(end));
             }
         }
         if how == End::Told {

@@ -101,7 +101,7 @@ impl Conn {
             let started = self.start_locked(&mut inner, StatusCode::OK, HeaderMap::new())?;
             if !self.framing.head {
                 for chunk in chunks {
-                    let wire = chunk.wire(self.framing.chunked);
+                    let wire = chunk.wire(self.framing.wire.is_chunked());
                     inner.outbox.append_shared(wire);
                 }
                 inner.counters.events += events;
@@ -193,7 +193,7 @@ impl Conn {
         batch: &Batch,
         policy: &Policy,
     ) -> std::result::Result<u64, Reason> {
-        let chunked = self.framing.chunked;
+        let chunked = self.framing.wire.is_chunked();
         let waited = !inner.outbox.is_empty();
         if !waited && inner.direct.0 >= 0 {
             let bytes = batch.joined.bytes(chunked);

@@ -2,14 +2,13 @@
 
 use super::response::{Field, header_map, status_code};
 use super::{Conn, Counters, Direct, Inner, Sink, reason_of};
-use crate::core::chunk;
 use crate::core::error::{Error, Result};
 use crate::core::frame::{self, Event};
 use crate::core::keepalive::Keepalive;
 use crate::core::limits;
 use crate::core::state::Phase;
 use bytes::{BufMut, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
@@ -61,8 +60,7 @@ impl Conn {
         if let Some(host) = &self.host {
             inner.status = status.as_u16();
             inner.last_write_ms = host.now_ms();
-            if !self.framing.bare {
-                let head = self.stream_head(status, map);
+            if let Some(head) = self.framing.wire.head(status, map) {
                 inner.outbox.append(head.len(), |b| b.put_slice(&head));
             }
         }
@@ -74,47 +72,6 @@ impl Conn {
         if let Some(host) = &self.host {
             host.keepalive(self);
         }
-    }
-
-    /// The response head of a stream. The fields that frame the message are
-    /// ours (RFC 9112): an application's own are left out.
-    fn stream_head(&self, status: StatusCode, mut map: HeaderMap) -> Vec<u8> {
-        for ours in [
-            header::CONNECTION,
-            header::TRANSFER_ENCODING,
-            header::CONTENT_LENGTH,
-        ] {
-            map.remove(ours);
-        }
-        let defaults = [
-            (header::CONTENT_TYPE, "text/event-stream"),
-            (header::CACHE_CONTROL, "no-cache"),
-            // Asks nginx and others not to hold events back.
-            (HeaderName::from_static("x-accel-buffering"), "no"),
-        ];
-        for (name, value) in defaults {
-            map.entry(name).or_insert(HeaderValue::from_static(value));
-        }
-        if !map.contains_key(header::DATE) {
-            let now = httpdate::fmt_http_date(std::time::SystemTime::now());
-            if let Ok(now) = HeaderValue::from_str(&now) {
-                map.insert(header::DATE, now);
-            }
-        }
-        let mut head = Vec::with_capacity(256);
-        let reason = status.canonical_reason().unwrap_or("");
-        head.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).as_bytes());
-        for (name, value) in &map {
-            head.extend_from_slice(name.as_str().as_bytes());
-            head.extend_from_slice(b": ");
-            head.extend_from_slice(value.as_bytes());
-            head.extend_from_slice(b"\r\n");
-        }
-        if self.framing.chunked {
-            head.extend_from_slice(b"transfer-encoding: chunked\r\n");
-        }
-        head.extend_from_slice(b"connection: close\r\n\r\n");
-        head
     }
 
     /// For a host that does the I/O: may a send go out? `true` when the stream
@@ -188,15 +145,10 @@ impl Conn {
         if self.framing.head || len == 0 {
             return Ok(());
         }
-        if !self.framing.chunked {
-            return inner.outbox.push(len, write);
-        }
-        // One chunk per frame.
-        inner.outbox.push(len + chunk::OVERHEAD, |b| {
-            chunk::put_size(b, len);
-            write(b);
-            b.put_slice(b"\r\n");
-        })
+        let wire = self.framing.wire;
+        inner
+            .outbox
+            .push(wire.framed_len(len), |b| wire.put(b, len, write))
     }
 
     /// Sets or (0) ends the keepalive. Never starts the stream.

@@ -9,6 +9,7 @@ use crate::core::outbox::Marks;
 use crate::core::{json, limits};
 use crate::host::scope::scopes;
 use crate::sys;
+use crate::wire::Wire;
 use bytes::BufMut as _;
 use http::{HeaderName, HeaderValue};
 use std::ffi::c_char;
@@ -33,32 +34,13 @@ pub struct pagi_sse_header {
     pub value_len: usize,
 }
 
-/// What a connection writes around its events.
-#[derive(Clone, Copy)]
-#[repr(i32)]
-pub enum Wire {
-    /// An HTTP/1.1 response head, and the events in chunks.
-    Http11 = 0,
-    /// The same head for an HTTP/1.0 client; the events as they are.
-    Http10 = 1,
-    /// The events alone: the host writes a head, or needs none.
-    Events = 2,
-}
-
-impl Wire {
-    fn framing(number: i32) -> Result<Framing> {
-        let wire = [Wire::Http11, Wire::Http10, Wire::Events]
-            .into_iter()
-            .find(|w| *w as i32 == number)
-            .ok_or_else(|| Failure::new(Error::BadArgument, "wire"))?;
-        Ok(Framing {
-            sse: true,
-            chunked: matches!(wire, Wire::Http11),
-            bare: matches!(wire, Wire::Events),
-            fixed: true,
-            ..Framing::default()
-        })
-    }
+fn framing(wire: i32) -> Result<Framing> {
+    Ok(Framing {
+        sse: true,
+        wire: Wire::of(wire).ok_or_else(|| Failure::new(Error::BadArgument, "wire"))?,
+        fixed: true,
+        ..Framing::default()
+    })
 }
 
 /// What went over a connection so far, and its output queue.
@@ -196,7 +178,7 @@ pub unsafe extern "C" fn pagi_sse_conn_open_queue(
     guard(|| {
         let runtime = runtime::table().get(runtime)?;
         writable(out)?;
-        let conn = runtime.pulled(Wire::framing(wire)?)?;
+        let conn = runtime.pulled(framing(wire)?)?;
         // SAFETY: the caller's promise.
         unsafe { set(out, conn.handle()) }?;
         Ok(0)
@@ -230,7 +212,7 @@ pub unsafe extern "C" fn pagi_sse_conn_open_fd(
     guard(|| {
         let runtime = runtime::table().get(runtime)?;
         writable(out)?;
-        let framing = Wire::framing(wire)?;
+        let framing = self::framing(wire)?;
         if !sys::is_open(fd) {
             return Err(Error::BadSocket.into());
         }

@@ -2,6 +2,7 @@ use super::*;
 use crate::conn::{Framing, Report};
 use crate::core::outbox::{Full, Policy};
 use crate::core::ring::Keep;
+use crate::wire::Wire;
 
 /// The hub's owner and the connections' host: a clock, and what it was told.
 #[derive(Default)]
@@ -74,7 +75,7 @@ impl Fixture {
     fn conn(&self) -> Arc<Conn> {
         let framing = Framing {
             sse: true,
-            bare: true,
+            wire: Wire::Events,
             pull: true,
             ..Framing::default()
         };

@@ -117,7 +117,11 @@ mod tests {
         let host = Arc::new(Fake {
             changed: changed.clone(),
         });
-        let conn = Conn::hosted(host, Framing::default());
+        let framing = Framing {
+            wire: crate::wire::Wire::Http10,
+            ..Framing::default()
+        };
+        let conn = Conn::hosted(host, framing);
         // A handle of 0 has no jitter.
         let wire = Arc::new(Wire::default());
         conn.attach(wire.clone());

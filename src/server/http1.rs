@@ -13,6 +13,7 @@ use crate::core::limits;
 use crate::core::state::Phase;
 use crate::net::socket::Socket;
 use crate::rt::stream;
+use crate::wire;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -205,7 +206,10 @@ async fn answer(
     }
     let framing = Framing {
         sse,
-        chunked: parts.version != Version::HTTP_10,
+        wire: match parts.version {
+            Version::HTTP_10 => wire::Wire::Http10,
+            _ => wire::Wire::Http11,
+        },
         head: parts.method == http::Method::HEAD,
         ..Framing::default()
     };
