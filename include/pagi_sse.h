@@ -1,7 +1,7 @@
 /*
  * pagi_sse.h - server-sent events engine.
  *
- * Generated from src/ffi by cbindgen; do not edit (script/header copies it).
+ * Generated from src/ by cbindgen; do not edit (script/header does).
  *
  * Objects. A server listens, parses HTTP and gives the host REQUEST records. A
  * conn is one client: send to it, close it, free it. A runtime carries conns
