@@ -18,6 +18,7 @@ pub mod hub;
 pub mod host;
 pub mod net;
 pub mod rt;
+#[cfg(feature = "server")]
 pub mod server;
 // The boundary.
 pub mod ffi;

@@ -14,6 +14,7 @@ pub mod parser;
 pub mod record;
 pub mod runtime;
 pub mod scope;
+#[cfg(feature = "server")]
 pub mod server;
 
 use crate::core::error::{Error, Failure};
@@ -337,11 +338,12 @@ pub unsafe extern "C" fn pagi_sse_last_error(buf: *mut c_char, cap: usize) -> i6
 pub extern "C" fn pagi_sse_handle_count() -> u64 {
     guard(|| {
         let live = crate::conn::table().live()
-            + server::table().live()
             + runtime::table().live()
             + parser::table().live()
             + hub::hubs().live()
             + hub::subscriptions().live();
+        #[cfg(feature = "server")]
+        let live = live + server::table().live();
         Ok(live as i64)
     }) as u64
 }
