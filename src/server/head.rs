@@ -36,9 +36,15 @@ pub enum Body {
 pub fn read(bytes: &[u8]) -> Result<Option<(usize, Body)>, Fault> {
     const LARGE: Fault = Fault::new(
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        "a request head is too large",
+        "a request head is above 64 KiB",
     );
-    const LONG: Fault = Fault::new(StatusCode::URI_TOO_LONG, "a request target is too long");
+    const MANY: Fault = Fault::new(
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "a request head has more than 128 fields",
+    );
+    // The sentences have the numbers.
+    const { assert!(limits::HEAD_BYTES == 64 << 10 && limits::HEADERS == 128) };
+    const LONG: Fault = Fault::new(StatusCode::URI_TOO_LONG, "a request target is above 64 KiB");
     let mut fields = [EMPTY_HEADER; limits::HEADERS];
     let mut request = Request::new(&mut fields);
     match request.parse(bytes) {
@@ -47,7 +53,7 @@ pub fn read(bytes: &[u8]) -> Result<Option<(usize, Body)>, Fault> {
         Ok(Status::Partial) if bytes.len() < limits::HEAD_BYTES => Ok(None),
         Ok(Status::Partial) if line(bytes).is_some() => Err(LARGE),
         Ok(Status::Partial) => Err(LONG),
-        Err(Error::TooManyHeaders) => Err(LARGE),
+        Err(Error::TooManyHeaders) => Err(MANY),
         // Which version is known when the line is all there.
         Err(Error::Version) if line(bytes).is_some() => Err(version(bytes)),
         Err(Error::Version) if bytes.len() < limits::HEAD_BYTES => Ok(None),

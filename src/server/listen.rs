@@ -74,6 +74,10 @@ pub fn bind(address: &str) -> std::result::Result<Listener, Failure> {
                 |p: &str| p.bytes().all(|b| b.is_ascii_digit()) && p.parse::<u16>().is_ok();
             match address.rsplit_once(':') {
                 Some((host, port)) if !host.is_empty() && is_port(port) => {}
+                Some((host, _)) if !host.is_empty() => {
+                    let why = "the port must be a whole number from 0 to 65535";
+                    return Err(Failure::new(Error::ListenAddress, why));
+                }
                 _ => return Err(Error::ListenAddress.into()),
             }
             let found = address.to_socket_addrs().map(|mut all| all.next());

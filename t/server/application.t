@@ -303,10 +303,58 @@ subtest 'what was chosen is what a stop goes by' => sub {
     }
 };
 
-subtest 'a rule that dies gives a 500 and a log line' => sub {
-    my $host = host(sub { }, sse => sub { die "oops\n" });
-    is answer($host, $host->get('/'))->status, 500, '500';
-    like [$host->log]->[0], qr/^error: the rule for 'sse' died \(GET \/\): oops/, 'the line';
+subtest 'a rule that dies: a 500 and one line in each log' => sub {
+    my @lines;
+    my $host = host(
+        sub { die "not called\n" },
+        sse        => sub { die "oops\n" },
+        access_log => sub { push @lines, $_[0] =~ /(".*?" \S+ \S+)/ }
+    );
+    for my $client ($host->get('/'), $host->stream('/s')) {
+        is answer($host, $client)->status, 500, '500';
+    }
+    $host->until(sub { @lines == 2 && !%{ $host->server->{exchanges} } }, 'the end');
+    is [sort $host->log], [map { "error: the rule for 'sse' died (GET $_): oops" } qw(/ /s)], 'of errors';
+    is [sort @lines],     [map { qq{"GET $_ HTTP/1.1" 500 22} } qw(/ /s)],                    'of requests';
+};
+
+subtest 'what fails is said once, and truly' => sub {
+    my $calls = sub {
+        my ($method) = @_;
+        return async sub {
+            my $sse = PAGI::SSE->new(@_);
+            $sse->$method(sub { die "oops\n" });
+            await $sse->send('x');
+            await $sse->close;
+        };
+    };
+    for my $case (
+        ['dies at once',      sub { die "oops\n" },           'error: the application died (GET /): oops'],
+        ['dies with nothing', sub { die '' },                 qr{\Aerror: the application died \(GET /\): Died at }],
+        ['fails',             sub { Future->fail("oops\n") }, 'error: the application died (GET /): oops'],
+        ['returns no Future', sub { 'text' },       'error: the application returned without an answer (GET /)'],
+        ['on_close dies',     $calls->('on_close'), qr{\APAGI::SSE: an on_close callback died: oops}],
+        )
+    {
+        my ($name, $app, $line) = @$case;
+        my @warnings;
+        local $SIG{__WARN__} = sub { push @warnings, @_ };
+        my $host = host($app);
+        answer($host, $host->stream);
+        $host->until(sub { !%{ $host->server->{exchanges} } }, 'the end');
+        like [$host->log, @warnings], [ref $line ? $line : qr/\A\Q$line\E\z/, DNE], $name;
+    }
+    my $host = host(
+        async sub {
+            my ($scope, $receive, $send) = @_;
+            $scope->{'pagi.connection'}->on_complete(sub { die "oops\n" });
+            await $send->({ type => 'http.response.start' });
+            await $send->({ type => 'http.response.body', body => 'ok' });
+        }
+    );
+    answer($host, $host->get('/'));
+    $host->until(sub { !%{ $host->server->{exchanges} } }, 'the end');
+    is [$host->log], ['error: a callback died: oops'], 'on_complete dies';
 };
 
 subtest 'host and port, or listen' => sub {

@@ -145,7 +145,21 @@ subtest 'what is no good says so, and what to change' => sub {
     my $taken = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1');
     my $port = $taken->sockport;
     for my $case (
-        [['serve', "$dir/none.pl"], 1, qr{\Apagi-sse: no such file: \Q$dir\E/none\.pl\n\z}],
+        [['serve', "$dir/none.pl"],      1, qr{\Apagi-sse: no such file: \Q$dir\E/none\.pl\n\z}],
+        [['serve', "$dir"],              1, qr{\Apagi-sse: \Q$dir\E is a directory, not an application file\n\z}],
+        [['serve', File::Spec->devnull], 1, qr{\Apagi-sse: \S+ is no plain file\n\z}],
+        [['serve', "$app/x"],            1, qr{\Apagi-sse: cannot read \Q$app\E/x: Not a directory\n\z}],
+        [['serve', file('hash.pl', 'die { code => 1 }')], 1, qr{/hash\.pl died with a reference \(HASH\)\n\z}],
+        [
+            ['serve', file('exit.pl', 'exit 0')], 1,
+            qr{\Apagi-sse: \Q$dir\E/exit\.pl called exit while it was loaded\n\z}
+        ],
+        [['serve', file('exit3.pl', 'exit 3')], 3, qr{/exit3\.pl called exit while it was loaded\n\z}],
+        [
+            ['serve', '--listen', '127.0.0.1:0', file('late.pl', 'sub { exit 0 }')],
+            1,
+            qr{\Apagi-sse: the application called exit; the server did not stop in order\n\z}
+        ],
         [['serve', file('syntax.pl', 'my $x = ;')],  1, qr{syntax\.pl does not compile or died: syntax error}],
         [['serve', file('dies.pl',   'die "oh\n"')], 1, qr{dies\.pl does not compile or died: oh}],
         [
@@ -168,6 +182,21 @@ subtest 'what is no good says so, and what to change' => sub {
         [
             ['serve', '--listen', 'nowhere', $app],
             1, qr{cannot listen on 'nowhere': the address must be HOST:PORT or unix:PATH}
+        ],
+        (
+            map { [
+                ['serve', '--listen', "127.0.0.1:$_", $app],
+                1,
+                qr{cannot listen on '127\.0\.0\.1:$_': the address must be HOST:PORT or unix:PATH: the port must be a whole number from 0 to 65535\n\z}
+            ] } qw(65536 99999 abc -1)
+        ),
+        [
+            ['serve', '--listen', 'unix:/tmp/' . 'x' x 120, $app],
+            1, qr{: the address must be HOST:PORT or unix:PATH: the path is too long\n\z}
+        ],
+        [
+            ['serve', '--listen', "unix:$app", $app],
+            1, qr{cannot listen on 'unix:\Q$app\E': the address cannot be bound: the file exists and is no socket\n\z}
         ],
         [
             ['serve', '--listen', '192.0.2.1:0', $app],
@@ -197,11 +226,24 @@ subtest 'what is no good says so, and what to change' => sub {
                 'serve',
                 file(
                     'refuses.pl',
-                    'use Future; sub { $_[2]->({ type => "lifespan.startup.failed", message => "no db" }) }'
+                    'use Future; sub { $_[2]->({ type => "lifespan.startup.failed", message => "no db\nat all" }) }'
                 )
             ],
             1,
-            qr{the application refused to start: no db\n}
+            qr{\Apagi-sse: PAGI::SSE::Server: the application refused to start: no db\\nat all\n\z}
+        ],
+        [
+            [
+                'serve',
+                '--listen',
+                '127.0.0.1:0',
+                file('later.pl', <<'PERL')
+use Future::AsyncAwait; use Future::IO;
+async sub { my $send = $_[2]; await Future::IO->sleep(0.01); await $send->({ type => "lifespan.startup.failed", message => "a\nb" }) }
+PERL
+            ],
+            1,
+            qr{\Alistening on \S+\npagi-sse: PAGI::SSE::Server: the application refused to start: a\\nb\n\z}
         ],
         )
     {

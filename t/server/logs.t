@@ -53,7 +53,7 @@ subtest 'a pipe that nobody reads: lines wait, then are dropped and counted' => 
     my @lines = split /^/, $text;
     is scalar(grep { $_ eq $line } @lines), 256, 'what there was room for, whole';
     is [grep { $_ ne $line } @lines],
-        ["PAGI::SSE::Server: warning: 44 lines were dropped, as nobody read the log in time\n", "after\n"],
+        ["PAGI::SSE::Server: warning: 44 lines were left out, as nobody read the log in time\n", "after\n"],
         'and one line for the rest';
     ok !PAGI::SSE::Server::Sink->flush_all, 'nothing waits';
 };
@@ -95,6 +95,107 @@ subtest 'files, handles with layers, and what is no file' => sub {
     $memory->autoflush(1);
     PAGI::SSE::Server::Sink->new($memory)->line("x\n");
     is $text, "x\n", 'in memory';
+};
+
+# The embedded server, some requests to it, and its stop.
+sub served {
+    my ($access_log, $requests, $then) = @_;
+    my $host = T::Host->new(
+        async sub {
+            my ($scope, $receive, $send) = @_;
+            die "not here\n" if $scope->{type} eq 'lifespan';
+            await $send->({ type => 'http.response.start' });
+            await $send->({ type => 'http.response.body', body => 'ok' });
+        },
+        access_log => $access_log
+    );
+    for (1 .. $requests) {
+        my $client = $host->get('/' . 'x' x 900);
+        $host->until(sub { $client->ended && !%{ $host->server->{exchanges} } });
+    }
+    $then->($host) if $then;
+    my $stopped = $host->server->stop(5);
+    $host->until(sub { $stopped->is_ready }, 'the stop');
+    return $host;
+}
+
+subtest 'what an access log has not taken when the server stops is counted, in the log of errors' => sub {
+    my ($reader, $writer) = stuck_pipe();
+    is [served($writer, 3)->log], ['error: access_log: 3 lines were left out, as nobody read it in time'],
+        'nobody read';
+    is read_all($reader), '', 'nothing got through';
+
+    pipe $reader, $writer or die "pipe: $!";
+    my ($said) = served($writer, 400)->log;
+    my @lines = split /^/, read_all($reader);
+    is [grep { !/ -\n\z/ } @lines], [], 'all that got through is whole';
+    is $said, 'error: access_log: ' . (400 - @lines) . ' lines were left out, as nobody read it in time', 'the rest';
+    ok @lines > 40 && @lines < 100, 'a pipe full' or diag scalar @lines;
+
+    ($reader, $writer) = stuck_pipe();
+    my $text = '';
+    my $wake = sub {
+        my ($host) = @_;
+        $text .= read_all($reader);
+        $host->until(sub { $text .= read_all($reader); $text =~ /warning/ }, 'the line that says so');
+    };
+    is [served($writer, 400, $wake)->log], [], 'a reader that has woken is told by the log';
+    @lines = split /^/, $text . read_all($reader);
+    my $out = 400 - grep { / -\n\z/ } @lines;
+    is $lines[-1], "PAGI::SSE::Server: warning: $out lines were left out, as nobody read the log in time\n", 'there';
+};
+
+subtest 'an access log that goes with its server says so as well' => sub {
+    my ($reader, $writer) = stuck_pipe();
+    my @said;
+    my $server = PAGI::SSE::Server->new(
+        app        => sub { die "not here\n" },
+        listen     => '127.0.0.1:0',
+        access_log => $writer,
+        on_log     => sub { push @said, $_[1] },
+    )->start;
+    $server->{access_log}{sink}->line("x\n") for 1, 2;
+    undef $server;
+    is \@said, ['access_log: 2 lines were left out, as nobody read it in time'];
+};
+
+subtest 'a line that is longer than a pipe takes at once may be cut: this is said' => sub {
+    pipe my $reader, my $writer or die "pipe: $!";
+    my @said;
+    my $sink = PAGI::SSE::Server::Sink->new($writer, sub { push @said, @_ });
+    $sink->line("a\n");
+    $sink->line('x' x 200_000 . "\n");
+    $sink->finish;
+    is \@said,                          ['1 line was left out, as nobody read it in time; the last line in it is cut'];
+    is substr(read_all($reader), 0, 3), "a\nx";
+};
+
+subtest 'a full device: lines are counted at the end, and in the log when there is room again' => sub {
+    skip_all 'there is no /dev/full' if !-c '/dev/full';
+    my $trouble = 'cannot write a log: No space left on device; lines are lost';
+    my $why = 'as it could not be written: No space left on device';
+    is [served('/dev/full', 3)->log], ["error: access_log: $trouble", "error: access_log: 3 lines were left out, $why"],
+        'at the end';
+    open my $log, '>>', '/dev/full' or die $!;
+    my @said;
+    my $sink = PAGI::SSE::Server::Sink->new($log, sub { push @said, @_ });
+    $sink->line("$_\n") for 1 .. 3;
+    my $file = File::Temp->new;
+    open $log, '>>', "$file" or die $!;
+    $sink->line("4\n");
+    $sink->finish;
+    open my $in, '<', "$file" or die $!;
+    is [readline $in], ["4\n", "PAGI::SSE::Server: warning: 3 lines were left out, $why\n"], 'when there is room';
+    is \@said,         [$trouble],                                                           'said once';
+};
+
+subtest 'an access log of another kind that fails' => sub {
+    is [served(sub { die "no\n" }, 2)->log], [('error: access_log died: no') x 2], 'a coderef that dies: each line';
+    open my $memory, '<', \'read only' or die $!;
+    like [served($memory, 2)->log],
+        [qr{\Aerror: access_log: cannot write a log: },
+        qr{\Aerror: access_log: 2 lines were left out, as it could not}],
+        'a handle that cannot be written';
 };
 
 # With and without IO::Async: SIGPIPE is the system's own there.

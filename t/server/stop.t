@@ -48,6 +48,46 @@ subtest 'an application that refuses to start keeps the server from starting' =>
     like dies { T::Host->new($app) }, qr/\APAGI::SSE::Server: the application refused to start: no database at /;
 };
 
+subtest 'an application that refuses later to start is said in the log, in one line' => sub {
+    my $may = Future->new;
+    my $host = T::Host->new(
+        async sub {
+            my ($scope, $receive, $send) = @_;
+            await $may;
+            await $send->({ type => 'lifespan.startup.failed', message => "no\ndatabase" });
+        }
+    );
+    $may->done;
+    ok $host->server->is_stopped, 'stopped';
+    is [$host->log], ['error: PAGI::SSE::Server: the application refused to start: no\\ndatabase'], 'the line';
+};
+
+subtest 'a lifespan that takes its event and forgets the answer is said in the log, and served' => sub {
+    for my $event ('startup', undef) {
+        my $host = T::Host->new(
+            async sub {
+                my ($scope, $receive, $send) = @_;
+                if ($scope->{type} eq 'lifespan') {
+                    await $receive->() if $event;
+                    return;
+                }
+                await $send->({ type => 'http.response.start' });
+                await $send->({ type => 'http.response.body', body => 'ok' });
+            }
+        );
+        my $client = $host->get('/');
+        $host->until(sub { $client->ended }, 'the answer');
+        is $client->body, 'ok', 'served';
+        is [$host->log],
+            [
+            (
+                'warning: the application\'s lifespan returned after lifespan.startup without lifespan.startup.complete; it is served all the same'
+            ) x !!$event
+            ],
+            $event ? 'said' : 'one that took no event knows no lifespan';
+    }
+};
+
 subtest 'stop closes each stream in order, tells callbacks, and finishes requests' => sub {
     my (@closed, $answer);
     $answer = Future->new;

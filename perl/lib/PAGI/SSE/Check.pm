@@ -235,7 +235,7 @@ sub shown {
 # An exception's text without its place in some module.
 sub reason {
     my ($error) = @_;
-    my $text = eval { "$error" };
+    my $text = eval { ref $error && !is_stringy($error) ? undef : "$error" };
     return 'died with ' . shown($error) unless defined $text;
     $text =~ s/(?: at \S+ line \d+\.?)?\n\z//;
     return $text;

@@ -73,7 +73,10 @@ sub start {
     $self->{port} = PAGI::SSE::FFI::server_port($handle);
     $self->{fileno} = PAGI::SSE::FFI::server_fd($handle);
     my $lifespan = $self->{lifespan} = PAGI::SSE::Server::Lifespan->new($self);
-    $lifespan->start;
+    {
+        local $self->{will_die} = 1;
+        $lifespan->start;
+    }
     Carp::croak($lifespan->startup_error) if defined $lifespan->startup_error;
     return $self;
 }
@@ -205,7 +208,7 @@ sub _open {
 # The application does not want to start.
 sub _refused {
     my ($self, $error) = @_;
-    $self->log(error => $error) if $self->{is_running};
+    $self->log(error => $error) if !$self->{will_die};    # else start, or run, dies of it
     $self->_stopping->finish;
     return;
 }
@@ -213,8 +216,9 @@ sub _refused {
 sub _free {
     my ($self) = @_;
     $self->{is_stopped} = 1;
-    delete $self->{signals};    # their handlers are as before
+    delete $self->{signals};                              # their handlers are as before
     my $handle = delete $self->{handle} or return;
+    $self->{access_log}->finish if $self->{access_log};
     PAGI::SSE::Thread::disown($handle);
     # A child of a fork answers "stale": the server is its parent's.
     PAGI::SSE::FFI::server_free($handle, FREE_MS);
@@ -287,7 +291,7 @@ sub _act_on {
     return PAGI::SSE::Hub->_note_ready($conn) if $type == KIND_READY && PAGI::SSE::Hub->can('_note_ready');
     return $self->log(warning => unpack 'x9 L/a', $record) if $type == KIND_LOG;
     return $self->_ended($conn, unpack 'x9 S Q Q L/a', $record) if $type == KIND_ENDED;
-    return $self->_log_access(write_answered => $record) if $type == KIND_ANSWERED;
+    return $self->_log_access(answered => $record) if $type == KIND_ANSWERED;
     my $exchange = $self->{exchanges}{$conn} or return;
     return $exchange->note_body if $type == KIND_BODY;
     return $exchange->note_drained if $type == KIND_DRAINED;
@@ -299,15 +303,14 @@ sub _act_on {
 sub _not_taken {
     my ($self, $record, $error) = @_;
     my ($type) = unpack 'C', $record;
-    $self->log(error => $error =~ /\Athe rule for 'sse'/ ? $error : "internal error in a record of type $type: $error");
-    my $conn = $self->_request_of($record) or return;
+    my $message = "internal error in a record of type $type: $error";
+    my $conn = $self->_request_of($record) or return $self->log(error => $message);
     my $exchange = $self->{exchanges}{$conn} ||= PAGI::SSE::Server::Exchange->new(
         server => $self,
         handle => $conn,
         type   => 'http',
-        label  => 'a request',
     );
-    $exchange->app_ended('it could not be called');
+    $exchange->refuse($message);
     return;
 }
 
@@ -332,7 +335,13 @@ sub _request {
     PAGI::SSE::Server::Request::bind($scope, $exchange);
     my $is_stream = $scope->{type} eq 'sse' ? 1 : 0;
     PAGI::SSE::FFI::conn_expect_stream($conn, $is_stream) if $is_stream != $request->is_sse;
-    $self->{remembered}{$conn} = $self->{access_log}->remember($scope) if $self->{access_log};
+    $self->_log_access(begin => $conn, $scope);
+    my $error = $request->rule_error;
+
+    if (defined $error) {
+        $exchange->refuse($error);
+        return $self->_forget($conn);
+    }
     weaken(my $weak = $self);
     my $app = PAGI::SSE::Server::Application::call(
         $self,
@@ -378,7 +387,7 @@ sub _abandon {
 
 sub _ended {
     my ($self, $conn, @result) = @_;    # status, octets, milliseconds, reason
-    $self->_log_request($conn, @result);
+    $self->_log_access(end => $conn, @result);
     my $exchange = $self->{exchanges}{$conn} or return;
     $exchange->note_ended($result[3]);
     $self->_forget($conn);
@@ -395,8 +404,6 @@ sub _forget {
     return;
 }
 
-# ---- the access log
-
 sub _log_access {
     my ($self, $how, @what) = @_;
     my $access_log = $self->{access_log} or return;
@@ -404,20 +411,9 @@ sub _log_access {
     return;
 }
 
-sub _log_request {
-    my ($self, $conn, @result) = @_;
-    my $remembered = delete $self->{remembered}{$conn} or return;
-    return $self->_log_access(write => $remembered, @result);
-}
-
-# What is left: the library's totals of these are lost with it.
 sub _log_cut {
     my ($self) = @_;
-    my $now = PAGI::SSE::Server::Clock::now();
-    my $remembered = $self->{remembered} or return;
-    for my $conn (sort { $remembered->{$a}[-1] <=> $remembered->{$b}[-1] } keys %$remembered) {
-        $self->_log_request($conn, undef, undef, 1000 * ($now - $remembered->{$conn}[-1]), 'server_shutdown');
-    }
+    $self->_log_access(end => @$_) for $self->{access_log} ? $self->{access_log}->left : ();
     return;
 }
 
@@ -445,7 +441,7 @@ sub stop_on {
 sub run {
     my ($self) = @_;
     $self->prepare_loop;
-    local $self->{is_running} = 1;
+    local $self->{will_die} = 1;
     # What the application prints for nobody to read is no reason to die. No
     # IGNORE, which its child processes would inherit.
     local $SIG{PIPE} = sub { }
@@ -632,7 +628,9 @@ C<server_shutdown>; one whose first line is malformed has that line in place of
 method, target and version. Default: none.
 
 Neither this log nor STDERR is ever waited for: what a pipe has no room for waits
-in 256 KiB of memory; beyond that lines are dropped, and one line says how many.
+in 256 KiB of memory; beyond that lines are left out, and one line says how many.
+Those that the access log has not taken when the server stops are counted by
+C<on_log>; when STDERR itself takes nothing, nobody is told.
 While C<run> runs, warnings of the application go the same way, unless it has a
 handler for them. A
 pipe whose reader has left costs its lines, not the server.
@@ -655,8 +653,8 @@ Binds the address, starts the threads, and starts the application's lifespan;
 connections are accepted as soon as that is complete. Returns the server. Dies
 when the address cannot be bound, with the system's reason, or the application
 refuses to start. An application whose lifespan dies or returns before it has
-taken C<lifespan.startup> knows no lifespan; one that dies later is logged, and
-served all the same.
+taken C<lifespan.startup> knows no lifespan; one that dies later, or returns
+without C<lifespan.startup.complete>, is logged, and served all the same.
 
 =head2 port, address
 

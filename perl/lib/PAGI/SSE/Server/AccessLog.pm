@@ -21,7 +21,7 @@ our @CARP_NOT = ('PAGI::SSE::Server');
 # gets a message when a line is lost.
 sub new {
     my ($class, $to, $on_trouble) = @_;
-    my $write;
+    my ($write, $sink);
     if (ref $to eq 'CODE') {
         $write = $to;
     }
@@ -31,15 +31,46 @@ sub new {
             open $fh, '>>', $to or Carp::croak("PAGI::SSE::Server: cannot append to access_log '$to': $!");
         }
         $fh->autoflush(1);
-        my $sink = PAGI::SSE::Server::Sink->new($fh, $on_trouble);
+        $sink = PAGI::SSE::Server::Sink->new($fh, $on_trouble);
         $write = sub { $sink->line("$_[0]\n") };
     }
-    return bless { write => $write }, $class;
+    return bless { write => $write, sink => $sink, remembered => {} }, $class;
 }
 
-# What is needed of a request once it is over.
-sub remember {
-    my ($self, $scope) = @_;
+# The server has stopped.
+sub finish {
+    my ($self) = @_;
+    $self->{sink}->finish if $self->{sink};
+    return;
+}
+
+# A request has come; its line is written once it is over.
+sub begin {
+    my ($self, $conn, $scope) = @_;
+    $self->{remembered}{$conn} = _remembered($scope);
+    return;
+}
+
+# $result: status, octets, milliseconds, reason.
+sub end {
+    my ($self, $conn, @result) = @_;
+    my $remembered = delete $self->{remembered}{$conn} or return;
+    return $self->_write($remembered, @result);
+}
+
+# What `end` is to be given for those that a stop cut off: the library's totals of
+# these are lost with it.
+sub left {
+    my ($self) = @_;
+    my $now = PAGI::SSE::Server::Clock::now();
+    my $remembered = $self->{remembered};
+    return
+        map { [$_, undef, undef, 1000 * ($now - $remembered->{$_}[-1]), 'server_shutdown'] }
+        sort { $remembered->{$a}[-1] <=> $remembered->{$b}[-1] } keys %$remembered;
+}
+
+sub _remembered {
+    my ($scope) = @_;
     my %header = map { @$_ } @{ $scope->{headers} };
     my $request = $scope->{raw_path} . (length $scope->{query_string} ? "?$scope->{query_string}" : '');
     # Without a method it is the whole line, malformed.
@@ -52,7 +83,7 @@ sub remember {
 }
 
 # A request that the library answered by itself (src/server/record.rs).
-sub write_answered {
+sub answered {
     my ($self, $record) = @_;
     my %scope;
     (my ($status, $bytes, $ms, $reason), @scope{qw(method http_version raw_path query_string)}, my ($client, $fields))
@@ -60,11 +91,11 @@ sub write_answered {
     my @fields = length $fields ? unpack '(L/a)*', $fields : ();
     $scope{headers} = [map { [@fields[2 * $_, 2 * $_ + 1]] } 0 .. @fields / 2 - 1];
     $scope{client} = [$client] if length $client;
-    return $self->write($self->remember(\%scope), $status, $bytes, $ms, $reason);
+    return $self->_write(_remembered(\%scope), $status, $bytes, $ms, $reason);
 }
 
 # $status and $bytes are undef where they are not known.
-sub write {
+sub _write {
     my ($self, $remembered, $status, $bytes, $ms, $reason) = @_;
     my ($client, $time, $request, $referer, $agent) = @$remembered;
     # A log line must stay one; in the reason the library has seen to it.

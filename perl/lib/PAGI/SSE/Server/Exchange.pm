@@ -356,8 +356,20 @@ sub app_ended {
     my $last = $self->{handed_over} ? undef : $self->_last_delivery($died);
     # Who died does not wait.
     return $last->on_settled(sub { $self->app_ended($error) }) if $last && !$died;
-    $self->{app_over} = $died ? 'server_error' : 'app_closed';
     $self->_log(error => "the application died ($self->{label}): $error") if $died && !$self->_is_ends_fault($error);
+    return $self->_conclude($died, $state);
+}
+
+# The application is not called, or no more; the message says why.
+sub refuse {
+    my ($self, $message) = @_;
+    $self->_log(error => $message);
+    return $self->_conclude(1, $self->state);
+}
+
+sub _conclude {
+    my ($self, $died, $state) = @_;
+    $self->{app_over} = $died ? 'server_error' : 'app_closed';
     return if $self->{handed_over} && !$died && $state == STATE_STARTED;
     delete $self->{handed_over};
     my $how = $died ? undef : 'the application returned';

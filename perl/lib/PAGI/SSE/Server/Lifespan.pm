@@ -7,6 +7,7 @@ our $VERSION = '0.003000';
 use Future;
 use Scalar::Util qw(weaken);
 
+use PAGI::SSE::Check   ();
 use PAGI::SSE::Futures ();
 
 # The application's lifespan: one call of it, and what it is told and answers.
@@ -94,8 +95,9 @@ sub _startup_failed {
     my ($server, $message) = ($self->{server}, $event->{message});
     return PAGI::SSE::Futures::failure('PAGI::SSE::Server: lifespan.startup.failed: the startup is over')
         if $self->{is_open} || $server->is_stopped;
-    $self->{startup_error} = 'PAGI::SSE::Server: the application refused to start'
-        . (defined $message && length $message ? ": $message" : '');
+    # One line, wherever it is said.
+    $self->{startup_error} = PAGI::SSE::Check::one_line('PAGI::SSE::Server: the application refused to start'
+            . (defined $message && length $message ? ": $message" : ''));
     delete $self->{is_running};
     $server->_refused($self->{startup_error});
     return;
@@ -120,9 +122,15 @@ sub _app_ended {
     my ($self, $future) = @_;
     my $server = $self->{server} or return;
     my $error = PAGI::SSE::Server::Application::error($future);
-    if (defined $error && $self->{asked} && !defined $self->{startup_error}) {
+    if ($self->{asked} && !defined $self->{startup_error}) {
         my $when = $self->{is_open} ? '' : ' after lifespan.startup';
-        $server->log(error => "the application's lifespan died$when: $error");
+        if (defined $error) { $server->log(error => "the application's lifespan died$when: $error") }
+        # PAGI: it knows no lifespan. As it asked for the event, it may have forgotten.
+        elsif ($when) {
+            $server->log(warning =>
+                    "the application's lifespan returned$when without lifespan.startup.complete; it is served all the same"
+            );
+        }
     }
     $self->_over;
     $self->_opened if !defined $self->{startup_error};

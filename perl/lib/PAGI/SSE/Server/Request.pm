@@ -23,6 +23,9 @@ sub label    { return "$_[0]{method} $_[0]{raw_path}" }
 sub is_sse   { return $_[0]{sse} }
 sub has_body { return $_[0]{flags} & FLAG_HAS_BODY }
 
+# Of the rule that `scope` was given, if it died.
+sub rule_error { return $_[0]{rule_error} }
+
 # $rule: the server's option `sse`.
 sub scope {
     my ($self, $state, $rule) = @_;
@@ -53,7 +56,10 @@ sub _type_by {
     my ($self, $rule, $scope) = @_;
     return $scope->{path} =~ $rule ? 'sse' : 'http' if ref $rule ne 'CODE';
     my $is_stream;
-    eval { $is_stream = $rule->($scope); 1 } or die "the rule for 'sse' died (@{[$self->label]}): $@";
+    if (!eval { $is_stream = $rule->($scope); 1 }) {
+        $self->{rule_error} = "the rule for 'sse' died (@{[$self->label]}): $@";
+        return $scope->{type};
+    }
     return $is_stream ? 'sse' : 'http';
 }
 
