@@ -33,15 +33,19 @@ subtest 'the reason is the system\'s' => sub {
     open my $file, '>', "$dir/file" or die $!;
     close $file or die $!;
     my $long = 'x' x 200;
+    my $form = 'the address must be HOST:PORT or unix:PATH';
     my %want = (
         'unix:' . "$dir/no/such"        => "$bound: No such file or directory",
         "unix:$dir/file"                => "$bound: the file exists and is no socket",
-        "unix:$dir/$long"               => 'the address must be HOST:PORT or unix:PATH: the path is too long',
+        "unix:$dir/$long"               => "$form: the path is too long",
         '192.0.2.1:0'                   => "$bound: Cannot assign requested address",
         'no.such.name.invalid:0'        => qr/\A\Q$bound\E: failed to lookup address information: \S.*\z/,
         '127.0.0.1:' . $taken->sockport => 'the address is already in use',
-        map { $_ => 'the address must be HOST:PORT or unix:PATH' } '127.0.0.1', ':80',        'localhost:65536',
-        'localhost:+1',                                                         'localhost:', 'unix:',
+        (map { $_ => $form } '127.0.0.1', ':80', 'unix:'),
+        (
+            map { $_ => "$form: the port must be a whole number from 0 to 65535" } 'localhost:65536', 'localhost:+1',
+            'localhost:'
+        ),
     );
     for my $listen (sort keys %want) {
         my $says = failure($listen) =~ s/\A\QPAGI::SSE::Server: cannot listen on '$listen': \E//r;
