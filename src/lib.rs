@@ -8,7 +8,8 @@
 pub mod core;
 // What stands around events.
 pub mod wire;
-// Operating-system calls.
+// Operating-system calls; what threads share.
+mod sync;
 pub mod sys;
 // Shared memory.
 pub mod conn;

@@ -1,9 +1,10 @@
 //! Topics, their history, and their subscribers: publish once, everyone gets
 //! it.
 //!
-//! Lock order: `turn`, then `topics`, then a connection's. Delivery holds no
+//! Lock order: `turn`, `ready`, `topics`, then a connection's. Delivery holds no
 //! lock of the hub's but `turn`, so a slow write delays nobody's publish.
 
+mod ready;
 mod subscription;
 #[cfg(test)]
 mod tests;
@@ -20,10 +21,11 @@ use crate::core::frame::{self, Event};
 use crate::core::limits;
 use crate::core::ring::Entry;
 use crate::sys;
+use ready::Ready;
 use serde_json::json;
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use topics::{Subscriptions, Topics, check_topic};
 
@@ -85,8 +87,7 @@ pub struct Hub {
     turn: Mutex<()>,
     /// Something is pending or on its way.
     behind: AtomicBool,
-    high: AtomicUsize,
-    asked: AtomicBool,
+    ready: Ready,
     dropped: AtomicU64,
     overflows: AtomicU64,
 }
@@ -103,8 +104,7 @@ impl Hub {
             topics: Mutex::new(Topics::new(settings.topics, settings.total_bytes)),
             turn: Mutex::default(),
             behind: AtomicBool::new(false),
-            high: AtomicUsize::new(0),
-            asked: AtomicBool::new(false),
+            ready: Ready::default(),
             dropped: AtomicU64::new(0),
             overflows: AtomicU64::new(0),
         }
@@ -274,8 +274,9 @@ impl Hub {
                     sub.dropped.fetch_add(dropped, Ordering::Relaxed);
                     self.dropped.fetch_add(dropped, Ordering::Relaxed);
                 }
-                // Not high: what it dropped may have brought it down.
-                if high || sub.high.load(Ordering::Acquire) {
+                // Whoever changes it looks again, so the mark may be old here. Not
+                // high: what it dropped may have brought it down.
+                if high != sub.high.load(Ordering::Acquire) {
                     sub.set_high(high);
                 }
             }
@@ -291,27 +292,21 @@ impl Hub {
     /// Whether no subscriber's queue is above its high mark and little is
     /// pending. If not, [`Owner::ready`] is called once it is so.
     pub fn ready(&self) -> bool {
-        if self.is_ready() {
-            return true;
+        let is_ready = self.ready.high() == 0 && self.little_pending();
+        is_ready || {
+            // Without a subscriber there is no host that could be told later;
+            // with what is pending delivered, only a subscriber is left to wait for.
+            self.deliver();
+            self.ready.ask(|| self.little_pending())
         }
-        // Without a subscriber there is no host that could be told later; with
-        // what is pending delivered, only a subscriber is left to wait for.
-        self.deliver();
-        self.asked.store(true, Ordering::Release);
-        // What changed in between has told nobody.
-        self.is_ready() && self.asked.swap(false, Ordering::AcqRel)
     }
 
-    fn is_ready(&self) -> bool {
-        self.high.load(Ordering::Acquire) == 0
-            && self.lock().pending_bytes < limits::READY_PENDING_BYTES
+    fn little_pending(&self) -> bool {
+        self.lock().pending_bytes < limits::READY_PENDING_BYTES
     }
 
     fn tell_ready(&self) {
-        if self.asked.load(Ordering::Acquire)
-            && self.is_ready()
-            && self.asked.swap(false, Ordering::AcqRel)
-        {
+        if self.ready.take(|| self.little_pending()) {
             self.owner.ready();
         }
     }
@@ -331,6 +326,10 @@ impl Hub {
         }
         names.iter().try_for_each(|name| check_topic(name))?;
         frame::check(Some(wish.reset_event), None)?;
+        // Before its queue can keep anybody waiting.
+        if let Some(host) = conn.host() {
+            self.owner.host(host);
+        }
         let now = self.owner.now_ms();
         let mut t = self.lock();
         let set = t.join(names, wish.create.unwrap_or(self.create), now)?;
@@ -371,9 +370,6 @@ impl Hub {
         drop(t);
         if conn.is_high() {
             sub.set_high(true);
-        }
-        if let Some(host) = conn.host() {
-            self.owner.host(host);
         }
         Ok((sub, begin))
     }
@@ -446,6 +442,7 @@ impl Hub {
 
     /// Figures of now, and counts from the beginning.
     pub fn stats(&self) -> serde_json::Value {
+        let high = self.ready.high();
         let t = self.lock();
         let connections: usize = t.sets.values().map(|s| s.subscriptions.len()).sum();
         let topics: serde_json::Map<_, _> = t
@@ -474,7 +471,7 @@ impl Hub {
             "evicted": t.evicted,
             "dropped": self.dropped.load(Ordering::Relaxed),
             "overflows": self.overflows.load(Ordering::Relaxed),
-            "high": self.high.load(Ordering::Relaxed),
+            "high": high,
             "topics": topics,
         })
     }

@@ -131,18 +131,10 @@ impl Subscription {
         let Some(hub) = self.hub.upgrade() else {
             return;
         };
-        if self.high.swap(high, Ordering::AcqRel) == high {
-            return;
-        }
-        if high {
-            hub.high.fetch_add(1, Ordering::AcqRel);
-            // It may have ended or drained in between, and seen no mark.
-            if self.over.load(Ordering::Acquire) || !self.conn.is_high() {
-                self.set_high(false);
-            }
-        } else {
-            hub.high.fetch_sub(1, Ordering::AcqRel);
-            hub.tell_ready();
+        let is_high = || !self.over.load(Ordering::Acquire) && self.conn.is_high();
+        let little_pending = || hub.little_pending();
+        if hub.ready.mark(&self.high, high, is_high, little_pending) {
+            hub.owner.ready();
         }
     }
 }

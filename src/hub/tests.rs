@@ -3,6 +3,7 @@ use crate::conn::{Framing, Report};
 use crate::core::outbox::{Full, Policy};
 use crate::core::ring::Keep;
 use crate::wire::Wire;
+use std::sync::atomic::AtomicUsize;
 
 /// The hub's owner and the connections' host: a clock, and what it was told.
 #[derive(Default)]
@@ -825,21 +826,31 @@ fn a_replay_and_sends_of_its_own_bring_a_client_above_the_mark_too() {
     assert!(f.hub.ready());
 }
 
-/// Against time: a subscription that ends while a delivery finds it slow.
 #[test]
-fn nobody_who_has_ended_keeps_a_hub_from_being_ready() {
+fn ready_is_told_by_the_delivery_of_what_was_pending() {
     let f = plain();
-    let big = "x".repeat(limits::HIGH_WATER_BYTES);
-    for _ in 0..300 {
-        let conn = f.conn();
-        let (sub, _) = f.subscribe(&conn, &["a"], None).unwrap();
-        f.publish("a", &big);
-        std::thread::scope(|s| {
-            s.spawn(|| f.hub.deliver());
-            s.spawn(|| sub.unsubscribe());
-        });
-        assert_eq!(f.hub.stats()["high"], 0);
-    }
+    assert!(!f.hub.ready.ask(|| false), "as when much is pending");
+    f.publish("a", "x");
+    f.hub.deliver();
+    assert_eq!(f.world.told_ready.load(Ordering::Relaxed), 1);
+    f.hub.deliver();
+    assert_eq!(f.world.told_ready.load(Ordering::Relaxed), 1, "once");
+}
+
+#[test]
+fn ready_is_told_when_what_was_left_out_has_made_the_room() {
+    let f = plain();
+    let conn = f.conn();
+    let latest = Policy {
+        full: Full::Latest,
+        ..POLICY
+    };
+    f.with_policy(&conn, &["a"], None, latest).unwrap();
+    f.publish_with("a", &"x".repeat(limits::HIGH_WATER_BYTES), None, Some("k"));
+    assert!(!f.hub.ready());
+    f.publish_with("a", "small", None, Some("k"));
+    f.hub.deliver();
+    assert_eq!(f.world.told_ready.load(Ordering::Relaxed), 1);
 }
 
 /// Against time: every client gets each number once and in order, whenever it
