@@ -333,7 +333,8 @@ typedef struct pagi_sse_counters {
   uint64_t comments;
   // Sends that the full queue refused.
   uint64_t refused;
-  // Bytes that left the queue for the client, a stream's head among them.
+  // Bytes of content that left the queue for the client, without head and
+  // framing of chunks.
   uint64_t bytes_sent;
   // Bytes in the queue now.
   uint64_t queued;
@@ -454,8 +455,8 @@ typedef struct pagi_sse_record {
   uint16_t client_port;
   // REQUEST, ANSWERED: the port it came to.
   uint16_t server_port;
-  // ENDED, ANSWERED: bytes that the kernel took: of a response's body, of a
-  // whole stream.
+  // ENDED, ANSWERED: bytes of content that the kernel took, without head and
+  // framing of chunks.
   uint64_t bytes;
   // ENDED: time from the request on. ANSWERED: the same.
   uint64_t milliseconds;
@@ -1038,7 +1039,9 @@ int32_t pagi_sse_conn_body(pagi_sse_conn conn, const char *body, size_t len, int
 // *Returns* how many were written, and sets `more`: 1 more may follow, 0 that
 // was the end, -1 nothing has come yet and a BODY record will tell; or
 // PAGI_SSE_RESULT_BODY_INCOMPLETE (all that came was taken, and the rest will
-// never come), _NULL_POINTER (also for `cap` 0), _BAD_ARGUMENT, or a handle
+// never come; an ordinary response may still be given where its client has but
+// ended its side, and a server of this library answers 400 to one that is
+// closed without), _NULL_POINTER (also for `cap` 0), _BAD_ARGUMENT, or a handle
 // error.
 // *Ownership*: the bytes are the caller's.
 // *Threads*: any; one at a time for the bytes to have an order.

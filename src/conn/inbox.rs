@@ -5,6 +5,7 @@ use crate::core::error::{Error, Result};
 use crate::core::limits;
 use crate::core::state::Phase;
 use bytes::{BufMut, BytesMut};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 /// How a request body ended.
@@ -14,11 +15,21 @@ pub(super) enum End {
     BrokenOff,
 }
 
+/// What is wrong with a request body.
+#[derive(Clone, Copy)]
+pub struct Fault {
+    /// For the client.
+    pub why: &'static str,
+    /// That of the end.
+    pub reason: &'static str,
+}
+
 #[derive(Default)]
 pub(super) struct Inbox {
     buf: BytesMut,
     received: usize,
     pub(super) end: Option<End>,
+    pub(super) fault: Option<Fault>,
     told: bool,
     pub(super) pump: Option<Waker>,
 }
@@ -80,6 +91,32 @@ impl Conn {
     /// The rest of the request body will never come.
     pub fn break_body(&self) {
         self.end_body(End::BrokenOff);
+    }
+
+    /// The client has ended its side in the middle of it, or has sent what is
+    /// none. An ordinary response still goes out, one not yet chosen too, so
+    /// that it does not matter which of the two was first; a stream is over.
+    pub fn spoil_body(self: &Arc<Self>, fault: Fault) {
+        if let Some(inbox) = &mut self.lock().inbox {
+            inbox.fault = Some(fault);
+        }
+        self.break_body();
+        self.end_if_spoilt();
+    }
+
+    /// What is wrong with the request body, if that is known.
+    pub fn fault(&self) -> Option<Fault> {
+        self.lock().fault()
+    }
+
+    pub(super) fn end_if_spoilt(&self) {
+        let fault = {
+            let inner = self.lock();
+            inner.fault().filter(|_| inner.is_stream())
+        };
+        if let Some(fault) = fault {
+            self.disconnect(fault.reason.into());
+        }
     }
 
     fn end_body(&self, end: End) {

@@ -13,9 +13,11 @@ mod response;
 mod stream;
 
 pub use host::{Host, Report, Sink, Watch};
+pub use inbox::Fault;
 pub use publish::{Batch, Published};
 pub use response::{Decision, Field};
 
+use crate::core::chunk::Meter;
 use crate::core::error::{Error, Failure, Result};
 use crate::core::keepalive::Keepalive;
 use crate::core::limits;
@@ -97,11 +99,15 @@ struct Inner {
     aborted: bool,
     /// Closed by [`Conn::disconnect`]: nothing of it is sent any more.
     severed: bool,
+    /// The answer was the server's, to a request that was none.
+    refused: bool,
     /// The server is stopping.
     hurried: bool,
     status: u16,
     last_write_ms: u64,
+    /// Content, which is neither a head nor the framing of chunks.
     bytes_sent: u64,
+    meter: Meter,
     counters: Counters,
     outbox: Outbox,
     sink: Option<Arc<dyn Sink>>,
@@ -152,7 +158,10 @@ impl Conn {
         Arc::new(Conn {
             host,
             framing,
-            inner: Mutex::default(),
+            inner: Mutex::new(Inner {
+                meter: Meter::new(framing.wire == Wire::Events),
+                ..Inner::default()
+            }),
             handle: AtomicU64::new(0),
             watched: AtomicBool::new(false),
             wants_stream: AtomicBool::new(framing.sse),
@@ -212,9 +221,24 @@ impl Conn {
         self.lock().state.phase()
     }
 
-    /// Why it closed, if it did and a reason is known.
+    /// Why it closed, if it did and a reason is known; before, why it will when
+    /// no ordinary response comes.
     pub fn reason(&self) -> Option<String> {
-        self.lock().state.reason().map(str::to_owned)
+        let inner = self.lock();
+        let fault = inner
+            .fault()
+            .filter(|_| inner.state.phase() == Phase::Pending);
+        let reason = inner.state.reason().or(fault.map(|f| f.reason));
+        reason.map(str::to_owned)
+    }
+
+    /// The same for the access log, which tells an answer of the server's.
+    pub fn logged_reason(&self) -> Option<String> {
+        let refused = self.lock().refused;
+        match refused {
+            true => Some("protocol_error".into()),
+            false => self.reason(),
+        }
     }
 
     /// Bytes queued, not yet taken by the kernel.
@@ -261,7 +285,7 @@ impl Conn {
         !inner.outbox.is_high()
     }
 
-    /// Status sent (0: none), body bytes sent.
+    /// Status sent (0: none), bytes of content sent.
     pub fn totals(&self) -> (u16, u64) {
         let inner = self.lock();
         (inner.status, inner.bytes_sent)
@@ -305,6 +329,7 @@ impl Conn {
 
     /// A stream has begun: too late, perhaps. Not with a hub's lock held.
     pub fn end_if_late(self: &Arc<Self>) {
+        self.end_if_spoilt();
         let late = self.lock().late.take();
         if let Some(reason) = late {
             self.shut_down(*reason);
@@ -318,14 +343,20 @@ impl Conn {
         self.end(Some(reason), End::Broken)
     }
 
-    fn end(self: &Arc<Self>, reason: Option<Reason>, how: End) -> bool {
+    fn end(self: &Arc<Self>, mut reason: Option<Reason>, how: End) -> bool {
         self.catch_up();
         {
             let mut inner = self.lock();
             let phase = inner.state.phase();
             // An ordinary request is cut off instead.
-            let stream =
+            let mut stream =
                 (self.wants_stream() || self.framing.wire == Wire::Events) && how != End::Broken;
+            let fault = inner.fault().filter(|_| phase == Phase::Pending);
+            if let Some(fault) = fault.filter(|_| how != End::Broken) {
+                // The answer is a 400, then.
+                stream = false;
+                reason = Some(fault.reason.into());
+            }
             if phase == Phase::Pending && self.host.is_some() && stream {
                 // Cannot fail: the phase was just seen.
                 let _ = self.start_locked(&mut inner, StatusCode::OK, HeaderMap::new());

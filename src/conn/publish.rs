@@ -199,7 +199,7 @@ impl Conn {
             let bytes = batch.joined.bytes(chunked);
             match sys::send(inner.direct.0, bytes) {
                 Ok(n) => {
-                    inner.bytes_sent += n as u64;
+                    inner.bytes_sent += inner.meter.pass(&bytes[..n], chunked);
                     inner.last_write_ms = batch.now_ms;
                     if n < bytes.len() {
                         let rest = batch.joined.wire(chunked).slice(n..);

@@ -1,5 +1,6 @@
 //! Ordinary responses, chosen in place of a stream, and the choice itself.
 
+use super::inbox::Fault;
 use super::{Conn, Inner, Report};
 use crate::core::error::{Error, Failure, Result};
 use crate::core::state::{Phase, Reason};
@@ -88,6 +89,18 @@ impl Inner {
         self.response.as_ref().is_some_and(|r| r.complete)
     }
 
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.inbox.as_ref()?.fault
+    }
+
+    /// A stream was chosen, in whatever way.
+    pub(super) fn is_stream(&self) -> bool {
+        match &self.response {
+            Some(r) => r.stream,
+            None => self.state.phase() != Phase::Pending,
+        }
+    }
+
     pub(super) fn streams(&self) -> bool {
         self.response.as_ref().is_some_and(|r| r.stream)
     }
@@ -154,6 +167,7 @@ impl Conn {
         let mut inner = self.lock();
         inner.status = status.as_u16();
         inner.bytes_sent = bytes;
+        inner.refused = inner.fault().is_some();
     }
 
     /// Answers for the application, if it has not chosen, and closes: by the
@@ -296,6 +310,10 @@ impl Conn {
     pub fn poll_decision(&self, cx: &mut Context<'_>) -> Poll<Decision> {
         let mut inner = self.lock();
         let received = inner.inbox.as_ref().is_none_or(|i| i.end.is_some());
+        let died = inner.aborted || inner.state.reason() == Some("server_error");
+        if inner.fault().is_some() && inner.is_stream() {
+            return Poll::Ready(Decision::Gone { died });
+        }
         // The head waits for the first of the body.
         let response = inner.response.as_mut().filter(|r| r.began);
         if let Some((status, map)) = response.and_then(|r| r.head.take()) {
@@ -303,7 +321,6 @@ impl Conn {
         }
         match inner.state.phase() {
             Phase::Closed if inner.outbox.is_empty() => {
-                let died = inner.aborted || inner.state.reason() == Some("server_error");
                 return Poll::Ready(Decision::Gone { died });
             }
             // Closed with output: a whole stream was queued before we looked.

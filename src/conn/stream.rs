@@ -15,6 +15,15 @@ use std::sync::Arc;
 /// Pieces of the queue that one write takes.
 const SLICES: usize = 64;
 
+/// What of `slices` the first `n` bytes are.
+fn sent<'a>(slices: &'a [IoSlice<'_>], mut n: usize) -> impl Iterator<Item = &'a [u8]> {
+    slices.iter().map(move |slice| {
+        let taken = &slice[..slice.len().min(n)];
+        n -= taken.len();
+        taken
+    })
+}
+
 impl Conn {
     /// Begins the stream. `true` if this call did; `false` if it had begun.
     pub fn start<'a>(
@@ -194,10 +203,15 @@ impl Conn {
             };
             while !inner.outbox.is_empty() {
                 let mut slices = [IoSlice::new(&[]); SLICES];
-                let n = inner.outbox.waiting(&mut slices);
-                match sink.try_write(&slices[..n]) {
+                let count = inner.outbox.waiting(&mut slices);
+                match sink.try_write(&slices[..count]) {
                     Ok(n) => {
-                        inner.bytes_sent += n as u64;
+                        let mut meter = inner.meter;
+                        let content = sent(&slices[..count], n)
+                            .map(|bytes| meter.pass(bytes, self.framing.wire.is_chunked()))
+                            .sum::<u64>();
+                        inner.meter = meter;
+                        inner.bytes_sent += content;
                         inner.last_write_ms = host.now_ms();
                         drained |= inner.outbox.consume(n);
                     }
@@ -253,11 +267,14 @@ impl Conn {
                 inner.outbox.waiting(&mut first);
                 let n = first[0].len().min(max - taken);
                 put(&first[0][..n]);
+                let mut meter = inner.meter;
+                let content = meter.pass(&first[0][..n], self.framing.wire.is_chunked());
+                inner.meter = meter;
+                inner.bytes_sent += content;
                 drained |= inner.outbox.consume(n);
                 taken += n;
             }
             if taken > 0 {
-                inner.bytes_sent += taken as u64;
                 inner.last_write_ms = host.now_ms();
             }
             // While something is left, the host program need not be told.

@@ -1,4 +1,5 @@
-//! Frames as HTTP/1.1 chunks (RFC 9112, 7.1).
+//! Frames as HTTP/1.1 chunks (RFC 9112, 7.1), and what of a stream's bytes is
+//! content.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -71,6 +72,83 @@ impl Chunk {
     }
 }
 
+/// Reads back what a stream has sent, to count its content: neither the head
+/// nor what frames chunks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Meter {
+    left: u64,
+    at: At,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum At {
+    /// In the head, behind so much of an empty line.
+    Head(u8),
+    Data,
+    /// Behind a chunk's data.
+    End,
+    #[default]
+    Size,
+}
+
+impl Meter {
+    /// Of a stream that begins with a head, or is bare.
+    pub fn new(bare: bool) -> Self {
+        Meter {
+            left: u64::MAX,
+            at: if bare { At::Data } else { At::Head(0) },
+        }
+    }
+
+    /// Takes the next bytes that were sent; how many of them are content.
+    pub fn pass(&mut self, mut bytes: &[u8], chunked: bool) -> u64 {
+        let mut content = 0;
+        while let Some((&byte, rest)) = bytes.split_first() {
+            bytes = match self.at {
+                At::Data => {
+                    let all = bytes.len() as u64;
+                    let n = all.min(self.left);
+                    content += n;
+                    self.left -= n;
+                    if self.left == 0 {
+                        self.at = At::End;
+                    }
+                    &bytes[n as usize..]
+                }
+                _ => {
+                    self.step(byte, chunked);
+                    rest
+                }
+            };
+        }
+        content
+    }
+
+    fn step(&mut self, byte: u8, chunked: bool) {
+        const EMPTY_LINE: &[u8; 4] = b"\r\n\r\n";
+        self.at = match self.at {
+            At::Head(3) if byte == b'\n' && chunked => self.size(),
+            At::Head(3) if byte == b'\n' => At::Data,
+            At::Head(n) if byte == EMPTY_LINE[usize::from(n)] => At::Head(n + 1),
+            At::Head(_) => At::Head(u8::from(byte == b'\r')),
+            At::Size if byte == b'\n' && self.left > 0 => At::Data,
+            At::Size if byte == b'\n' => At::End,
+            At::Size => {
+                let digit = char::from(byte).to_digit(16);
+                self.left = digit.map_or(self.left, |d| self.left << 4 | u64::from(d));
+                At::Size
+            }
+            At::End if byte == b'\n' => self.size(),
+            at => at,
+        }
+    }
+
+    fn size(&mut self) -> At {
+        self.left = 0;
+        At::Size
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +163,25 @@ mod tests {
             let mut b = BytesMut::new();
             put_size(&mut b, len);
             assert_eq!(&b[..], format!("{len:x}\r\n").as_bytes());
+        }
+    }
+
+    #[test]
+    fn content_is_neither_head_nor_framing_however_it_is_cut() {
+        let head = &b"HTTP/1.1 200 OK\r\na: \r\r\n\r\n"[..];
+        let chunks = [chunk("data: a\n\n").all, chunk(&"x".repeat(17)).all].concat();
+        for (all, chunked, bare, content) in [
+            ([head, &chunks, b"0\r\n\r\n"].concat(), true, false, 26),
+            ([head, b"\r\n\r\n5\r\nab"].concat(), false, false, 9),
+            (b"data: a\n\n".to_vec(), false, true, 9),
+            (head.to_vec(), true, false, 0),
+        ] {
+            for cut in 0..=all.len() {
+                let (a, b) = all.split_at(cut);
+                let mut meter = Meter::new(bare);
+                let n = meter.pass(a, chunked) + meter.pass(b, chunked);
+                assert_eq!(n, content, "cut at {cut}");
+            }
         }
     }
 

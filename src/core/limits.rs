@@ -59,9 +59,6 @@ pub const BACKLOG: i32 = 4096;
 pub const WRITE_TIMEOUT_SECONDS: u64 = 30;
 /// The same while the server stops.
 pub const STOP_PATIENCE: Duration = Duration::from_secs(1);
-/// A connection on which no request is in progress has so long to finish one
-/// when the server stops.
-pub const STOP_HEAD: Duration = Duration::from_secs(1);
 /// What is answered at a stop's deadline has so long to leave.
 pub const STOP_LAST: Duration = Duration::from_millis(250);
 /// While an application has not chosen its answer: when a client that has

@@ -6,6 +6,7 @@ use crate::conn::{Conn, Field, Framing, table};
 use crate::core::error::{Error, Failure};
 use crate::core::frame::{self, Event};
 use crate::core::outbox::Marks;
+use crate::core::state::Reason;
 use crate::core::{json, limits};
 use crate::host::scope::scopes;
 use crate::sys;
@@ -53,7 +54,8 @@ pub struct pagi_sse_counters {
     pub comments: u64,
     /// Sends that the full queue refused.
     pub refused: u64,
-    /// Bytes that left the queue for the client, a stream's head among them.
+    /// Bytes of content that left the queue for the client, without head and
+    /// framing of chunks.
     pub bytes_sent: u64,
     /// Bytes in the queue now.
     pub queued: u64,
@@ -126,6 +128,26 @@ fn on<T>(handle: pagi_sse_conn, f: impl FnOnce(&Arc<Conn>) -> Result<T>) -> Resu
         }
         conn.set_failure(failure.clone());
         failure
+    })
+}
+
+/// Ends a connection by `how`, which says whether it did.
+///
+/// # Safety
+/// `reason` is NULL with length 0, for `default`, or valid for `len`.
+unsafe fn end(
+    conn: pagi_sse_conn,
+    reason: *const c_char,
+    len: usize,
+    default: &'static str,
+    how: fn(&Arc<Conn>, Reason) -> bool,
+) -> i32 {
+    guard(|| {
+        on(conn, |conn| {
+            // SAFETY: the caller's promise.
+            let reason = unsafe { super::reason(reason, len, default) }?;
+            Ok(how(conn, reason.to_owned().into()).into())
+        })
     })
 }
 
@@ -557,14 +579,8 @@ pub unsafe extern "C" fn pagi_sse_conn_close(
     reason: *const c_char,
     len: usize,
 ) -> i32 {
-    guard(|| {
-        on(conn, |conn| {
-            // SAFETY: the caller's promise.
-            let reason = unsafe { super::reason(reason, len, "app_closed") }?;
-            let reason = reason.to_owned().into();
-            Ok(conn.close(Some(reason)).into())
-        })
-    })
+    // SAFETY: the caller's promise.
+    unsafe { end(conn, reason, len, "app_closed", |c, r| c.close(Some(r))) }
 }
 
 /// Says whether the host program takes a request for a stream, in place of what
@@ -613,14 +629,8 @@ pub unsafe extern "C" fn pagi_sse_conn_abort(
     reason: *const c_char,
     len: usize,
 ) -> i32 {
-    guard(|| {
-        on(conn, |conn| {
-            // SAFETY: the caller's promise.
-            let reason = unsafe { super::reason(reason, len, "server_error") }?;
-            let reason = reason.to_owned().into();
-            Ok(conn.abort(reason).into())
-        })
-    })
+    // SAFETY: the caller's promise.
+    unsafe { end(conn, reason, len, "server_error", Conn::abort) }
 }
 
 /// Reports that the client has gone, for a host that sees it: what is queued is
@@ -645,14 +655,8 @@ pub unsafe extern "C" fn pagi_sse_conn_disconnect(
     reason: *const c_char,
     len: usize,
 ) -> i32 {
-    guard(|| {
-        on(conn, |conn| {
-            // SAFETY: the caller's promise.
-            let reason = unsafe { super::reason(reason, len, "client_closed") }?;
-            let reason = reason.to_owned().into();
-            Ok(conn.abandon(reason).into())
-        })
-    })
+    // SAFETY: the caller's promise.
+    unsafe { end(conn, reason, len, "client_closed", Conn::abandon) }
 }
 
 /// Takes output of a connection of pagi_sse_conn_open_queue: bytes for the
@@ -927,7 +931,9 @@ pub unsafe extern "C" fn pagi_sse_conn_body(
 /// *Returns* how many were written, and sets `more`: 1 more may follow, 0 that
 /// was the end, -1 nothing has come yet and a BODY record will tell; or
 /// PAGI_SSE_RESULT_BODY_INCOMPLETE (all that came was taken, and the rest will
-/// never come), _NULL_POINTER (also for `cap` 0), _BAD_ARGUMENT, or a handle
+/// never come; an ordinary response may still be given where its client has but
+/// ended its side, and a server of this library answers 400 to one that is
+/// closed without), _NULL_POINTER (also for `cap` 0), _BAD_ARGUMENT, or a handle
 /// error.
 /// *Ownership*: the bytes are the caller's.
 /// *Threads*: any; one at a time for the bytes to have an order.

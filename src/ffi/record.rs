@@ -54,8 +54,8 @@ pub struct pagi_sse_record {
     pub client_port: u16,
     /// REQUEST, ANSWERED: the port it came to.
     pub server_port: u16,
-    /// ENDED, ANSWERED: bytes that the kernel took: of a response's body, of a
-    /// whole stream.
+    /// ENDED, ANSWERED: bytes of content that the kernel took, without head and
+    /// framing of chunks.
     pub bytes: u64,
     /// ENDED: time from the request on. ANSWERED: the same.
     pub milliseconds: u64,
@@ -95,6 +95,20 @@ fn view(bytes: &[u8]) -> pagi_sse_bytes {
     }
 }
 
+/// What a client asked, the end of a REQUEST and of an ANSWERED record.
+fn read_asked(record: &mut pagi_sse_record, mut r: Reader<'_>) -> Result<()> {
+    record.method = view(r.bytes()?);
+    record.version = view(r.bytes()?);
+    record.raw_path = view(r.bytes()?);
+    record.query = view(r.bytes()?);
+    record.client = view(r.bytes()?);
+    record.client_port = r.u16()?;
+    record.server = view(r.bytes()?);
+    record.server_port = r.u16()?;
+    record.headers = view(r.rest());
+    Ok(())
+}
+
 /// One record without its length.
 fn read(bytes: &[u8]) -> Result<pagi_sse_record> {
     let mut r = Reader::new(bytes);
@@ -126,31 +140,15 @@ fn read(bytes: &[u8]) -> Result<pagi_sse_record> {
         Some(Kind::Request) => {
             record.sse = r.u8()?;
             record.flags = r.u8()?;
-            record.method = view(r.bytes()?);
-            record.version = view(r.bytes()?);
             record.path = view(r.bytes()?);
-            record.raw_path = view(r.bytes()?);
-            record.query = view(r.bytes()?);
-            record.client = view(r.bytes()?);
-            record.client_port = r.u16()?;
-            record.server = view(r.bytes()?);
-            record.server_port = r.u16()?;
-            record.headers = view(r.rest());
+            read_asked(&mut record, r)?;
         }
         Some(Kind::Answered) => {
             record.status = r.u16()?;
             record.bytes = r.u64()?;
             record.milliseconds = r.u64()?;
             record.text = view(r.bytes()?);
-            record.method = view(r.bytes()?);
-            record.version = view(r.bytes()?);
-            record.raw_path = view(r.bytes()?);
-            record.query = view(r.bytes()?);
-            record.client = view(r.bytes()?);
-            record.client_port = r.u16()?;
-            record.server = view(r.bytes()?);
-            record.server_port = r.u16()?;
-            record.headers = view(r.rest());
+            read_asked(&mut record, r)?;
         }
         Some(Kind::Ended) => {
             record.status = r.u16()?;

@@ -109,7 +109,7 @@ pub fn ended(conn: &Conn, took: Duration) -> Vec<u8> {
     let mut r = plain(Kind::Ended, conn.handle());
     let (status, bytes) = conn.totals();
     put_totals(&mut r, status, bytes, took);
-    let reason = conn.reason().unwrap_or_default();
+    let reason = conn.logged_reason().unwrap_or_default();
     put(&mut r, one_line(&reason).as_bytes());
     r
 }

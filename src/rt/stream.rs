@@ -57,13 +57,15 @@ pub async fn run(socket: Arc<Socket>, conn: Arc<Conn>, write_timeout: Duration) 
         forgotten: AtomicUsize::new(0),
     });
     conn.attach(stream.clone());
-    if conn.framing().head && conn.is_flushed() {
-        conn.disconnect("client_closed".into());
-    }
     let mut gone = false;
     while !gone {
         gone = match conn.progress() {
             (true, Phase::Closed) => break,
+            // HEAD is answered: as if the application had closed.
+            (true, _) if conn.framing().head => {
+                conn.disconnect("app_closed".into());
+                break;
+            }
             (true, _) => tokio::select! {
                 () = stream.attend.notified() => false,
                 _ = stream.socket.ready(Interest::READABLE) => listen(&stream, conn),

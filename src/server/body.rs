@@ -9,20 +9,28 @@ pub enum Rest {
     Chunks(Chunks),
 }
 
-/// Chunks that RFC 9112 does not know.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Malformed;
-
-impl From<Body> for Rest {
-    fn from(body: Body) -> Self {
-        match body {
-            Body::Length(n) => Rest::Length(n),
-            Body::Chunked => Rest::Chunks(Chunks::default()),
-        }
-    }
+/// Why no more of a body is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// Chunks that RFC 9112 does not know.
+    Malformed,
+    /// A chunk with which the body would pass its limit.
+    TooLarge,
 }
 
 impl Rest {
+    /// Of a body that may have `max` bytes if it comes in chunks; a length is
+    /// looked at by others.
+    pub fn new(body: Body, max: u64) -> Self {
+        match body {
+            Body::Length(n) => Rest::Length(n),
+            Body::Chunked => Rest::Chunks(Chunks {
+                room: max,
+                ..Chunks::default()
+            }),
+        }
+    }
+
     /// The body is complete.
     pub fn is_over(&self) -> bool {
         match self {
@@ -31,8 +39,9 @@ impl Rest {
         }
     }
 
-    /// How many of the next bytes are the body's; they are counted.
-    pub fn take(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
+    /// How many of the next bytes are the body's; they are counted. What is in
+    /// order before an error is given first.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<usize, Unfit> {
         match self {
             Rest::Length(left) => {
                 let n = bytes
@@ -70,10 +79,12 @@ enum At {
 pub struct Chunks {
     at: At,
     size: u64,
+    /// For the chunks to come.
+    room: u64,
 }
 
 impl Chunks {
-    fn take(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
+    fn take(&mut self, bytes: &[u8]) -> Result<usize, Unfit> {
         let mut used = 0;
         while used < bytes.len() && self.at != At::Over {
             if self.at == At::Data {
@@ -85,14 +96,28 @@ impl Chunks {
                     self.at = At::DataCr;
                 }
             } else {
-                self.at = self.step(bytes[used]).ok_or(Malformed)?;
+                match self.step(bytes[used]) {
+                    Ok(at) => self.at = at,
+                    // The next call says so.
+                    Err(_) if used > 0 => break,
+                    Err(unfit) => return Err(unfit),
+                }
                 used += 1;
             }
         }
         Ok(used)
     }
 
-    fn step(&mut self, byte: u8) -> Option<At> {
+    fn step(&mut self, byte: u8) -> Result<At, Unfit> {
+        let at = self.next(byte).ok_or(Unfit::Malformed)?;
+        if at == At::Data {
+            // hyper waits for it, and keeps the largest numbers for itself.
+            self.room = self.room.checked_sub(self.size).ok_or(Unfit::TooLarge)?;
+        }
+        Ok(at)
+    }
+
+    fn next(&mut self, byte: u8) -> Option<At> {
         let digit = char::from(byte).to_digit(16);
         Some(match (self.at, byte) {
             (At::Begin, _) => {
@@ -123,15 +148,19 @@ impl Chunks {
 mod tests {
     use super::*;
 
-    /// Bytes that are the body's, fed in two pieces; `None`: malformed.
-    fn used(bytes: &[u8], split: usize) -> Option<(usize, bool)> {
-        let mut rest = Rest::from(Body::Chunked);
-        let first = rest.take(&bytes[..split]).ok()?;
-        let n = match first {
-            n if n < split => n,
-            n => n + rest.take(&bytes[split..]).ok()?,
-        };
-        Some((n, rest.is_over()))
+    /// Bytes that are the body's, fed in two pieces, and how it stands then.
+    fn used(bytes: &[u8], split: usize) -> (usize, Result<bool, Unfit>) {
+        let mut rest = Rest::new(Body::Chunked, 100);
+        let mut used = 0;
+        for end in [split, bytes.len()] {
+            while used < end && !rest.is_over() {
+                match rest.take(&bytes[used..end]) {
+                    Ok(n) => used += n,
+                    Err(unfit) => return (used, Err(unfit)),
+                }
+            }
+        }
+        (used, Ok(rest.is_over()))
     }
 
     #[test]
@@ -145,10 +174,10 @@ mod tests {
             let bytes = format!("{body}GET / HTTP/1.1");
             for split in 0..=bytes.len() {
                 let got = used(bytes.as_bytes(), split);
-                assert_eq!(got, Some((body.len(), true)), "{body:?} at {split}");
+                assert_eq!(got, (body.len(), Ok(true)), "{body:?} at {split}");
             }
         }
-        assert_eq!(used(b"3\r\nabc\r\n", 4), Some((8, false)));
+        assert_eq!(used(b"3\r\nabc\r\n", 4), (8, Ok(false)));
     }
 
     #[test]
@@ -170,17 +199,44 @@ mod tests {
             "0\r\n\rx",
             "00000000000000001\r\n",
         ] {
-            assert_eq!(used(body.as_bytes(), 0), None, "{body:?}");
+            let got = used(body.as_bytes(), 0).1;
+            assert_eq!(got, Err(Unfit::Malformed), "{body:?}");
         }
     }
 
     #[test]
+    fn what_is_in_order_comes_before_the_error() {
+        for split in 0..=9 {
+            let got = used(b"3\r\nabc\r\nx\r\n", split);
+            assert_eq!(got, (8, Err(Unfit::Malformed)), "at {split}");
+        }
+    }
+
+    #[test]
+    fn a_chunk_beyond_the_limit_is_refused_when_its_size_is_known() {
+        for (body, used_before) in [
+            ("ffffffffffffffff\r\n", 17),
+            ("ffffffffffffffff\r\nabc", 17),
+            ("65\r\n", 3),
+            ("0000000000000065;a=b\r\n", 21),
+            (
+                "32\r\n12345678901234567890123456789012345678901234567890\r\n33;x\r\n",
+                61,
+            ),
+        ] {
+            let got = used(body.as_bytes(), 0);
+            assert_eq!(got, (used_before, Err(Unfit::TooLarge)), "{body:?}");
+        }
+        assert_eq!(used(b"64\r\n", 0), (4, Ok(false)));
+    }
+
+    #[test]
     fn a_counted_body_has_its_length() {
-        let mut rest = Rest::from(Body::Length(5));
+        let mut rest = Rest::new(Body::Length(5), 0);
         assert_eq!(rest.take(b"abc"), Ok(3));
         assert!(!rest.is_over());
         assert_eq!(rest.take(b"abc"), Ok(2));
         assert!(rest.is_over());
-        assert!(Rest::from(Body::Length(0)).is_over());
+        assert!(Rest::new(Body::Length(0), 0).is_over());
     }
 }

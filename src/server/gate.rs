@@ -2,7 +2,7 @@
 //! For a bad one hyper gets a request of ours, so that the refusal takes its
 //! turn behind the answers before it.
 
-use super::body::Rest;
+use super::body::{Rest, Unfit};
 use super::head::{self, Fault};
 use super::link::Wire;
 use crate::core::limits;
@@ -26,6 +26,7 @@ pub struct Refused {
 pub struct Told {
     refused: Mutex<Option<Refused>>,
     unfinished: AtomicBool,
+    stopping: AtomicBool,
 }
 
 impl Told {
@@ -33,6 +34,15 @@ impl Told {
     /// at once: hyper reads on while a request is answered.
     pub fn refused(&self) -> Option<Refused> {
         super::lock(&self.refused).take()
+    }
+
+    /// No more is awaited of a head than the kernel has.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
     /// A part of a head has come.
@@ -56,15 +66,17 @@ pub struct Gate {
     held: BytesMut,
     state: State,
     told: Arc<Told>,
+    max_body: u64,
 }
 
 impl Gate {
-    pub fn new(socket: Wire, told: Arc<Told>) -> Self {
+    pub fn new(socket: Wire, told: Arc<Told>, max_body: usize) -> Self {
         Gate {
             socket,
             held: BytesMut::new(),
             state: State::Head(0),
             told,
+            max_body: max_body as u64,
         }
     }
 
@@ -97,7 +109,7 @@ impl Gate {
                 match head::read(&self.held) {
                     Ok(None) => {}
                     Ok(Some((n, body))) => {
-                        self.state = State::Pass(n, Some(body.into()));
+                        self.state = State::Pass(n, Some(Rest::new(body, self.max_body)));
                         break;
                     }
                     Err(fault) => {
@@ -109,7 +121,12 @@ impl Gate {
             seen = self.held.len();
             self.state = State::Head(seen);
             self.told.unfinished.store(seen > 0, Ordering::Release);
-            if ready!(self.fill(cx))? == 0 {
+            let filled = match self.fill(cx) {
+                // Asked of the kernel: what has come may not have been noticed yet.
+                Poll::Pending if self.told.is_stopping() && !self.socket.has_input() => 0,
+                filled => ready!(filled)?,
+            };
+            if filled == 0 {
                 return Poll::Ready(Ok(false));
             }
         }
@@ -171,10 +188,12 @@ impl AsyncRead for Gate {
             }
             State::Body(rest) => match rest.take(&gate.held[..room]) {
                 Ok(n) => n,
-                Err(_) => {
+                Err(unfit) => {
                     gate.state = State::Refused;
-                    let error = io::Error::new(io::ErrorKind::InvalidData, "malformed chunk");
-                    return Poll::Ready(Err(error));
+                    return Poll::Ready(Err(match unfit {
+                        Unfit::Malformed => io::ErrorKind::InvalidData.into(),
+                        Unfit::TooLarge => io::ErrorKind::FileTooLarge.into(),
+                    }));
                 }
             },
             State::Head(_) | State::Refused => return Poll::Pending,

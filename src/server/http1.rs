@@ -8,7 +8,7 @@ use super::link::{Ends, Link, Wire};
 use super::listen::Peers;
 use super::refusal::{self, Asker};
 use super::{Shared, Stage, record};
-use crate::conn::{Conn, Decision, Framing};
+use crate::conn::{self, Conn, Decision, Framing};
 use crate::core::limits;
 use crate::core::state::Phase;
 use crate::net::socket::Socket;
@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{sleep, timeout, timeout_at};
+use tokio::time::{timeout, timeout_at};
 
 /// Where the request handler leaves a connection whose stream has begun.
 type TakeOver = Arc<Mutex<Option<Arc<Conn>>>>;
@@ -125,7 +125,11 @@ async fn serve_http(
             })
         })
     });
-    let gate = Gate::new(Wire::new(link.clone()), told.clone());
+    let gate = Gate::new(
+        Wire::new(link.clone()),
+        told.clone(),
+        shared.options.max_body,
+    );
     let mut http = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(shared.options.head_timeout)
@@ -155,17 +159,13 @@ async fn serve_http(
             _ = stage.wait_for(|s| *s == Stage::Draining), if !draining => {
                 draining = true;
                 link.hurry();
-                // hyper knows nothing of a part of a head, nor of what is unread.
+                told.stop();
+                // hyper knows nothing of what the gate has or may still read.
                 let comes = !link.is_busy() && link.socket().has_input();
                 if !told.is_unfinished() && !comes {
                     std::pin::Pin::new(&mut http).graceful_shutdown();
                 }
                 continue;
-            }
-            // A request of which only a part has come.
-            () = sleep(limits::STOP_HEAD), if draining => match link.is_busy() {
-                true => continue,
-                false => return After::Nothing,
             }
         };
         return match over {
@@ -247,11 +247,11 @@ async fn answer(
             pending().await
         }
         Decision::Gone { died } => {
-            let (status, text) = match died {
-                true => (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error\n"),
-                // A stream was chosen, and then the body broke off.
-                false if conn.is_severed() => (refusal::CUT_BODY.status, refusal::CUT_BODY.why),
-                false => (StatusCode::SERVICE_UNAVAILABLE, "the request was dropped\n"),
+            conn.end_if_late();
+            let (status, text) = match (died, conn.fault()) {
+                (true, _) => (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error\n"),
+                (false, Some(fault)) => (StatusCode::BAD_REQUEST, fault.why),
+                (false, None) => (StatusCode::SERVICE_UNAVAILABLE, "the request was dropped\n"),
             };
             link.release();
             // Its ENDED record says so.
@@ -295,7 +295,20 @@ async fn pump(body: Incoming, conn: Arc<Conn>, link: Arc<Link>, asker: Asker) {
                 }
             }
             Ok(Some(Err(e))) => {
-                broke_off(&conn, &e, &asker);
+                match fault_of(&e) {
+                    Some(refusal::TOO_LARGE) => refuse(refusal::TOO_LARGE),
+                    Some(fault) => {
+                        let (why, mut reason) = (fault.why, "client_closed");
+                        if fault == refusal::BAD_BODY {
+                            reason = refusal::reason(fault.status);
+                            asker.notice(fault);
+                            refuse_pending(&conn, fault, reason);
+                        }
+                        return conn.spoil_body(conn::Fault { why, reason });
+                    }
+                    // `Link::gone` sees a reset.
+                    None => {}
+                }
                 break;
             }
             Err(_) => refuse(refusal::SLOW_BODY),
@@ -304,34 +317,25 @@ async fn pump(body: Incoming, conn: Arc<Conn>, link: Arc<Link>, asker: Asker) {
     conn.break_body();
 }
 
-/// The client went in the middle of its body, or sent what is no body. Who has
-/// an ordinary response under way, and no stream, may have it.
-fn broke_off(conn: &Arc<Conn>, error: &hyper::Error, asker: &Asker) {
+/// What the client has done wrong in its body; `None`: it has gone.
+fn fault_of(error: &hyper::Error) -> Option<Fault> {
     let cause = error.source().and_then(|e| e.downcast_ref::<io::Error>());
-    let malformed = cause.is_some_and(|e| {
-        matches!(
-            e.kind(),
-            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
-        )
-    });
-    let (fault, reason) = match malformed {
-        true => (refusal::BAD_BODY, "protocol_error"),
-        false => (refusal::CUT_BODY, "client_closed"),
-    };
-    if malformed {
-        asker.notice(fault);
-    }
-    match conn.phase() {
-        Phase::Pending => give_up(conn, fault, reason),
-        Phase::Responding if !conn.streams() => {}
-        Phase::Responding | Phase::Started | Phase::Closed => {
-            conn.disconnect(reason.into());
-        }
+    match cause.map(io::Error::kind) {
+        Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Some(refusal::BAD_BODY),
+        Some(io::ErrorKind::FileTooLarge) => Some(refusal::TOO_LARGE),
+        None | Some(io::ErrorKind::UnexpectedEof) => Some(refusal::CUT_BODY),
+        Some(_) => None,
     }
 }
 
 /// That answer if nothing has been answered; then the connection is over.
 fn give_up(conn: &Arc<Conn>, fault: Fault, reason: &'static str) {
+    if !refuse_pending(conn, fault, reason) {
+        conn.shut_down(reason.into());
+    }
+}
+
+fn refuse_pending(conn: &Arc<Conn>, fault: Fault, reason: &'static str) -> bool {
     let mut fields = HeaderMap::new();
     for (name, value) in [
         (header::CONTENT_TYPE, "text/plain"),
@@ -339,9 +343,7 @@ fn give_up(conn: &Arc<Conn>, fault: Fault, reason: &'static str) {
     ] {
         fields.insert(name, HeaderValue::from_static(value));
     }
-    if !conn.refuse(fault.status, fields, fault.why.as_bytes(), reason.into()) {
-        conn.shut_down(reason.into());
-    }
+    conn.refuse(fault.status, fields, fault.why.as_bytes(), reason.into())
 }
 
 /// Ends what the application has not answered, or not in whole.

@@ -339,6 +339,11 @@ impl Wire {
         Wire { link, late: None }
     }
 
+    /// Something has come that nobody has read.
+    pub fn has_input(&self) -> bool {
+        self.link.socket.has_input()
+    }
+
     fn write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let link = &self.link;
         if let Poll::Ready(done) = link.socket.poll_write(cx, slices) {

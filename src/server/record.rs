@@ -24,13 +24,13 @@ pub fn request(handle: u64, parts: &Parts, peers: &Peers, sse: bool, body: bool)
     r.extend_from_slice(&handle.to_ne_bytes());
     r.push(u8::from(sse));
     r.push(flags);
+    put(&mut r, &path);
     put(&mut r, parts.method.as_str().as_bytes());
     let version: &[u8] = match parts.version {
         Version::HTTP_10 => b"1.0",
         _ => b"1.1",
     };
     put(&mut r, version);
-    put(&mut r, &path);
     put(&mut r, raw_path.as_bytes());
     put(&mut r, parts.uri.query().unwrap_or("").as_bytes());
     put_peers(&mut r, peers);

@@ -77,7 +77,8 @@ static void breaks_off(const char *request, enum leaving how, const char *came, 
     BYTES(buf, n, "the request body broke off");
     n = pagi_sse_conn_reason(c, buf, sizeof buf);
     BYTES(buf, n, reason);
-    IS(pagi_sse_conn_respond(c, 200, NULL, 0), R(CLOSED));
+    if (how == STAYS)
+        IS(pagi_sse_conn_respond(c, 200, NULL, 0), R(CLOSED));
     IS(pagi_sse_conn_free(c), 0);
     if (how == STAYS) {
         receive(fd, NULL);
@@ -97,8 +98,44 @@ static void bodies(void)
             snprintf(request, sizeof request, POST "%sContent-Length: 10\r\n\r\nabc", accept[i]);
             breaks_off(request, how, "abc", "client_closed");
         }
-    breaks_off(POST "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nno chunk\r\n", STAYS, "", "protocol_error");
-    breaks_off(POST "Transfer-Encoding: chunked\r\n\r\n3\r\nabcd", STAYS, "", "protocol_error");
+    breaks_off(POST "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nno chunk\r\n", STAYS, "abc", "protocol_error");
+    breaks_off(POST "Transfer-Encoding: chunked\r\n\r\n3\r\nabcd", STAYS, "abc", "protocol_error");
+}
+
+/* Whether the FIN or the host's answer is first makes no difference. */
+static void answer_to_half_a_body(void)
+{
+    char buf[64];
+    size_t len;
+    pagi_sse_record r;
+    static const char *const requests[] = {
+        POST "Content-Length: 10\r\n\r\nabc",
+        POST "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+        POST SSE "Content-Length: 10\r\n\r\nabc",
+        POST SSE "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+    };
+    for (int i = 0; i < 8; i++) {
+        int answers = i < 4, fd = asks(requests[i % 4]);
+        shutdown(fd, SHUT_WR);
+        OK(next(PAGI_SSE_KIND_REQUEST, 0, &r));
+        pagi_sse_conn c = r.conn;
+        IS(body(c, buf, sizeof buf, &len), R(BODY_INCOMPLETE));
+        BYTES(buf, len, "abc");
+        if (answers) {
+            IS(pagi_sse_conn_respond(c, 422, NULL, 0), 0);
+            IS(pagi_sse_conn_body(c, S("no"), 0), 0);
+        } else {
+            IS(pagi_sse_conn_close(c, NONE), 1);
+        }
+        receive(fd, NULL);
+        OK(strstr(got, answers ? "HTTP/1.1 422 " : "HTTP/1.1 400 ") == got);
+        OK(strstr(got, answers ? "\r\n\r\nno" : "\r\n\r\nthe request body broke off") != NULL);
+        OK(next(PAGI_SSE_KIND_ENDED, c, &r));
+        IS(r.status, answers ? 422 : 400);
+        BYTES(r.text.data, r.text.len, answers ? "" : "protocol_error");
+        IS(pagi_sse_conn_free(c), 0);
+        close(fd);
+    }
 }
 
 static void stream_with_half_a_body(void)
@@ -499,6 +536,7 @@ static void large(void)
 static const test tests[] = {
     {"a server starts", begin},
     {"a request body that breaks off is no end of it", bodies},
+    {"an answer to it goes out, and without one there is a 400", answer_to_half_a_body},
     {"nor when a stream was chosen meanwhile", stream_with_half_a_body},
     {"a half-close leaves a response and a decline their client, before the choice and after it", half_closes},
     {"but a stream ends with it, also one that is an ordinary response", half_closed_stream},

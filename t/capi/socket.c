@@ -80,7 +80,7 @@ static void stream(void (*pair)(int *, int *))
     close(client);
     OK(next(PAGI_SSE_KIND_ENDED, c, &r));
     IS(r.status, 200);
-    OK(r.bytes > 150);
+    IS(r.bytes, strlen("data: one\n\ndata: two\n\n"));
     BYTES(r.text.data, r.text.len, "app_closed");
     IS(pagi_sse_conn_free(c), 0);
 }

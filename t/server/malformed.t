@@ -165,6 +165,39 @@ subtest 'a malformed chunk' => sub {
     }
 };
 
+subtest 'a chunk that the body cannot have is refused when its size is known' => sub {
+    my $post = "POST / HTTP/1.1\r\n${H}Transfer-Encoding: chunked\r\n\r\n";
+    for my $bad (
+        "ffffffffffffffff\r\n", "ffffffffffffffff\r\nabc",
+        "FFFFFFFFFFFFFFFF;a=b\r\n", "00000000000003e9\r\n",
+        "3e8\r\n" . 'x' x 1000 . "\r\n1\r\n"
+        )
+    {
+        for my $kind (@KINDS) {
+            my ($name, $accept) = @$kind;
+            is ask($post =~ s/\r\n/\r\n$accept/r . $bad), refusal('413 Payload Too Large', 'the request body is too large'),
+                (substr($bad, 0, 30) =~ s/\r/\\r/gr =~ s/\n/\\n/gr) . " ($name)";
+            is [short(@lines)], ['"POST / HTTP/1.1" 413 29 "-" "-" body_too_large'];
+        }
+    }
+};
+
+subtest 'a body that breaks off is a 400, unless the application answers' => sub {
+    for my $kind (@KINDS) {
+        my ($name, $accept) = @$kind;
+        for my $body ("Content-Length: 10\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n") {
+            (@scopes, @lines) = ();
+            my $client = $host->connect("POST / HTTP/1.1\r\n$H$accept$body");
+            shutdown $client->{socket}, 1;
+            $host->until(sub { $client->eof && @lines }, 'the end');
+            my ($head, $text) = split /\r\n\r\n/, $client->raw, 2;
+            is [$client->status, $text], [400, 'the request body broke off'], "$body ($name)";
+            is [short(@lines)], ['"POST / HTTP/1.1" 400 26 "-" "-" protocol_error'];
+        }
+    }
+    is [grep { /\Aerror/ } $host->log], [], 'and no error of the application';
+};
+
 subtest 'lines and fields' => sub {
     is_refused($_->[0], "GET / HTTP/1.1\r\n$H$_->[1]\r\n\r\n", '400 Bad Request', $_->[2])
         for (

@@ -491,6 +491,20 @@ for my $around (0, 1) {
     };
 }
 
+subtest 'a part of a head does not hold up a stop, and has neither answer nor line' => sub {
+    my @lines;
+    my $host = T::Host->new(sub { die "no request\n" }, access_log => sub { push @lines, $_[0] });
+    my @halves = map { $host->connect("GET / HTTP/1.1\r\nHost: $_") } 1 .. 5;
+    $host->until(sub { PAGI::SSE::FFI::server_busy($host->server->_handle) >= 5 }, 'the connections');
+    my $began = time;
+    my $stopped = $host->server->stop(10);
+    ok $host->until(sub { $stopped->is_ready }), 'stopped';
+    ok time - $began < 0.7, 'at once' or diag time - $began;
+    $host->until(sub { !grep { !$_->eof } @halves }, 'the ends');
+    is [map { $_->raw } @halves], [('') x 5], 'no answer';
+    is \@lines, [], 'no line';
+};
+
 subtest 'a deadline is a number of seconds' => sub {
     my $server = PAGI::SSE::Server->new(app => sub { });
     for my $bad (-1, 'x', 'nan', 'inf') {

@@ -109,7 +109,7 @@ subtest 'HEAD of a stream is its head, and then the end' => sub {
     );
     my $client = $host->connect("HEAD / HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n");
     $host->until(sub { $client->eof && $reason }, 'the end');
-    is [$client->raw, $reason], [$client->head, 'client_closed'];
+    is [$client->raw, $reason], [$client->head, 'app_closed'];
 };
 
 subtest 'invalid sends fail, say why, and write nothing' => sub {

@@ -54,6 +54,21 @@ sub get {
     return $self->connect(join "\r\n", "GET $path HTTP/1.1", 'Host: x', @headers, '', '');
 }
 
+# Requests that the server has not read yet: so many that it accepts no further
+# connection, and whoever comes now waits in the kernel.
+sub crowd {
+    my ($self) = @_;
+    my @clients = map { $self->get('/') } 1 .. 60;
+    my $end = time + DEADLINE;
+    my $handle = $self->{server}->_handle;
+    # A connection counts twice, as its request does.
+    while (PAGI::SSE::FFI::server_busy($handle) < 32) {
+        Carp::croak('the requests do not come') if time > $end;
+        select undef, undef, undef, 0.005;
+    }
+    return @clients;
+}
+
 sub until {
     my ($self, $condition, $what) = @_;
     my $end = time + DEADLINE;

@@ -524,7 +524,7 @@ is neither a path nor an C<http> URL (C<*> is for OPTIONS), has a fragment, or a
 percent sign without two hexadecimal digits in its path; a folded or otherwise
 malformed field; Content-Length that is no number, or differs; Content-Length
 and Transfer-Encoding in one request; a coding after C<chunked>; a malformed
-chunk
+chunk; a body that breaks off, see below
 
 =item 408, 413, 414, 431
 
@@ -538,6 +538,12 @@ an C<https> URL as target; CONNECT, WebSocket, a transfer coding other than
 C<chunked>; another version than HTTP/1.1 or 1.0
 
 =back
+
+The application has such a request when the fault is in its body. An answer that
+it has begun before a malformed chunk or too much has come goes on. To a body that
+breaks off, as the client ends its side, the application may answer at any time,
+with an ordinary response; the 400 is for one that reads of it and returns without
+an answer, or begins a stream.
 
 The connection is closed after such an answer; what the client still sends is
 read for a while, so that the answer reaches it. With a whole URL as target, its
@@ -620,7 +626,9 @@ Threads of the native library, up to 256. Default: the number of cores less one.
 
 C<-> for STDOUT, a path to append to, a file handle, or a coderef that gets each
 line. The combined format, then seconds and the reason of the end: C<-> for an
-ordinary response that was sent in full. What C<stop> cuts off has the reason
+ordinary response that was sent in full. Octets are those of content that the
+socket took, events and comments of a stream among them, without head and framing of
+chunks. A stream that a HEAD asked for ends with C<app_closed>. What C<stop> cuts off has the reason
 C<server_shutdown>, and C<-> for status and octets. Requests that the server
 refused by itself have a line too, with the reason C<protocol_error>,
 C<head_too_large>, C<body_too_large>, C<client_timeout>, C<not_implemented> or
@@ -699,8 +707,9 @@ is logged.
 
 Stops in order, within C<$deadline> seconds (default C<shutdown_timeout>): no
 new connections; the application's C<lifespan.shutdown>; each stream is closed
-with the reason C<server_shutdown>; ordinary requests are finished. It does not
-wait for a request of which only a part has come, nor more than a second for a
+with the reason C<server_shutdown>; ordinary requests are finished. A head
+that is whole is answered; one of which only a part has come is not waited for: the
+connection is closed, without an answer or a line in the access log. Nor does it wait more than a second for a
 client that takes nothing. What is left then is answered with 503, and cancelled. What asynchronous C<on_close> callbacks do is waited for as
 well. Returns a Future that is done when all is over. May be called again, to
 shorten the deadline. A server that goes out of scope is stopped at once: streams

@@ -242,7 +242,8 @@ sub _next_event {
         $self->{body_received} = $self->{body_broken} = 1 if !defined $more;
     }
     my $reason = $self->{closed};
-    $reason = 'client_closed' if !defined $reason && $self->{body_broken} && $type eq 'http';
+    $reason = PAGI::SSE::FFI::conn_reason($self->{handle}) // 'client_closed'
+        if !defined $reason && $self->{body_broken};
     return defined $reason ? { type => "$type.disconnect", reason => $reason } : undef;
 }
 
@@ -357,7 +358,7 @@ sub app_ended {
     # Who died does not wait.
     return $last->on_settled(sub { $self->app_ended($error) }) if $last && !$died;
     $self->_log(error => "the application died ($self->{label}): $error") if $died && !$self->_is_ends_fault($error);
-    return $self->_conclude($died, $state);
+    return $self->_conclude($died, $state, $error);
 }
 
 # The application is not called, or no more; the message says why.
@@ -368,13 +369,15 @@ sub refuse {
 }
 
 sub _conclude {
-    my ($self, $died, $state) = @_;
+    my ($self, $died, $state, $error) = @_;
     $self->{app_over} = $died ? 'server_error' : 'app_closed';
     return if $self->{handed_over} && !$died && $state == STATE_STARTED;
     delete $self->{handed_over};
     my $how = $died ? undef : 'the application returned';
 
     if ($state == STATE_PENDING) {
+        # Who has read that there is no whole request owes no answer: the library has one.
+        return $self->close('client_closed') if $self->{body_broken} && (!$died || defined $error && $self->_is_ends_fault($error));
         $self->_log(error => "$how without an answer ($self->{label})") if $how;
         $self->_fixed_response(500, "Internal Server Error\n");
     }
@@ -400,7 +403,7 @@ sub _conclude {
 sub _is_ends_fault {
     my ($self, $error) = @_;
     return 1 if $self->{abandoned};
-    return 0 if $self->{app_closed} || $self->state != STATE_CLOSED;
+    return 0 if $self->{app_closed} || $self->state != STATE_CLOSED && !$self->{body_broken};
     return $error =~
         /\APAGI::SSE: (?:Cannot send on closed SSE connection|decline: the SSE connection is closed|body: the connection ended)/;
 }

@@ -13,7 +13,7 @@ use constant TEMPLATE => 'x9 C C L/a L/a L/a L/a L/a L/a S L/a S a*';
 sub new {
     my ($class, $record) = @_;
     my %field;
-    @field{qw(sse flags method version path raw_path query client client_port host port fields)} = unpack TEMPLATE,
+    @field{qw(sse flags path method version raw_path query client client_port host port fields)} = unpack TEMPLATE,
         $record;
     utf8::decode($field{path}) if $field{flags} & FLAG_PATH_IS_TEXT;
     return bless \%field, $class;
