@@ -4,6 +4,7 @@ use FindBin;
 use lib "$FindBin::Bin/../lib";
 use T::PAGI;
 use T::Hub;
+use T::Middleware;
 use Test2::V0 -no_srand => 1;
 use Future::AsyncAwait;
 use Future::IO;
@@ -13,35 +14,21 @@ use Scalar::Util qw(weaken);
 # was published before it arrives before it, and a client that has gone is
 # noticed, also by an application that only subscribes.
 
-# What middleware may do, on the embedded server.
-my %wrap = (
-    plain           => sub { @_ },
-    'wrapped $send' => sub {
-        my ($receive, $send) = @_;
-        ($receive, sub { $send->(@_) });
-    },
-    'wrapped $receive' => sub {
-        my ($receive, $send) = @_;
-        (sub { $receive->(@_) }, $send);
-    },
-    'a slow $send' => sub {
-        my ($receive, $send) = @_;
-        my $slow = async sub { my @event = @_; await Future::IO->sleep(0.01); await $send->(@event) };
-        return ($receive, $slow);
-    },
-    'wrapped both' => sub {
-        my ($receive, $send) = @_;
-        (sub { $receive->(@_) }, sub { $send->(@_) });
-    },
-);
+# Middleware that takes its time, beside that of T::Middleware.
+sub around {
+    my ($wrapped, $receive, $send) = @_;
+    return T::Middleware::around($wrapped, $receive, $send) if $wrapped ne 'a slow $send';
+    my $slow = async sub { my @event = @_; await Future::IO->sleep(0.01); await $send->(@event) };
+    return ($receive, $slow);
+}
 
 # An embedded server whose application is called with an object made so.
 sub embedded {
-    my ($wrap, $app) = @_;
+    my ($wrapped, $app) = @_;
     return T::Host->new(sub {
         my ($scope, $receive, $send) = @_;
         die "no lifespan\n" if $scope->{type} eq 'lifespan';
-        return $app->(PAGI::SSE->new($scope, $wrap->($receive, $send), upgrade => 1));
+        return $app->(PAGI::SSE->new($scope, around($wrapped, $receive, $send), upgrade => 1));
     });
 }
 
@@ -125,13 +112,13 @@ my %ends = (
     },
 );
 
-for my $wrapped (sort keys %wrap) {
+for my $wrapped (T::Middleware::ways(), 'a slow $send') {
     for my $type (qw(sse http)) {
         # One that dies does not wait for middleware.
         for my $how (grep { $_ ne 'die' || $wrapped !~ /slow/ } sort keys %ends) {
             subtest "$type, $wrapped: what was published before the end arrives before it: $how" => sub {
                 my $hub = hub();
-                my $host = embedded($wrap{$wrapped}, sub { $ends{$how}->($hub, @_) });
+                my $host = embedded($wrapped, sub { $ends{$how}->($hub, @_) });
                 my $client = $type eq 'sse' ? $host->stream : $host->get('/');
                 turn_until($host, sub { $client->ended || $client->eof }, 'the end');
                 my @last = $client->body =~ /^data: last\n\n/mg;

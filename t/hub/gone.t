@@ -4,6 +4,7 @@ use FindBin;
 use lib "$FindBin::Bin/../lib";
 use T::PAGI;
 use T::Hub;
+use T::Middleware;
 use Test2::V0 -no_srand => 1;
 use Future::AsyncAwait;
 use Future::IO;
@@ -11,23 +12,6 @@ use Scalar::Util qw(weaken);
 
 # A client that has gone is noticed whatever the application does, whoever
 # stands between the wrapper and the server, and under any server.
-
-# What middleware may do, on the embedded server.
-my %wrap = (
-    plain           => sub { @_ },
-    'wrapped $send' => sub {
-        my ($receive, $send) = @_;
-        ($receive, sub { $send->(@_) });
-    },
-    'wrapped $receive' => sub {
-        my ($receive, $send) = @_;
-        (sub { $receive->(@_) }, $send);
-    },
-    'wrapped both' => sub {
-        my ($receive, $send) = @_;
-        (sub { $receive->(@_) }, sub { $send->(@_) });
-    },
-);
 
 my %does = (
     'subscribes, and waits for something else' => async sub {
@@ -56,7 +40,7 @@ sub turn_until {
     return ok wait_until(sub { Future::IO->sleep(0.005)->get; $host->read if $host; $condition->() }), $name;
 }
 
-for my $wrapped (sort keys %wrap) {
+for my $wrapped (T::Middleware::ways()) {
     for my $case (
         map {
             my $type = $_;
@@ -71,7 +55,7 @@ for my $wrapped (sort keys %wrap) {
             my $app = async sub {
                 my ($scope, $receive, $send) = @_;
                 die "no lifespan\n" if $scope->{type} eq 'lifespan';
-                my ($r, $s) = $wrap{$wrapped}->($receive, $send);
+                my ($r, $s) = T::Middleware::around($wrapped, $receive, $send);
                 my $counted = $s == $send ? $s : sub { $sends++; return $s->(@_) };
                 my $sse = PAGI::SSE->new($scope, $r, $counted, upgrade => 1);
                 $sse->on_close(sub { push @closed, $_[1] });

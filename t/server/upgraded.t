@@ -17,21 +17,10 @@ use PAGI::SSE::FFI ();
 use PAGI::SSE::Hub ();
 use Socket         qw(SHUT_WR);
 use T::Host        ();
+use T::Middleware  ();
 use Time::HiRes    qw(time);
 
 my $base = PAGI::SSE::FFI::handle_count();
-
-sub around {
-    my ($code) = @_;
-    return sub { $code->(@_) };
-}
-
-my %wrap = (
-    plain      => sub { @_ },
-    '$receive' => sub { (around($_[0]), $_[1]) },
-    '$send'    => sub { ($_[0],         around($_[1])) },
-    both       => sub { (around($_[0]), around($_[1])) },
-);
 
 # A server with $handler->($sse, \@told), wrapped in that $how.
 sub serve {
@@ -41,7 +30,7 @@ sub serve {
         async sub {
             my ($scope, @io) = @_;
             die "no lifespan\n" if $scope->{type} eq 'lifespan';
-            my $sse = PAGI::SSE->new($scope, $wrap{$how}->(@io), upgrade => 1);
+            my $sse = PAGI::SSE->new($scope, T::Middleware::around($how, @io), upgrade => 1);
             $sse->on_close(sub { push @told, $_[1] });
             await $handler->($sse, \@told);
             push @told, 'returned';
@@ -60,7 +49,7 @@ my %handler = (
     },
 );
 
-for my $how (sort keys %wrap) {
+for my $how (T::Middleware::ways()) {
     for my $accept ('*/*', 'text/event-stream') {
         subtest "a stop ends it at once, as whole, and its handler has its turn ($how, $accept)" => sub {
             for my $name (sort keys %handler) {

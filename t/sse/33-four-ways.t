@@ -9,6 +9,7 @@ use lib "$FindBin::Bin/../lib";
 
 use T::Inc;
 use T::Host;
+use T::Middleware;
 use Test2::V0 -no_srand => 1;
 
 use Future;
@@ -18,22 +19,6 @@ use PAGI::SSE;
 use PAGI::SSE::Hub;
 use Scalar::Util qw(refaddr weaken);
 
-my %AROUND = (
-    'plain'         => sub { @_ },
-    '$send wrapped' => sub {
-        my ($receive, $send) = @_;
-        ($receive, sub { $send->(@_) });
-    },
-    '$receive wrapped' => sub {
-        my ($receive, $send) = @_;
-        (sub { $receive->(@_) }, $send);
-    },
-    'both wrapped' => sub {
-        my ($receive, $send) = @_;
-        (async sub { await $receive->(@_) }, async sub { await $send->(@_) });
-    },
-);
-
 # A server whose streams are run by $handler->($sse).
 sub serving {
     my ($around, $handler, %option) = @_;
@@ -41,7 +26,7 @@ sub serving {
         sub {
             my ($scope, $receive, $send) = @_;
             die "not here\n" if $scope->{type} ne 'sse';
-            my @pair = $AROUND{$around}->($receive, $send);
+            my @pair = T::Middleware::around($around, $receive, $send);
             return $handler->(PAGI::SSE->new({%$scope}, @pair));
         },
         %option
@@ -94,7 +79,7 @@ my %HANDLER = (
     },
 );
 
-for my $around (sort keys %AROUND) {
+for my $around (T::Middleware::ways()) {
     subtest "$around: a client that leaves ends the handler and is told of" => sub {
         for my $name (sort keys %HANDLER) {
             my (@closed, $over);
@@ -267,7 +252,7 @@ subtest 'a wrapper made after the end is told at once' => sub {
 };
 
 subtest 'nothing of a stream stays after its end' => sub {
-    for my $around (sort keys %AROUND) {
+    for my $around (T::Middleware::ways()) {
         my @weak;
         my $host = serving(
             $around,
