@@ -387,8 +387,7 @@ sub json {
 
 sub on_close {
     my ($self, $callback) = @_;
-    die PAGI::SSE::Check::message('PAGI::SSE: on_close requires a code reference')
-        unless PAGI::SSE::Check::is_code($callback);
+    PAGI::SSE::Check::callback(on_close => $callback);
     push @{ $self->{_on_close} }, $callback;
     if    (!$self->{ended})        { $self->{wire}->note_on_close }
     elsif (!$self->{in_callbacks}) { $self->_call_late }
@@ -397,8 +396,7 @@ sub on_close {
 
 sub on_error {
     my ($self, $callback) = @_;
-    die PAGI::SSE::Check::message('PAGI::SSE: on_error requires a code reference')
-        unless PAGI::SSE::Check::is_code($callback);
+    PAGI::SSE::Check::callback(on_error => $callback);
     push @{ $self->{_on_error} }, $callback unless $self->{ended};
     return $self;
 }
@@ -425,15 +423,14 @@ sub low_water_mark  { return scalar $_[0]->_transport('low_water_mark') }
 
 sub on_high_water {
     my ($self, $callback) = @_;
-    die PAGI::SSE::Check::message('on_high_water requires a code reference')
-        unless PAGI::SSE::Check::is_code($callback);
+    PAGI::SSE::Check::callback(on_high_water => $callback);
     $self->_transport('on_high_water', $callback);
     return $self;
 }
 
 sub on_drain {
     my ($self, $callback) = @_;
-    die PAGI::SSE::Check::message('on_drain requires a code reference') unless PAGI::SSE::Check::is_code($callback);
+    PAGI::SSE::Check::callback(on_drain => $callback);
     $self->_transport('on_drain', $callback);
     return $self;
 }

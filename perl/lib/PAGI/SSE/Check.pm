@@ -199,6 +199,13 @@ sub is_code {
     return blessed($code) && overload::Method($code, '&{}');
 }
 
+# What an on_* method is given.
+sub callback {
+    my ($method, $code) = @_;
+    die message("$method requires a code reference") unless is_code($code);
+    return;
+}
+
 sub is_future {
     my ($future) = @_;
     return
