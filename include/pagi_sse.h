@@ -100,6 +100,8 @@ enum pagi_sse_result
   PAGI_SSE_RESULT_LINE_TOO_LONG = -200,
   // An event is larger than the parser's limit.
   PAGI_SSE_RESULT_EVENT_TOO_LARGE = -201,
+  // An id is longer than the parser's limit.
+  PAGI_SSE_RESULT_ID_TOO_LONG = -202,
   // The connection is closed.
   PAGI_SSE_RESULT_CLOSED = -300,
   // The stream has started, so an ordinary response is too late.
@@ -234,7 +236,7 @@ enum pagi_sse_kind
   // From a parser: a comment, in `text`.
   PAGI_SSE_KIND_COMMENT = 21,
   // From a parser: something was dropped. `code` is
-  // PAGI_SSE_RESULT_LINE_TOO_LONG or _EVENT_TOO_LARGE.
+  // PAGI_SSE_RESULT_LINE_TOO_LONG, _EVENT_TOO_LARGE or _ID_TOO_LONG.
   PAGI_SSE_KIND_ERROR = 22,
 };
 #ifndef __cplusplus
@@ -418,10 +420,15 @@ typedef struct pagi_sse_parser_options {
   const char *last_event_id;
   // Its length, bytes.
   size_t last_event_id_len;
-  // Longest line, bytes (1 MiB; at most 1 GiB). A longer one is dropped.
+  // Longest line, bytes (1 MiB; at most 128 MiB). A longer one is dropped,
+  // and its event, unless it is a comment.
   uint64_t max_line;
-  // Most data in one event, bytes (4 MiB; at most 1 GiB). More is dropped.
+  // Most data in one event, bytes (4 MiB; at most 128 MiB). An event with
+  // more is dropped.
   uint64_t max_event;
+  // Longest id, bytes (4096; at most 128 MiB). A longer one is ignored, and
+  // its event has the id before it.
+  uint64_t max_id;
 } pagi_sse_parser_options;
 
 // A parser of one stream: a number, 0 is never one.
@@ -1346,7 +1353,7 @@ int64_t pagi_sse_hub_stats(pagi_sse_hub hub, char *buf, size_t cap);
 // it says; `out` points to a writable handle.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (a size or a
-// limit), _NOT_UTF8, _HANDLES_EXHAUSTED.
+// limit), _NOT_UTF8, _ID_TOO_LONG (`last_event_id`), _HANDLES_EXHAUSTED.
 // *Ownership*: the caller's; pagi_sse_parser_free ends it. The options are
 // copied.
 // *Threads*: any.
@@ -1366,14 +1373,15 @@ int32_t pagi_sse_parser_open(const struct pagi_sse_parser_options *options, pagi
 int32_t pagi_sse_parser_free(pagi_sse_parser parser);
 
 // Takes the next bytes of the stream, cut anywhere; what they complete waits
-// as records for pagi_sse_parser_next.
+// as records for pagi_sse_parser_next. It stops when 1 MiB of records wait,
+// so that no stream, whatever it sends, has a parser hold more than that and
+// the largest record.
 //
 // *Parameters*: `bytes` is NULL with length 0 or valid for `len`.
 //
-// *Returns* the bytes of records now waiting, 0 for none; or
-// PAGI_SSE_RESULT_QUEUE_OVERFLOW (8 MiB of records wait: read them first;
-// nothing was taken), _NULL_POINTER, _BAD_ARGUMENT, or a handle error. What
-// the stream does wrong is no error here but a record.
+// *Returns* how many of the bytes it took: if not all, read the records, then
+// push the rest; or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT, or a handle
+// error. What the stream does wrong is no error here but a record.
 // *Ownership*: the bytes are copied.
 // *Threads*: any; one at a time for the bytes to have an order.
 // *Fork*: a handle error in a child.
@@ -1382,7 +1390,7 @@ int64_t pagi_sse_parser_push(pagi_sse_parser parser, const char *bytes, size_t l
 
 // Fills `buf` with whole records, never waiting: PAGI_SSE_KIND_EVENT,
 // _COMMENT and _ERROR, whose `conn` is the parser. pagi_sse_record_read reads
-// them.
+// them, in this buffer: the id of several events stands in it once.
 //
 // *Parameters*: `buf` points to `cap` writable bytes.
 //

@@ -92,7 +92,7 @@ fn feed(parser: &mut Parser, mut wire: &[u8], sizes: &[usize]) -> Vec<Result<Par
             break;
         }
         let (chunk, rest) = wire.split_at(wire.len().min(*size));
-        parser.push(chunk, |item| items.push(item));
+        items.extend(parser.push(chunk));
         wire = rest;
     }
     items
@@ -118,7 +118,7 @@ fn naive(wire: &[u8]) -> (Vec<Parsed>, String, Option<u64>) {
                         event
                     },
                     data: data[..data.len() - 1].to_owned(),
-                    last_event_id: last.clone(),
+                    last_event_id: last.as_str().into(),
                 }));
             }
             (data, event) = (String::new(), String::new());
@@ -173,7 +173,7 @@ proptest! {
                     events.extend(data.as_ref().map(|data| Message {
                         event: name.unwrap_or_else(|| "message".into()),
                         data: data.replace("\r\n", "\n").replace('\r', "\n"),
-                        last_event_id: last.clone(),
+                        last_event_id: last.as_str().into(),
                     }));
                 }
             }
@@ -209,7 +209,7 @@ proptest! {
         let expected = Ok(Parsed::Event(Message {
             event: if event.is_empty() { "message".into() } else { event.clone() },
             data: "x".into(),
-            last_event_id: id.clone(),
+            last_event_id: id.as_str().into(),
         }));
         let through_a_header = http::HeaderValue::from_bytes(id.as_bytes()).is_ok();
         let trimmed = id.trim_matches([' ', '\t']) == id;
@@ -232,13 +232,13 @@ proptest! {
     fn limits_hold_for_any_chunking(
         wire in wire(),
         sizes in chunk_sizes(),
-        (line, event) in (0..16usize, 0..16usize),
+        (line, event, id) in (0..16usize, 0..16usize, 0..4usize),
     ) {
         let mut whole = Parser::new();
-        (whole.line_limit, whole.event_limit) = (line, event);
+        (whole.line_limit, whole.event_limit, whole.id_limit) = (line, event, id);
         let mut parts = whole.clone();
         let mut items = Vec::new();
-        whole.push(&wire, |item| items.push(item));
+        items.extend(whole.push(&wire));
         prop_assert_eq!(feed(&mut parts, &wire, &sizes), &items[..]);
         prop_assert_eq!(whole.last_event_id(), parts.last_event_id());
         prop_assert_eq!(whole.retry(), parts.retry());
@@ -259,9 +259,13 @@ proptest! {
                     prop_assert!(rest.find(same).is_some(), "{:?} not in {:?}", found, all);
                     if let Parsed::Event(m) = found {
                         prop_assert!(m.data.len() <= event);
+                        prop_assert!(m.last_event_id.len() <= id);
                     }
                 }
-                Err(e) => prop_assert!(matches!(e, Error::LineTooLong | Error::EventTooLarge)),
+                Err(e) => prop_assert!(matches!(
+                    e,
+                    Error::LineTooLong | Error::EventTooLarge | Error::IdTooLong
+                )),
             }
         }
     }

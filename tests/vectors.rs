@@ -12,7 +12,7 @@ fn run<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Items, Parser) {
     let mut parser = Parser::new();
     let mut items = Vec::new();
     for chunk in chunks {
-        parser.push(chunk, |item| items.push(item));
+        items.extend(parser.push(chunk));
     }
     (items, parser)
 }
@@ -100,11 +100,8 @@ fn a_lone_cr_ends_its_line() {
 #[test]
 fn a_lone_cr_ends_its_line_at_once() {
     let mut parser = Parser::new();
-    let mut events = 0;
-    parser.push(b"data:1\r\r", |_| events += 1);
-    assert_eq!(events, 1);
-    parser.push(b"\n", |_| events += 1);
-    assert_eq!(events, 1);
+    assert_eq!(parser.push(b"data:1\r\r").count(), 1);
+    assert_eq!(parser.push(b"\n").count(), 0);
 }
 
 #[test]
@@ -302,9 +299,8 @@ fn an_id_with_nul_anywhere_is_ignored() {
 #[test]
 fn a_seeded_id_outlives_events_without_one() {
     let mut parser = Parser::with_last_event_id("41");
-    let mut items = Vec::new();
-    parser.push(b"data:a\n\n", |item| items.push(item));
-    assert!(matches!(&items[..], [Ok(Parsed::Event(m))] if m.last_event_id == "41"));
+    let items: Vec<_> = parser.push(b"data:a\n\n").collect();
+    assert!(matches!(&items[..], [Ok(Parsed::Event(m))] if &*m.last_event_id == "41"));
     assert_eq!(parser.last_event_id(), "41");
 }
 

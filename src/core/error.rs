@@ -34,6 +34,8 @@ pub enum Error {
     LineTooLong = -200,
     /// An event is larger than the parser's limit.
     EventTooLarge = -201,
+    /// An id is longer than the parser's limit.
+    IdTooLong = -202,
 
     /// The connection is closed.
     Closed = -300,
@@ -118,6 +120,7 @@ impl Error {
         Error::IdHeader,
         Error::LineTooLong,
         Error::EventTooLarge,
+        Error::IdTooLong,
         Error::Closed,
         Error::AlreadyStarted,
         Error::Declined,
@@ -172,6 +175,7 @@ impl Error {
             }
             Error::LineTooLong => c"a line is longer than the parser's limit",
             Error::EventTooLarge => c"an event is larger than the parser's limit",
+            Error::IdTooLong => c"an id is longer than the parser's limit",
             Error::Closed => c"the connection is closed",
             Error::AlreadyStarted => c"the event stream has already started",
             Error::Declined => c"an ordinary response was already chosen",

@@ -12,13 +12,22 @@ pub const ID_BYTES: usize = 4096;
 pub const PARSE_LINE_BYTES: usize = 1 << 20;
 /// Largest event (data buffer) the parser accepts, bytes.
 pub const PARSE_EVENT_BYTES: usize = 4 << 20;
+/// Longest id the parser accepts, bytes: what goes back in a field.
+pub const PARSE_ID_BYTES: usize = ID_BYTES;
+/// What a parser's limits may be set to, bytes. Decoding makes up to three
+/// bytes of one: so a record of a type, data and an id stays an input that we
+/// take ([`INPUT_BYTES`]).
+pub const PARSE_MOST_BYTES: usize = 128 << 20;
+/// Of the room that a line cut into chunks has had, a parser keeps so much,
+/// bytes.
+pub const PARSE_KEPT_BYTES: usize = 16 << 10;
 
 /// Longest reason of an end, bytes.
 pub const REASON_BYTES: usize = 1024;
 
 /// Records that a parser keeps for the host program: from so many bytes on it
 /// takes no more input.
-pub const PARSE_READY_BYTES: usize = 8 << 20;
+pub const PARSE_READY_BYTES: usize = 1 << 20;
 
 /// Output queue of one connection: above this many bytes a sender should wait.
 pub const HIGH_WATER_BYTES: usize = 64 << 10;

@@ -5,6 +5,9 @@
 //! its chunk is not copied first.
 //!
 //! # Limits
+//! What has been found is the caller's to bound: [`Items`] finds one item at a
+//! time, and what is not asked for stays in its bytes. Events share their id.
+//!
 //! A line over [`Parser::line_limit`] is reported once, as soon as it is seen
 //! to be too long. If it is a comment, only that line is lost; otherwise, as
 //! for data over [`Parser::event_limit`], the rest of the block is dropped up
@@ -12,13 +15,17 @@
 //! look like a whole one. A dropped block leaves the last-event id as it was
 //! (a reconnect asks for the event again), and its remaining comments are not
 //! reported. A `retry` before the break stays in force.
+//!
+//! An id over [`Parser::id_limit`] is reported and ignored, as one with a NUL
+//! is ignored (P4): the event comes, and a reconnect asks from an earlier one.
 
 use std::mem;
+use std::sync::Arc;
 
 use memchr::{memchr, memchr2};
 
 use crate::core::error::{Error, Result};
-use crate::core::limits::{PARSE_EVENT_BYTES, PARSE_LINE_BYTES};
+use crate::core::limits::{PARSE_EVENT_BYTES, PARSE_ID_BYTES, PARSE_KEPT_BYTES, PARSE_LINE_BYTES};
 
 /// One thing found in a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +45,7 @@ pub struct Message {
     /// The data lines, joined by LF.
     pub data: String,
     /// The last-event id in force, which may come from an earlier event.
-    pub last_event_id: String,
+    pub last_event_id: Arc<str>,
 }
 
 /// The state of one stream. At its end drop the parser, or [`Parser::reset`] it
@@ -49,6 +56,8 @@ pub struct Parser {
     pub line_limit: usize,
     /// Most data accepted in one event, bytes after decoding.
     pub event_limit: usize,
+    /// Longest id accepted, bytes after decoding.
+    pub id_limit: usize,
     /// Bytes of the BOM seen at the start; 3 once that is settled.
     bom: usize,
     /// The last byte was CR: an LF now belongs to it.
@@ -62,8 +71,8 @@ pub struct Parser {
     event: String,
     data: String,
     /// The id as of this block; becomes `last_id` at its end.
-    id: String,
-    last_id: String,
+    id: Arc<str>,
+    last_id: Arc<str>,
     retry: Option<u64>,
 }
 
@@ -82,11 +91,13 @@ impl Parser {
     }
 
     /// A parser for a reconnection. It starts with `id`, so that events
-    /// without an id do not wipe it (P6).
-    pub fn with_last_event_id(id: &str) -> Self {
+    /// without an id do not wipe it (P6). No limit holds for that one.
+    pub fn with_last_event_id(id: impl Into<Arc<str>>) -> Self {
+        let id = id.into();
         Parser {
             line_limit: PARSE_LINE_BYTES,
             event_limit: PARSE_EVENT_BYTES,
+            id_limit: PARSE_ID_BYTES,
             bom: 0,
             after_cr: false,
             skip_line: false,
@@ -94,8 +105,8 @@ impl Parser {
             line: Vec::new(),
             event: String::new(),
             data: String::new(),
-            id: id.to_owned(),
-            last_id: id.to_owned(),
+            last_id: Arc::clone(&id),
+            id,
             retry: None,
         }
     }
@@ -106,8 +117,9 @@ impl Parser {
         *self = Parser {
             line_limit: self.line_limit,
             event_limit: self.event_limit,
+            id_limit: self.id_limit,
             retry: self.retry,
-            ..Self::with_last_event_id(&self.last_id)
+            ..Self::with_last_event_id(Arc::clone(&self.last_id))
         };
     }
 
@@ -123,21 +135,27 @@ impl Parser {
         self.retry
     }
 
-    /// Takes the next bytes of the stream and hands each item they complete
-    /// to `on`.
+    /// Takes the next bytes of the stream, as far as the items are asked for.
     ///
-    /// # Errors
-    /// `on` gets [`Error::LineTooLong`] or [`Error::EventTooLarge`] in place of
-    /// what was dropped; the parser stays usable (see the module).
-    pub fn push(&mut self, mut bytes: &[u8], mut on: impl FnMut(Result<Parsed>)) {
-        // One BOM, at the very start (P1). Bytes that turn out to be less than
-        // a BOM are the start of the first line.
+    /// An item that is [`Error::LineTooLong`], [`Error::EventTooLarge`] or
+    /// [`Error::IdTooLong`] stands for what was dropped; the parser stays
+    /// usable (see the module).
+    pub fn push<'a>(&'a mut self, bytes: &'a [u8]) -> Items<'a> {
+        Items {
+            parser: self,
+            bytes,
+        }
+    }
+
+    /// One BOM, at the very start (P1). Bytes that turn out to be less than a
+    /// BOM are the start of the first line.
+    fn skip_bom(&mut self, bytes: &mut &[u8]) {
         while self.bom < BOM.len() {
             match bytes.split_first() {
                 None => return,
                 Some((&byte, rest)) if byte == BOM[self.bom] => {
                     self.bom += 1;
-                    bytes = rest;
+                    *bytes = rest;
                 }
                 Some(_) => {
                     self.line.extend_from_slice(&BOM[..self.bom]);
@@ -145,40 +163,31 @@ impl Parser {
                 }
             }
         }
-        while let Some(&next) = bytes.first() {
-            // CR has ended its line already; its LF adds nothing (P2).
-            if mem::take(&mut self.after_cr) && next == b'\n' {
-                bytes = &bytes[1..];
-                continue;
-            }
-            let end = memchr2(b'\r', b'\n', bytes);
-            let piece = &bytes[..end.unwrap_or(bytes.len())];
-            self.admit(piece, &mut on);
-            let Some(end) = end else {
-                if !self.skip_line {
-                    self.line.extend_from_slice(piece);
-                }
-                return;
-            };
-            self.after_cr = bytes[end] == b'\r';
-            bytes = &bytes[end + 1..];
-            if mem::take(&mut self.skip_line) {
-                continue;
-            }
-            if self.line.is_empty() {
-                self.end_line(piece, &mut on);
-            } else {
-                let mut line = mem::take(&mut self.line);
-                line.extend_from_slice(piece);
-                self.end_line(&line, &mut on);
-                line.clear();
-                self.line = line;
-            }
+    }
+
+    /// More of a line, and whether that is all of it.
+    fn piece(&mut self, piece: &[u8], ended: bool) -> Option<Result<Parsed>> {
+        let broken = self.admit(piece);
+        if self.skip_line {
+            self.skip_line = !ended;
+        } else if !ended {
+            self.line.extend_from_slice(piece);
+        } else if self.line.is_empty() {
+            return self.end_line(piece).transpose();
+        } else {
+            let mut line = mem::take(&mut self.line);
+            line.extend_from_slice(piece);
+            let item = self.end_line(&line);
+            line.clear();
+            line.shrink_to(PARSE_KEPT_BYTES);
+            self.line = line;
+            return item.transpose();
         }
+        broken.map(Err)
     }
 
     /// Decides, before `piece` joins the line, whether the line is skipped.
-    fn admit(&mut self, piece: &[u8], on: &mut impl FnMut(Result<Parsed>)) {
+    fn admit(&mut self, piece: &[u8]) -> Option<Error> {
         if self.skip_block {
             // Only a blank line matters now.
             self.skip_line |= !piece.is_empty();
@@ -187,25 +196,27 @@ impl Parser {
             if self.line.first().or(piece.first()) != Some(&b':') {
                 self.drop_block();
             }
-            self.line.clear();
-            on(Err(Error::LineTooLong));
+            self.line = Vec::new();
+            return Some(Error::LineTooLong);
         }
+        None
     }
 
     fn drop_block(&mut self) {
         self.skip_block = true;
+        self.event = String::new();
         self.data = String::new();
-        self.id.clone_from(&self.last_id);
+        self.id = Arc::clone(&self.last_id);
     }
 
     /// A whole line (P3, P4). Splitting before decoding is safe: the bytes
     /// split at are ASCII, so a broken sequence ends before them either way.
-    fn end_line(&mut self, line: &[u8], on: &mut impl FnMut(Result<Parsed>)) {
+    fn end_line(&mut self, line: &[u8]) -> Result<Option<Parsed>> {
         if line.is_empty() {
-            return self.end_block(on);
+            return Ok(self.end_block().map(Parsed::Event));
         }
         let (name, value) = match memchr(b':', line) {
-            Some(0) => return on(Ok(Parsed::Comment(decode(&line[1..])))),
+            Some(0) => return Ok(Some(Parsed::Comment(decode(&line[1..])))),
             Some(colon) => (&line[..colon], &line[colon + 1..]),
             None => (line, &b""[..]),
         };
@@ -215,41 +226,90 @@ impl Parser {
                 let text = String::from_utf8_lossy(value);
                 if self.data.len() + text.len() > self.event_limit {
                     self.drop_block();
-                    return on(Err(Error::EventTooLarge));
+                    return Err(Error::EventTooLarge);
                 }
                 self.data.push_str(&text);
                 self.data.push('\n');
             }
             b"event" => self.event = decode(value),
-            b"id" if !value.contains(&0) => self.id = decode(value),
+            b"id" if !value.contains(&0) => {
+                let id = String::from_utf8_lossy(value);
+                if id.len() > self.id_limit {
+                    return Err(Error::IdTooLong);
+                }
+                // A server that repeats its id makes no new one of it.
+                if *self.id != *id {
+                    self.id = id.into();
+                }
+            }
             b"retry" if !value.is_empty() && value.iter().all(u8::is_ascii_digit) => {
                 // Digits fail to parse only when there are too many.
                 self.retry = Some(decode(value).parse().unwrap_or(u64::MAX));
             }
             _ => {}
         }
+        Ok(None)
     }
 
     /// A blank line (P5).
-    fn end_block(&mut self, on: &mut impl FnMut(Result<Parsed>)) {
+    fn end_block(&mut self) -> Option<Message> {
         self.skip_block = false;
-        self.last_id.clone_from(&self.id);
+        self.last_id = Arc::clone(&self.id);
         let mut event = mem::take(&mut self.event);
         let mut data = mem::take(&mut self.data);
         // Every data line left an LF: none means no data line (E3).
-        if data.pop().is_none() {
-            return;
-        }
+        data.pop()?;
         if event.is_empty() {
             event.push_str("message");
         }
-        on(Ok(Parsed::Event(Message {
+        Some(Message {
             event,
             data,
-            last_event_id: self.last_id.clone(),
-        })));
+            last_event_id: Arc::clone(&self.last_id),
+        })
     }
 }
+
+/// The items in some bytes, found when they are asked for.
+#[derive(Debug)]
+#[must_use = "the parser takes the bytes as its items are asked for"]
+pub struct Items<'a> {
+    parser: &'a mut Parser,
+    bytes: &'a [u8],
+}
+
+impl Items<'_> {
+    /// How many bytes the parser has not taken: 0 once there is no item.
+    pub fn left(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+impl Iterator for Items<'_> {
+    type Item = Result<Parsed>;
+
+    fn next(&mut self) -> Option<Result<Parsed>> {
+        self.parser.skip_bom(&mut self.bytes);
+        loop {
+            let &next = self.bytes.first()?;
+            // CR has ended its line already; its LF adds nothing (P2).
+            if mem::take(&mut self.parser.after_cr) && next == b'\n' {
+                self.bytes = &self.bytes[1..];
+                continue;
+            }
+            let end = memchr2(b'\r', b'\n', self.bytes);
+            let (piece, rest) = self.bytes.split_at(end.unwrap_or(self.bytes.len()));
+            self.parser.after_cr = rest.first() == Some(&b'\r');
+            self.bytes = rest.get(1..).unwrap_or_default();
+            let item = self.parser.piece(piece, end.is_some());
+            if item.is_some() {
+                return item;
+            }
+        }
+    }
+}
+
+impl std::iter::FusedIterator for Items<'_> {}
 
 /// WHATWG decoding: one U+FFFD for each maximal broken part, which is what the
 /// standard library does (P1).
@@ -269,16 +329,14 @@ mod tests {
             (parser.line_limit, parser.event_limit) = (8, 4);
             let mut items = Vec::new();
             for chunk in wire.as_bytes().chunks(size) {
-                parser.push(chunk, |item| {
-                    items.push(match item {
-                        Ok(Parsed::Event(m)) => format!("{}={}", m.event, m.data),
-                        Ok(Parsed::Comment(text)) => format!(":{text}"),
-                        Err(e) => format!("{e:?}"),
-                    });
-                });
+                items.extend(parser.push(chunk).map(|item| match item {
+                    Ok(Parsed::Event(m)) => format!("{}={}", m.event, m.data),
+                    Ok(Parsed::Comment(text)) => format!(":{text}"),
+                    Err(e) => format!("{e:?}"),
+                }));
                 assert!(parser.line.len() <= 8 && parser.data.len() <= 5);
             }
-            (items, parser.last_id)
+            (items, parser.last_id.to_string())
         };
         let whole = run(wire.len());
         for size in 1..wire.len() {
@@ -369,10 +427,75 @@ mod tests {
     }
 
     #[test]
+    fn an_id_over_the_limit_is_reported_and_ignored_and_its_event_comes() {
+        for size in 1..40 {
+            let mut parser = Parser::with_last_event_id("0");
+            parser.id_limit = 4;
+            let wire = b"id:abcd\ndata:1\n\nid:e\nid:abcde\ndata:2\n\nid:\xFF\xFF\ndata:3\n\n";
+            let items: Vec<_> = (wire.chunks(size))
+                .flat_map(|chunk| parser.push(chunk).collect::<Vec<_>>())
+                .map(|item| match item {
+                    Ok(Parsed::Event(m)) => format!("{}#{}", m.data, m.last_event_id),
+                    other => format!("{other:?}"),
+                })
+                .collect();
+            let broken = "Err(IdTooLong)";
+            assert_eq!(items, ["1#abcd", broken, "2#e", broken, "3#e"], "{size}");
+            assert_eq!(parser.last_event_id(), "e");
+        }
+    }
+
+    #[test]
+    fn events_share_one_id_even_if_their_server_repeats_it() {
+        let mut parser = Parser::new();
+        let wire = b"id:7\ndata\n\ndata\n\nid:7\ndata\n\nid:8\nid:7\ndata\n\n";
+        let ids = parser.push(wire).map(|item| match item {
+            Ok(Parsed::Event(m)) => m.last_event_id,
+            other => panic!("{other:?}"),
+        });
+        let ids: Vec<_> = ids.collect();
+        assert!(ids.iter().all(|id| &**id == "7") && ids.len() == 4);
+        assert!(Arc::ptr_eq(&ids[0], &ids[1]) && Arc::ptr_eq(&ids[1], &ids[2]));
+    }
+
+    #[test]
+    fn what_is_not_asked_for_is_not_taken() {
+        let wire = b"\xEF\xBB\xBF:1\r\n:2\n\ndata:3\n\nid:4";
+        let mut parser = Parser::new();
+        let mut rest = &wire[..];
+        let mut lefts = Vec::new();
+        while !rest.is_empty() {
+            let mut items = parser.push(rest);
+            let _ = items.next();
+            let left = items.left();
+            rest = &rest[rest.len() - left..];
+            lefts.push(left);
+        }
+        // The LF of CRLF is taken with what follows it.
+        assert_eq!(lefts, [17, 13, 4, 0]);
+        let mut none = parser.push(b"");
+        assert_eq!((none.next(), none.next(), none.left()), (None, None, 0));
+    }
+
+    #[test]
+    fn a_parser_keeps_little_of_the_room_that_a_long_line_had() {
+        let mut parser = Parser::new();
+        for wire in [&b"data:"[..], &[b'x'; 100_000], b"\n\n"] {
+            assert!(parser.push(wire).all(|item| item.is_ok()));
+        }
+        assert!(parser.line.capacity() <= PARSE_KEPT_BYTES);
+        assert_eq!(parser.data.capacity() + parser.event.capacity(), 0);
+        assert_eq!(parser.push(b":").chain([]).count(), 0);
+        parser.line_limit = 100;
+        assert_eq!(parser.push(&[b'x'; 200]).count(), 1);
+        assert_eq!(parser.line.capacity(), 0);
+    }
+
+    #[test]
     fn a_retry_before_the_break_stays() {
         let mut parser = Parser::new();
         parser.line_limit = 8;
-        parser.push(b"retry:10\ndata:abcd\nretry:20\n\n", drop);
+        assert_eq!(parser.push(b"retry:10\ndata:abcd\nretry:20\n\n").count(), 1);
         assert_eq!(parser.retry(), Some(10));
     }
 
@@ -383,7 +506,7 @@ mod tests {
             (parser.line_limit, parser.event_limit) = (0, 0);
             let mut items = Vec::new();
             for chunk in b"\xEF\xBB\xBF\n\n\xEF\n".chunks(size) {
-                parser.push(chunk, |item| items.push(item));
+                items.extend(parser.push(chunk));
             }
             assert_eq!(items, [Err(Error::LineTooLong)]);
         }
@@ -392,17 +515,22 @@ mod tests {
     #[test]
     fn a_reset_drops_the_unfinished_and_keeps_the_last_id() {
         let mut parser = Parser::new();
-        parser.event_limit = 9;
-        parser.push(b"retry:7\nid:1\ndata:a\n\nid:2\ndata:b\nda", drop);
+        (parser.event_limit, parser.id_limit) = (9, 8);
+        assert_eq!(
+            parser
+                .push(b"retry:7\nid:1\ndata:a\n\nid:2\ndata:b\nda")
+                .count(),
+            1
+        );
         parser.reset();
-        let mut items = Vec::new();
-        parser.push(b"\xEF\xBB\xBFdata:c\n\n", |item| items.push(item));
+        let items: Vec<_> = parser.push(b"\xEF\xBB\xBFdata:c\n\n").collect();
         let message = Message {
             event: "message".into(),
             data: "c".into(),
             last_event_id: "1".into(),
         };
         assert_eq!(items, [Ok(Parsed::Event(message))]);
-        assert_eq!((parser.retry(), parser.event_limit), (Some(7), 9));
+        assert_eq!(parser.retry(), Some(7));
+        assert_eq!((parser.event_limit, parser.id_limit), (9, 8));
     }
 }

@@ -7,6 +7,7 @@ use crate::core::parse::{Parsed, Parser};
 use crate::handle::{self, Table};
 use crate::host::record::{self, Kind};
 use crate::sys::PerProcess;
+use bytes::{Buf as _, BufMut as _, BytesMut};
 use std::ffi::c_char;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -25,18 +26,30 @@ pub struct pagi_sse_parser_options {
     pub last_event_id: *const c_char,
     /// Its length, bytes.
     pub last_event_id_len: usize,
-    /// Longest line, bytes (1 MiB; at most 1 GiB). A longer one is dropped.
+    /// Longest line, bytes (1 MiB; at most 128 MiB). A longer one is dropped,
+    /// and its event, unless it is a comment.
     pub max_line: u64,
-    /// Most data in one event, bytes (4 MiB; at most 1 GiB). More is dropped.
+    /// Most data in one event, bytes (4 MiB; at most 128 MiB). An event with
+    /// more is dropped.
     pub max_event: u64,
+    /// Longest id, bytes (4096; at most 128 MiB). A longer one is ignored, and
+    /// its event has the id before it.
+    pub max_id: u64,
 }
 
-/// A parser with the records that it has made, packed as the host reads them.
+/// A parser with the records that it has made: as the host reads them, but
+/// without ids. A record of kind [`ID`] has that of the events behind it.
 pub(super) struct Reading {
     parser: Parser,
-    ready: Vec<u8>,
-    taken: usize,
+    ready: BytesMut,
+    /// The id that the last event in `ready` has.
+    id: Arc<str>,
+    /// The id that the next event read has.
+    next_id: Vec<u8>,
 }
+
+/// Never read by the host.
+const ID: u8 = 0;
 
 type Shared = Arc<Mutex<Reading>>;
 
@@ -51,68 +64,95 @@ fn lock(parser: &Shared) -> MutexGuard<'_, Reading> {
 }
 
 impl Reading {
-    fn push(&mut self, handle: u64, bytes: &[u8]) {
-        self.ready.drain(..self.taken);
-        self.taken = 0;
-        let ready = &mut self.ready;
-        self.parser.push(bytes, |item| {
-            let start = ready.len();
-            ready.extend_from_slice(&[0; 4]);
-            match item {
-                Ok(Parsed::Event(event)) => {
-                    ready.extend(record::plain(Kind::Event, handle));
-                    record::put(ready, event.event.as_bytes());
-                    record::put(ready, event.data.as_bytes());
-                    record::put(ready, event.last_event_id.as_bytes());
+    /// Takes bytes until enough records wait; returns how many it took.
+    fn push(&mut self, handle: u64, bytes: &[u8]) -> usize {
+        let mut items = self.parser.push(bytes);
+        while self.ready.len() < limits::PARSE_READY_BYTES {
+            match items.next() {
+                None => break,
+                Some(Ok(Parsed::Event(m))) => {
+                    if self.id != m.last_event_id {
+                        pack(&mut self.ready, &[&[ID], m.last_event_id.as_bytes()]);
+                        self.id = m.last_event_id;
+                    }
+                    let mut fields = record::plain(Kind::Event, handle);
+                    record::put(&mut fields, m.event.as_bytes());
+                    fields.extend((m.data.len() as u32).to_ne_bytes());
+                    pack(&mut self.ready, &[&fields, m.data.as_bytes()]);
                 }
-                Ok(Parsed::Comment(text)) => {
-                    ready.extend(record::plain(Kind::Comment, handle));
-                    record::put(ready, text.as_bytes());
+                Some(Ok(Parsed::Comment(text))) => {
+                    let mut fields = record::plain(Kind::Comment, handle);
+                    fields.extend((text.len() as u32).to_ne_bytes());
+                    pack(&mut self.ready, &[&fields, text.as_bytes()]);
                 }
-                Err(e) => {
-                    ready.extend(record::plain(Kind::Error, handle));
-                    ready.extend(e.code().to_ne_bytes());
+                Some(Err(e)) => {
+                    let fields = record::plain(Kind::Error, handle);
+                    pack(&mut self.ready, &[&fields, &e.code().to_ne_bytes()]);
                 }
             }
-            let len = (ready.len() - start - 4) as u32;
-            ready[start..start + 4].copy_from_slice(&len.to_ne_bytes());
-        });
+        }
+        bytes.len() - items.left()
     }
 
-    fn waiting(&self) -> usize {
-        self.ready.len() - self.taken
-    }
-
-    /// As [`crate::host::mailbox::Mailbox::drain`].
+    /// As [`crate::host::mailbox::Mailbox::drain`]. The id of several events
+    /// is written once.
     fn next(&mut self, buf: &mut [u8]) -> usize {
-        let waiting = &self.ready[self.taken..];
-        let mut used = 0;
-        while let Some(len) = waiting[used..].first_chunk() {
-            let end = used + 4 + u32::from_ne_bytes(*len) as usize;
-            if end > buf.len() {
+        let (mut used, mut id_at) = (0, None);
+        while let Some(len) = self.ready.first_chunk() {
+            let end = 4 + u32::from_ne_bytes(*len) as usize;
+            let record = &self.ready[4..end];
+            if record[0] == ID {
+                (self.next_id, id_at) = (record[1..].to_vec(), None);
+                self.ready.advance(end);
+                continue;
+            }
+            let mut id = Vec::new();
+            if record[0] == Kind::Event as u8 {
+                match id_at {
+                    Some(at) => id.extend((record::EARLIER | (used - at) as u32).to_ne_bytes()),
+                    None => record::put(&mut id, &self.next_id),
+                }
+            }
+            let size = end + id.len();
+            let Some(mut to) = buf.get_mut(used..used + size) else {
                 if used == 0 {
-                    return end;
+                    return size;
                 }
                 break;
+            };
+            to.put_slice(&((size - 4) as u32).to_ne_bytes());
+            to.put_slice(record);
+            to.put_slice(&id);
+            used += size;
+            if !id.is_empty() {
+                id_at.get_or_insert(used - id.len());
             }
-            used = end;
+            self.ready.advance(end);
         }
-        buf[..used].copy_from_slice(&waiting[..used]);
-        self.taken += used;
-        if self.waiting() == 0 {
+        if self.ready.is_empty() {
             // An idle parser holds no buffer.
-            (self.ready, self.taken) = (Vec::new(), 0);
+            self.ready = BytesMut::new();
         }
         used
     }
 }
 
+/// Appends a record of those parts.
+fn pack(ready: &mut BytesMut, parts: &[&[u8]]) {
+    let len: usize = parts.iter().map(|part| part.len()).sum();
+    ready.reserve(4 + len);
+    ready.put_slice(&(len as u32).to_ne_bytes());
+    for part in parts {
+        ready.put_slice(part);
+    }
+}
+
 /// A limit of the options; 0 is the default.
-fn limit(given: u64, default: usize) -> Result<usize> {
+fn limit(what: &str, given: u64, default: usize) -> Result<usize> {
     match usize::try_from(given) {
         Ok(0) => Ok(default),
-        Ok(n) if n <= limits::INPUT_BYTES => Ok(n),
-        _ => Err(Error::BadArgument.into()),
+        Ok(n) if n <= limits::PARSE_MOST_BYTES => Ok(n),
+        _ => Err(Failure::new(Error::BadArgument, format!("{what} {given}"))),
     }
 }
 
@@ -123,7 +163,7 @@ fn limit(given: u64, default: usize) -> Result<usize> {
 /// it says; `out` points to a writable handle.
 ///
 /// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (a size or a
-/// limit), _NOT_UTF8, _HANDLES_EXHAUSTED.
+/// limit), _NOT_UTF8, _ID_TOO_LONG (`last_event_id`), _HANDLES_EXHAUSTED.
 /// *Ownership*: the caller's; pagi_sse_parser_free ends it. The options are
 /// copied.
 /// *Threads*: any.
@@ -136,8 +176,8 @@ pub unsafe extern "C" fn pagi_sse_parser_open(
 ) -> i32 {
     guard(|| {
         writable(out)?;
-        // SAFETY: the caller's promise; the first version has 40 bytes.
-        let given = unsafe { self::options(options, 40) }?;
+        // SAFETY: the caller's promise; the first version has 48 bytes.
+        let given = unsafe { self::options(options, 48) }?;
         let mut parser = Parser::new();
         if let Some(given) = given {
             // SAFETY: the caller's promise.
@@ -148,14 +188,22 @@ pub unsafe extern "C" fn pagi_sse_parser_open(
                     given.last_event_id_len,
                 )
             };
-            parser = Parser::with_last_event_id(id?.unwrap_or_default());
-            parser.line_limit = limit(given.max_line, limits::PARSE_LINE_BYTES)?;
-            parser.event_limit = limit(given.max_event, limits::PARSE_EVENT_BYTES)?;
+            let id = id?.unwrap_or_default();
+            let max_id = limit("max_id", given.max_id, limits::PARSE_ID_BYTES)?;
+            if id.len() > max_id {
+                let what = format!("last_event_id of {} bytes", id.len());
+                return Err(Failure::new(Error::IdTooLong, what));
+            }
+            parser = Parser::with_last_event_id(id);
+            parser.line_limit = limit("max_line", given.max_line, limits::PARSE_LINE_BYTES)?;
+            parser.event_limit = limit("max_event", given.max_event, limits::PARSE_EVENT_BYTES)?;
+            parser.id_limit = max_id;
         }
         let reading = Reading {
             parser,
-            ready: Vec::new(),
-            taken: 0,
+            ready: BytesMut::new(),
+            id: "".into(),
+            next_id: Vec::new(),
         };
         let handle = table().insert(Arc::new(Mutex::new(reading)))?;
         // SAFETY: the caller's promise.
@@ -182,15 +230,16 @@ pub extern "C" fn pagi_sse_parser_free(parser: pagi_sse_parser) -> i32 {
 }
 
 /// Takes the next bytes of the stream, cut anywhere; what they complete waits
-/// as records for pagi_sse_parser_next.
+/// as records for pagi_sse_parser_next. It stops when 1 MiB of records wait,
+/// so that no stream, whatever it sends, has a parser hold more than that and
+/// the largest record.
 ///
 /// # Safety
 /// `bytes` is NULL with length 0 or valid for `len`.
 ///
-/// *Returns* the bytes of records now waiting, 0 for none; or
-/// PAGI_SSE_RESULT_QUEUE_OVERFLOW (8 MiB of records wait: read them first;
-/// nothing was taken), _NULL_POINTER, _BAD_ARGUMENT, or a handle error. What
-/// the stream does wrong is no error here but a record.
+/// *Returns* how many of the bytes it took: if not all, read the records, then
+/// push the rest; or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT, or a handle
+/// error. What the stream does wrong is no error here but a record.
 /// *Ownership*: the bytes are copied.
 /// *Threads*: any; one at a time for the bytes to have an order.
 /// *Fork*: a handle error in a child.
@@ -205,18 +254,14 @@ pub unsafe extern "C" fn pagi_sse_parser_push(
         let reading = table().get(parser)?;
         // SAFETY: the caller's promise.
         let bytes = unsafe { self::bytes(bytes, len) }?.unwrap_or_default();
-        let mut reading = lock(&reading);
-        if reading.waiting() >= limits::PARSE_READY_BYTES {
-            return Err(Failure::from(Error::QueueOverflow));
-        }
-        reading.push(parser, bytes);
-        Ok(reading.waiting() as i64)
+        let took = lock(&reading).push(parser, bytes);
+        Ok(took as i64)
     })
 }
 
 /// Fills `buf` with whole records, never waiting: PAGI_SSE_KIND_EVENT,
 /// _COMMENT and _ERROR, whose `conn` is the parser. pagi_sse_record_read reads
-/// them.
+/// them, in this buffer: the id of several events stands in it once.
 ///
 /// # Safety
 /// `buf` points to `cap` writable bytes.

@@ -109,8 +109,8 @@ fn read_asked(record: &mut pagi_sse_record, mut r: Reader<'_>) -> Result<()> {
     Ok(())
 }
 
-/// One record without its length.
-fn read(bytes: &[u8]) -> Result<pagi_sse_record> {
+/// One record without its length; `before` is the buffer up to its length.
+fn read(bytes: &[u8], before: &[u8]) -> Result<pagi_sse_record> {
     let mut r = Reader::new(bytes);
     let number = r.u8()?;
     let mut record = pagi_sse_record {
@@ -159,7 +159,7 @@ fn read(bytes: &[u8]) -> Result<pagi_sse_record> {
         Some(Kind::Event) => {
             record.event = view(r.bytes()?);
             record.text = view(r.bytes()?);
-            record.id = view(r.bytes()?);
+            record.id = view(r.shared(before)?);
         }
         Some(Kind::Closed | Kind::Log | Kind::Comment) => record.text = view(r.bytes()?),
         Some(Kind::Error) => record.code = r.u32()? as i32,
@@ -197,13 +197,13 @@ pub unsafe extern "C" fn pagi_sse_record_read(
         // SAFETY: the caller's promise.
         let buf = unsafe { bytes(buf, used) }?.unwrap_or_default();
         let at = usize::try_from(at).map_err(|_| Error::BadArgument)?;
-        let rest = buf.get(at..).ok_or(Error::BadArgument)?;
+        let (before, rest) = buf.split_at_checked(at).ok_or(Error::BadArgument)?;
         if rest.is_empty() {
             return Ok(0);
         }
         writable(out)?;
         let mut reader = Reader::new(rest);
-        let record = read(reader.bytes()?)?;
+        let record = read(reader.bytes()?, before)?;
         // SAFETY: the caller's promise; the struct has no padding (docs/abi.md
         // is held against it).
         unsafe { set_struct(out, size, record) }?;

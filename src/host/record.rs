@@ -44,7 +44,7 @@ pub enum Kind {
     /// From a parser: a comment, in `text`.
     Comment = 21,
     /// From a parser: something was dropped. `code` is
-    /// PAGI_SSE_RESULT_LINE_TOO_LONG or _EVENT_TOO_LARGE.
+    /// PAGI_SSE_RESULT_LINE_TOO_LONG, _EVENT_TOO_LARGE or _ID_TOO_LONG.
     Error = 22,
 }
 
@@ -82,6 +82,12 @@ pub const PATH_IS_TEXT: u8 = 2;
 ///
 /// cbindgen:ignore
 pub const UNIX: u8 = 4;
+
+/// Set in the length of a byte string that stands in an earlier record of the
+/// same buffer: the rest says how far its length is before this record's.
+///
+/// cbindgen:ignore
+pub const EARLIER: u32 = 1 << 31;
 
 /// Appends a byte string.
 pub fn put(r: &mut Vec<u8>, bytes: &[u8]) {
@@ -198,6 +204,18 @@ impl<'a> Reader<'a> {
         let len = self.u32()?;
         self.take(len as usize)
     }
+
+    /// A byte string that may stand in an earlier record; `before` is the
+    /// buffer up to this one.
+    pub fn shared(&mut self, before: &'a [u8]) -> Result<&'a [u8]> {
+        let len = self.u32()?;
+        if len & EARLIER == 0 {
+            return self.take(len as usize);
+        }
+        let back = (len ^ EARLIER) as usize;
+        let at = before.len().checked_sub(back).ok_or(Error::BadArgument)?;
+        Reader::new(&before[at..]).bytes()
+    }
 }
 
 #[cfg(test)]
@@ -216,6 +234,23 @@ mod tests {
         }
         let huge = u32::MAX.to_ne_bytes();
         assert_eq!(Reader::new(&huge).bytes(), Err(Error::BadArgument));
+    }
+
+    #[test]
+    fn a_shared_string_is_found_before_and_nowhere_else() {
+        let mut before = b"x".to_vec();
+        put(&mut before, b"abc");
+        put(&mut before, b"");
+        let is = |len: u32, expected: Result<&[u8]>| {
+            let field = len.to_ne_bytes();
+            assert_eq!(Reader::new(&field).shared(&before), expected, "{len:x}");
+        };
+        is(EARLIER | 11, Ok(b"abc"));
+        is(EARLIER | 4, Ok(b""));
+        is(0, Ok(b""));
+        for wrong in [EARLIER, EARLIER | 3, EARLIER | 13, u32::MAX, 1] {
+            is(wrong, Err(Error::BadArgument));
+        }
     }
 
     #[test]

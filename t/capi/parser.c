@@ -44,7 +44,8 @@ static void chunks(void)
         pagi_sse_parser p = open_default();
         for (size_t at = 0; at < sizeof WIRE - 1; at += size) {
             size_t n = sizeof WIRE - 1 - at;
-            OK(pagi_sse_parser_push(p, WIRE + at, n < size ? n : size) >= 0);
+            n = n < size ? n : size;
+            IS(pagi_sse_parser_push(p, WIRE + at, n), n);
         }
         ALL(p, ": hi;e=a\nb#1;message=c#1;");
         char id[8];
@@ -56,59 +57,166 @@ static void chunks(void)
     }
 }
 
+/* Room for a record that asks for it; the caller frees it. */
+static pagi_sse_record *one(pagi_sse_parser p, char **buf, pagi_sse_record *r)
+{
+    char tiny[4];
+    int64_t need = pagi_sse_parser_next(p, tiny, sizeof tiny);
+    OK(need > (int64_t)sizeof tiny);
+    *buf = malloc((size_t)need);
+    IS(pagi_sse_parser_next(p, *buf, (size_t)need), need);
+    IS(pagi_sse_record_read(*buf, (size_t)need, 0, r, sizeof *r), need);
+    return r;
+}
+
 static void batches(void)
 {
     pagi_sse_parser p = open_default();
-    int64_t waiting = pagi_sse_parser_push(p, S("data: 1\n\ndata: 2\n\ndata: 3\n\n"));
-    OK(waiting > 0);
-    char tiny[4], *exact = malloc((size_t)waiting);
-    int64_t need = pagi_sse_parser_next(p, tiny, sizeof tiny);
-    OK(need > (int64_t)sizeof tiny && need < waiting);
-    IS(pagi_sse_parser_next(p, exact, (size_t)need), need);
-    IS(pagi_sse_parser_push(p, NONE), waiting - need);
-    IS(pagi_sse_parser_next(p, exact, (size_t)(waiting - need)), waiting - need);
-    IS(pagi_sse_parser_next(p, exact, (size_t)waiting), 0);
-    free(exact);
+    const char wire[] = "id: 5\ndata: 1\n\ndata: 2\n\n: c\nid: 6\ndata: 3\n\ndata: 4\nid:\n\nid: 6\ndata: 5\n\n";
+    const char *expected = "message=1#5;message=2#5;: c;message=3#6;message=4#;message=5#6;";
+    for (size_t cap = 40; cap < 300; cap++) {
+        IS(pagi_sse_parser_push(p, S(wire)), sizeof wire - 1);
+        const char *got = read_all(p, cap);
+        BYTES(got, text_len, expected);
+    }
+    IS(pagi_sse_parser_push(p, S(wire)), sizeof wire - 1);
+    for (const char *id = "55 66", *data = "12 345"; *data; id += *id != 0, data++) {
+        pagi_sse_record r;
+        char *buf;
+        one(p, &buf, &r);
+        IS(r.kind, *data == ' ' ? PAGI_SSE_KIND_COMMENT : PAGI_SSE_KIND_EVENT);
+        if (*data != ' ')
+            BYTES(r.id.data, r.id.len, *data == '4' ? "" : *data == '5' ? "6" : *id == '5' ? "5" : "6");
+        free(buf);
+    }
+    IS(pagi_sse_parser_next(p, text, sizeof text), 0);
+    IS(pagi_sse_parser_push(p, NONE), 0);
     IS(pagi_sse_parser_free(p), 0);
 }
 
 static void limits(void)
 {
-    pagi_sse_parser_options o = {.size = sizeof o, .last_event_id = "0", .last_event_id_len = 1, .max_line = 8, .max_event = 4};
+    pagi_sse_parser_options o = {.size = sizeof o, .last_event_id = "0", .last_event_id_len = 1, .max_line = 8, .max_event = 4, .max_id = 2};
     pagi_sse_parser p = 0;
     IS(pagi_sse_parser_open(&o, &p), 0);
-    OK(pagi_sse_parser_push(p, S("data:abcd\n\ndata:ab\ndata:cd\n\ndata:z\n\n")) > 0);
+    const char wire[] = "data:abcd\n\ndata:ab\ndata:cd\n\nid:123\ndata:z\n\nid:12\ndata\n\n";
+    IS(pagi_sse_parser_push(p, S(wire)), sizeof wire - 1);
     char expected[100];
-    sprintf(expected, "!%d;!%d;message=z#0;", R(LINE_TOO_LONG), R(EVENT_TOO_LARGE));
+    sprintf(expected, "!%d;!%d;!%d;message=z#0;message=#12;", R(LINE_TOO_LONG), R(EVENT_TOO_LARGE), R(ID_TOO_LONG));
     ALL(p, expected);
     IS(pagi_sse_parser_free(p), 0);
-    o.max_line = (uint64_t)1 << 40;
+    o.last_event_id = "123", o.last_event_id_len = 3;
+    IS(pagi_sse_parser_open(&o, &p), R(ID_TOO_LONG));
+    o.max_id = 0;
+    IS(pagi_sse_parser_open(&o, &p), 0);
+    IS(pagi_sse_parser_free(p), 0);
+    const uint64_t most = 128 << 20;
+    uint64_t *limits[] = {&o.max_line, &o.max_event, &o.max_id};
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        *limits[i] = most + 1;
+        IS(pagi_sse_parser_open(&o, &p), R(BAD_ARGUMENT));
+        *limits[i] = most;
+    }
+    IS(pagi_sse_parser_open(&o, &p), 0);
+    IS(pagi_sse_parser_free(p), 0);
+    o.max_line = 0, o.size = 40;
     IS(pagi_sse_parser_open(&o, &p), R(BAD_ARGUMENT));
-    o.max_line = 0, o.size = 8;
-    IS(pagi_sse_parser_open(&o, &p), R(BAD_ARGUMENT));
-    o.size = sizeof o, o.last_event_id = "\xff";
+    o.size = sizeof o, o.last_event_id = "\xff", o.last_event_id_len = 1;
     IS(pagi_sse_parser_open(&o, &p), R(NOT_UTF8));
     o.last_event_id = NULL;
     IS(pagi_sse_parser_open(&o, &p), R(NULL_POINTER));
 }
 
-static void full(void)
+static char sink[1 << 16];
+
+/* Reads what waits: its records, its bytes. */
+static size_t drain(pagi_sse_parser p, size_t *bytes)
 {
-    pagi_sse_parser p = open_default();
-    static char many[60000];
-    for (size_t i = 0; i + 3 <= sizeof many; i += 3)
-        memcpy(many + i, ":\n\n", 3);
-    int64_t waiting = 0, got;
-    while ((got = pagi_sse_parser_push(p, many, sizeof many)) > 0)
-        waiting = got;
-    IS(got, R(QUEUE_OVERFLOW));
-    OK(waiting >= 8 << 20 && waiting < 9 << 20);
-    static char sink[1 << 20];
-    while ((got = pagi_sse_parser_next(p, sink, sizeof sink)) > 0)
-        ;
+    pagi_sse_record r;
+    size_t count = 0;
+    int64_t got, at;
+    while ((got = pagi_sse_parser_next(p, sink, sizeof sink)) > 0) {
+        if (!OK((size_t)got <= sizeof sink))
+            return count;
+        *bytes += (size_t)got;
+        for (at = 0; (at = pagi_sse_record_read(sink, (size_t)got, at, &r, sizeof r)) > 0; count++)
+            ;
+        IS(at, 0);
+    }
     IS(got, 0);
-    OK(pagi_sse_parser_push(p, S("data: x\n\n")) > 0);
+    return count;
+}
+
+/* Pushes a head and a megabyte of a line again and again: each push stops with
+ * little waiting, no record is lost, and all of them are no more than `times`
+ * what came in. */
+static void flood(const char *head, const char *line, size_t every, size_t times)
+{
+    enum { SIZE = 1000000 };
+    char *wire = malloc(SIZE);
+    size_t len = strlen(head), lines = 0, took = 0, count = 0, bytes = 0, most = 0;
+    memcpy(wire, head, len);
+    for (; len + strlen(line) <= SIZE; len += strlen(line), lines++)
+        memcpy(wire + len, line, strlen(line));
+    pagi_sse_parser p = open_default();
+    while (took < len) {
+        int64_t n = pagi_sse_parser_push(p, wire + took, len - took);
+        if (!OK(n > 0))
+            break;
+        took += (size_t)n;
+        if (took < len)
+            IS(pagi_sse_parser_push(p, wire + took, len - took), 0);
+        size_t before = bytes;
+        count += drain(p, &bytes);
+        most = bytes - before > most ? bytes - before : most;
+    }
+    IS(took, len);
+    IS(count, every * lines);
+    OK(bytes <= times * len);
+    OK(most <= 3 << 20);
+    IS(pagi_sse_parser_push(p, S("\n\ndata: x\n\n")), 11);
+    IS(drain(p, &bytes), 1);
     IS(pagi_sse_parser_free(p), 0);
+    free(wire);
+}
+
+static void floods(void)
+{
+    char id[5000] = "id:";
+    memset(id + 3, 'x', PAGI_SSE_ID_BYTES);
+    strcpy(id + 3 + PAGI_SSE_ID_BYTES, "\n");
+    flood(id, "data\n\n", 1, 10);
+    flood("", "data\n\n", 1, 10);
+    flood("", "data\n\nid:1\ndata\n\nid:2\n", 2, 10);
+    flood("", ":\n", 1, 10);
+    flood("", ":\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\r", 1, 10);
+    flood("", "event:e\n", 0, 0);
+    flood("", "retry:1\n", 0, 0);
+    flood("", "id:1\n", 0, 0);
+    flood("", "id:1\n\n", 0, 0);
+    strcat(id, "id:");
+    memset(id + 3, 'y', PAGI_SSE_ID_BYTES + 1);
+    strcpy(id + 3 + PAGI_SSE_ID_BYTES + 1, "\n");
+    flood("", id, 1, 1);
+}
+
+static void together(void)
+{
+    enum { COUNT = 3 };
+    pagi_sse_parser p[COUNT];
+    char wire[COUNT][5000], expected[COUNT][5000];
+    for (size_t i = 0; i < COUNT; i++) {
+        p[i] = open_default();
+        sprintf(wire[i], "id:%zu\ndata:%zu\n\ndata\n\nid:%zu%zu\n\ndata:z\n\n", i, i, i, i);
+        sprintf(expected[i], "message=%zu#%zu;message=#%zu;message=z#%zu%zu;", i, i, i, i, i);
+    }
+    for (size_t at = 0; at < strlen(wire[0]); at++)
+        for (size_t i = 0; i < COUNT; i++)
+            IS(pagi_sse_parser_push(p[i], wire[i] + at, 1), 1);
+    for (size_t i = 0; i < COUNT; i++) {
+        ALL(p[i], expected[i]);
+        IS(pagi_sse_parser_free(p[i]), 0);
+    }
 }
 
 static void reset(void)
@@ -119,8 +227,11 @@ static void reset(void)
     IS(ms, 42);
     pagi_sse_parser_push(p, S("id: 1\ndata: a\n\nid: 2\ndata: half"));
     IS(pagi_sse_parser_reset(p), 0);
-    pagi_sse_parser_push(p, S("data: b\n\n"));
-    ALL(p, "message=a#1;message=b#1;");
+    pagi_sse_parser_push(p, S("\xEF\xBB\xBF" "data: b\n\nid: 3\ndata: c\n\n"));
+    ALL(p, "message=a#1;message=b#1;message=c#3;");
+    IS(pagi_sse_parser_reset(p), 0);
+    pagi_sse_parser_push(p, S("data: d\n\n"));
+    ALL(p, "message=d#3;");
     IS(pagi_sse_parser_free(p), 0);
 }
 
@@ -148,7 +259,8 @@ static const test tests[] = {
     {"chunk borders mean nothing", chunks},
     {"records come whole and in batches of any size", batches},
     {"limits drop what is too large, and say so", limits},
-    {"a parser that nobody reads takes no more", full},
+    {"a flood stops at what may wait, and makes little more than it is", floods},
+    {"parsers know nothing of each other", together},
     {"a reset keeps the id and drops the unfinished", reset},
     {"misuse is an error", misuse},
 };

@@ -58,6 +58,7 @@ BEGIN {
         RESULT_ID_HEADER         => -104,
         RESULT_ID_NEWLINE        => -101,
         RESULT_ID_NUL            => -102,
+        RESULT_ID_TOO_LONG       => -202,
         RESULT_INTERVAL          => -307,
         RESULT_JSON              => -103,
         RESULT_LINE_TOO_LONG     => -200,
