@@ -20,6 +20,9 @@ our $VERSION = '0.003000';
 # - Future::IO's own, for programs that wait by get and await. Nobody but who
 #   waits drives it, so in a program with another loop we say what is missing.
 #
+# A program that has an IO::Async loop, and has used Future::IO's own before it
+# told it so, may drive either: there we wait by both.
+#
 # Nothing here makes Future::IO settle for its own implementation for good: a
 # loop may be loaded later.
 
@@ -53,6 +56,7 @@ sub sleep {
     my $driver = _driver($server);
     return PAGI::SSE::Futures::failure(_sentence()) if !defined $driver;
     return $driver->sleep($seconds) if ref $driver;
+    return _by_either($seconds) if _is_either($driver);
     return IO::Async::Loop->new->delay_future(after => $seconds) if $driver eq 'IO::Async';
     return _asking(sub { Future::IO->sleep($seconds) });
 }
@@ -63,8 +67,8 @@ sub later {
     my ($class, $code, $server) = @_;
     my $driver = _driver($server);
     return 0 if !defined $driver;
-    if    (ref $driver)            { $driver->later($code) }
-    elsif ($driver eq 'IO::Async') { IO::Async::Loop->new->later($code) }
+    if    (ref $driver)                                     { $driver->later($code) }
+    elsif ($driver eq 'IO::Async' and !_is_either($driver)) { IO::Async::Loop->new->later($code) }
     else {
         my $turn = $class->sleep(0);
         $held{ 0 + $turn } = $turn;
@@ -93,7 +97,7 @@ sub watch {
     my $driver = _loop();
     return PAGI::SSE::Loop::Watch->by_look($code) if !defined $driver && !$class->problem;
     return if !defined $driver;
-    return PAGI::SSE::Loop::Watch->by_io_async($fh, $code) if $driver eq 'IO::Async';
+    return PAGI::SSE::Loop::Watch->by_io_async($fh, $code, _is_either($driver)) if $driver eq 'IO::Async';
     return PAGI::SSE::Loop::Watch->by_read($fh, $code) if Future::IO->HAVE_MULTIPLE_FILEHANDLES;
     return PAGI::SSE::Loop::Watch->by_look($code);
 }
@@ -245,6 +249,14 @@ sub _loop {
         return $_->[1] if !defined $chosen && _adopt($_->[1]);
     }
     return;
+}
+
+# Whether Future::IO's own may be what is driven as well.
+sub _is_either { return $_[0] eq 'IO::Async' && (_chosen() // '') eq OWN_IMPL }
+
+sub _by_either {
+    my ($seconds) = @_;
+    return Future->wait_any(IO::Async::Loop->new->delay_future(after => $seconds), Future::IO->sleep($seconds));
 }
 
 sub _chosen {

@@ -14,9 +14,10 @@ our $VERSION = '0.003000';
 use constant LOOK_EVERY => 0.01;
 
 sub by_io_async {
-    my ($class, $fh, $code) = @_;
-    my $self = bless { fh => $fh, loop => IO::Async::Loop->new }, $class;
+    my ($class, $fh, $code, $looks_too) = @_;
+    my $self = bless { fh => $fh, code => $code, loop => IO::Async::Loop->new }, $class;
     $self->{loop}->watch_io(handle => $fh, on_read_ready => $code);
+    $self->_look if $looks_too;    # the loop may not be what is driven
     return $self;
 }
 
@@ -43,7 +44,7 @@ sub new_future {
 
 sub cancel {
     my ($self) = @_;
-    if (my $loop = delete $self->{loop}) { $loop->unwatch_io(handle => $self->{fh}, on_read_ready => 1) }
+    if (my $loop = delete $self->{loop}) { $loop->unwatch_io(handle => delete $self->{fh}, on_read_ready => 1) }
     delete $self->{code};
     my $waiting = delete $self->{waiting} or return;
     # No implementation of Future::IO is sure to bear that a read is cancelled.
