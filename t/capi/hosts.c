@@ -170,7 +170,7 @@ static void every_kind_of_send(void)
     IS(pagi_sse_conn_counters(c, &n, sizeof n), 0);
     IS(n.events, 3);
     IS(n.comments, 1);
-    IS(n.bytes_sent, raw_len);
+    IS(n.bytes_sent, events_len);
     IS(n.queued, 0);
     IS(pagi_sse_conn_close(c, NONE), 1);
     IS(pagi_sse_conn_close(c, NONE), 0);

@@ -168,14 +168,15 @@ subtest 'a malformed chunk' => sub {
 subtest 'a chunk that the body cannot have is refused when its size is known' => sub {
     my $post = "POST / HTTP/1.1\r\n${H}Transfer-Encoding: chunked\r\n\r\n";
     for my $bad (
-        "ffffffffffffffff\r\n", "ffffffffffffffff\r\nabc",
+        "ffffffffffffffff\r\n",     "ffffffffffffffff\r\nabc",
         "FFFFFFFFFFFFFFFF;a=b\r\n", "00000000000003e9\r\n",
         "3e8\r\n" . 'x' x 1000 . "\r\n1\r\n"
         )
     {
         for my $kind (@KINDS) {
             my ($name, $accept) = @$kind;
-            is ask($post =~ s/\r\n/\r\n$accept/r . $bad), refusal('413 Payload Too Large', 'the request body is too large'),
+            is ask($post =~ s/\r\n/\r\n$accept/r . $bad),
+                refusal('413 Payload Too Large', 'the request body is too large'),
                 (substr($bad, 0, 30) =~ s/\r/\\r/gr =~ s/\n/\\n/gr) . " ($name)";
             is [short(@lines)], ['"POST / HTTP/1.1" 413 29 "-" "-" body_too_large'];
         }

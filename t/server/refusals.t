@@ -257,10 +257,7 @@ subtest 'what a stop turns away has its line, too' => sub {
     $hold->done;
     $host->until(sub { $stopped->is_ready }, 'the stop');
     is [sort(grep { m{ /late } } short(@lines))],
-        [
-        '"GET /late HTTP/1.1" 200 0 "-" "-" server_shutdown',
-        '"GET /late HTTP/1.1" 503 22 "-" "-" server_shutdown',
-        ];
+        ['"GET /late HTTP/1.1" 200 0 "-" "-" server_shutdown', '"GET /late HTTP/1.1" 503 22 "-" "-" server_shutdown',];
 };
 
 subtest 'a failed accept is said once a second at most' => sub {

@@ -499,10 +499,15 @@ subtest 'a part of a head does not hold up a stop, and has neither answer nor li
     my $began = time;
     my $stopped = $host->server->stop(10);
     ok $host->until(sub { $stopped->is_ready }), 'stopped';
-    ok time - $began < 0.7, 'at once' or diag time - $began;
-    $host->until(sub { !grep { !$_->eof } @halves }, 'the ends');
+    ok time - $began < 0.7,                      'at once' or diag time - $began;
+    $host->until(
+        sub {
+            !grep { !$_->eof } @halves;
+        },
+        'the ends'
+    );
     is [map { $_->raw } @halves], [('') x 5], 'no answer';
-    is \@lines, [], 'no line';
+    is \@lines,                   [],         'no line';
 };
 
 subtest 'a deadline is a number of seconds' => sub {

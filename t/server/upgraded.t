@@ -180,8 +180,8 @@ for my $how (T::Middleware::ways()) {
         my ($host, $told) = serve($how => async sub { await $_[0]->run });
         my $client = $host->connect("HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         ok $host->until(sub { length $client->head && @$told == 2 }), 'ended';
-        is $client->status, 200, 'the status';
-        is [sort @$told], ['app_closed', 'returned'], 'the server has closed, not the client';
+        is $client->status, 200,                        'the status';
+        is [sort @$told],   ['app_closed', 'returned'], 'the server has closed, not the client';
     };
 }
 

@@ -64,8 +64,7 @@ sub left {
     my ($self) = @_;
     my $now = PAGI::SSE::Server::Clock::now();
     my $remembered = $self->{remembered};
-    return
-        map { [$_, undef, undef, 1000 * ($now - $remembered->{$_}[-1]), 'server_shutdown'] }
+    return map { [$_, undef, undef, 1000 * ($now - $remembered->{$_}[-1]), 'server_shutdown'] }
         sort { $remembered->{$a}[-1] <=> $remembered->{$b}[-1] } keys %$remembered;
 }
 

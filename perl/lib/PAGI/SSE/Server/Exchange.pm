@@ -377,7 +377,8 @@ sub _conclude {
 
     if ($state == STATE_PENDING) {
         # Who has read that there is no whole request owes no answer: the library has one.
-        return $self->close('client_closed') if $self->{body_broken} && (!$died || defined $error && $self->_is_ends_fault($error));
+        return $self->close('client_closed')
+            if $self->{body_broken} && (!$died || defined $error && $self->_is_ends_fault($error));
         $self->_log(error => "$how without an answer ($self->{label})") if $how;
         $self->_fixed_response(500, "Internal Server Error\n");
     }
