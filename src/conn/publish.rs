@@ -137,7 +137,7 @@ impl Conn {
         policy: &Policy,
         next: &AtomicU64,
     ) -> Published {
-        let (outcome, delivered, high, tell) = {
+        let (outcome, delivered, high, drained, tell) = {
             let mut inner = self.lock();
             if inner.state.phase() != Phase::Started {
                 return Published::Closed;
@@ -164,11 +164,17 @@ impl Conn {
             };
             let delivered = new.len() as u64;
             inner.counters.events += delivered;
+            let was_high = inner.outbox.is_high();
             let outcome = self.publish_locked(&mut inner, batch, policy);
             inner.counters.events -= outcome.as_ref().map_or(0, |&dropped| dropped);
             let news = self.framing.pull && !std::mem::replace(&mut inner.told_output, true);
-            (outcome, delivered, inner.outbox.is_high(), news)
+            let high = inner.outbox.is_high();
+            (outcome, delivered, high, was_high && !high, news)
         };
+        if drained {
+            // By what was dropped: who waits for it would wait in vain.
+            self.drained();
+        }
         match outcome {
             Ok(dropped) => {
                 if let (true, Some(host)) = (tell, &self.host) {

@@ -5,6 +5,7 @@ use crate::core::error::{Error, Result};
 use crate::core::limits;
 use crate::core::ring::Entry;
 use bytes::{Buf, Bytes, BytesMut};
+use hashbrown::HashTable;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -56,22 +57,56 @@ pub struct Policy {
     pub max_events: usize,
 }
 
+/// Bytes of the connection's own that stay in one allocation, but for a larger send.
+const BLOCK: usize = 64 << 10;
+/// Shared bytes that are rather copied: a piece of their own would take as much.
+const COPIED: usize = 64;
+/// Places of pieces that are gone, from which on it is worth while to close up.
+const GONE: usize = 64;
+
 #[derive(Debug)]
 enum Piece {
-    /// Bytes of this connection alone.
-    Own(BytesMut),
+    /// Bytes of this connection alone, that count against its limit; and how
+    /// many were allocated.
+    Own(BytesMut, usize),
+    /// Small pieces that others have, too.
+    Copied(BytesMut),
     /// Bytes shared with other connections: so many events that count against
     /// the subscription's limits; with the event, one that may be taken back.
-    Shared(Bytes, usize, Option<Arc<Entry>>),
+    Shared(Bytes, u32, Option<Arc<Entry>>),
+    /// Taken back. The first and the last of a run know how many they are.
+    Gone(usize),
 }
 
 impl Piece {
     fn bytes(&self) -> &[u8] {
         match self {
-            Piece::Own(b) => b,
+            Piece::Own(b, _) | Piece::Copied(b) => b,
             Piece::Shared(b, ..) => b,
+            Piece::Gone(_) => &[],
         }
     }
+
+    fn entry(&self) -> Option<&Arc<Entry>> {
+        match self {
+            Piece::Shared(_, _, entry) => entry.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+/// Finds what may be taken back. A piece's position counts from the first that
+/// was ever in the queue.
+#[derive(Debug, Default)]
+struct Index {
+    /// Position of the first piece.
+    base: u64,
+    /// No piece before it can be taken back.
+    oldest: u64,
+    /// Pieces that are gone.
+    gone: usize,
+    /// Those that the next event of their topic and key replaces.
+    latest: HashTable<u64>,
 }
 
 /// Bytes that wait for the socket. Edge-triggered watermarks: `is_high` from
@@ -80,16 +115,19 @@ impl Piece {
 #[repr(C)] // The length first: all that an idle connection is asked for.
 pub struct Outbox {
     len: usize,
+    // Neither the first nor the last is gone.
     pieces: VecDeque<Piece>,
+    // From a piece that may be taken back until nothing waits.
+    index: Option<Box<Index>>,
     // Of `Piece::Own`.
     own: usize,
-    // It has drained: whoever waited for that may send once, whatever came in between.
-    granted: bool,
     // Of pieces that count against a subscription's limits.
-    events: usize,
     event_bytes: usize,
+    events: u32,
     marks: Marks,
     high: bool,
+    // It has drained: whoever waited for that may send once, whatever came in between.
+    granted: bool,
 }
 
 impl Outbox {
@@ -125,7 +163,7 @@ impl Outbox {
     /// and small and must not be refused.
     pub fn append(&mut self, len: usize, write: impl FnOnce(&mut BytesMut)) {
         let mut own = match self.pieces.pop_back() {
-            Some(Piece::Own(own)) => own,
+            Some(Piece::Own(own, _)) if own.len() + len <= BLOCK => own,
             other => {
                 self.pieces.extend(other);
                 BytesMut::new()
@@ -136,14 +174,22 @@ impl Outbox {
         write(&mut own);
         self.len += own.len() - before;
         self.own += own.len() - before;
-        self.pieces.push_back(Piece::Own(own));
+        let allocated = own.capacity();
+        self.pieces.push_back(Piece::Own(own, allocated));
         self.mark();
     }
 
     /// Appends shared bytes that cannot be taken back.
     pub fn append_shared(&mut self, bytes: Bytes) {
         self.len += bytes.len();
-        self.pieces.push_back(Piece::Shared(bytes, 0, None));
+        if bytes.len() > COPIED {
+            self.pieces.push_back(Piece::Shared(bytes, 0, None));
+        } else {
+            match self.pieces.back_mut() {
+                Some(Piece::Copied(all)) if all.len() < BLOCK => all.extend_from_slice(&bytes),
+                _ => self.pieces.push_back(Piece::Copied(bytes[..].into())),
+            }
+        }
         self.mark();
     }
 
@@ -158,14 +204,16 @@ impl Outbox {
     }
 
     fn is_over(&self, events: usize, bytes: usize, policy: &Policy) -> bool {
-        self.events + events > policy.max_events || self.event_bytes + bytes > policy.max_bytes
+        self.events as usize + events > policy.max_events
+            || self.event_bytes + bytes > policy.max_bytes
     }
 
     fn put(&mut self, bytes: Bytes, events: usize, entry: Option<Arc<Entry>>) {
         self.len += bytes.len();
-        self.events += events;
+        self.events += events as u32;
         self.event_bytes += bytes.len();
-        self.pieces.push_back(Piece::Shared(bytes, events, entry));
+        self.pieces
+            .push_back(Piece::Shared(bytes, events as u32, entry));
         self.mark();
     }
 
@@ -174,39 +222,167 @@ impl Outbox {
     /// the policy is to disconnect.
     pub fn publish(&mut self, entry: &Arc<Entry>, bytes: Bytes, policy: &Policy) -> Result<u64> {
         let mut dropped = 0;
-        if policy.full == Full::Latest && entry.key.is_some() {
-            dropped += self.take_back(|e| e.key == entry.key && e.topic == entry.topic);
+        let latest = policy.full == Full::Latest && entry.key.is_some();
+        if latest {
+            dropped += self.take_back_older(entry);
         }
         while self.events > 0 && self.is_over(1, bytes.len(), policy) {
             match policy.full {
                 Full::Disconnect => return Err(Error::QueueOverflow),
                 Full::DropNewest => return Ok(dropped + 1),
-                Full::DropOldest | Full::Latest => match self.take_back(|_| true) {
+                Full::DropOldest | Full::Latest => match self.take_back_oldest() {
                     0 => break,
                     n => dropped += n,
                 },
             }
         }
         self.put(bytes, 1, Some(entry.clone()));
+        let Outbox { pieces, index, .. } = self;
+        let at = pieces.len() - 1;
+        let index = index.get_or_insert_with(|| {
+            Box::new(Index {
+                oldest: at as u64,
+                ..Index::default()
+            })
+        });
+        if latest {
+            let base = index.base;
+            let hash_at = |&at: &u64| hash_of(pieces, (at - base) as usize);
+            let at = base + at as u64;
+            index.latest.insert_unique(entry.key_hash(), at, hash_at);
+        }
         Ok(dropped)
     }
 
-    /// Takes back the oldest event that matches and is not partly written.
-    fn take_back(&mut self, matches: impl Fn(&Entry) -> bool) -> u64 {
-        let found = self.pieces.iter().position(|p| match p {
-            Piece::Shared(_, _, Some(e)) => matches(e),
-            _ => false,
+    /// Takes back the event that this one replaces.
+    fn take_back_older(&mut self, new: &Entry) -> u64 {
+        let Outbox { pieces, index, .. } = self;
+        let found = index.as_ref().and_then(|index| {
+            let at = |position: u64| (position - index.base) as usize;
+            let is_older = |&position: &u64| {
+                let old = pieces.get(at(position)).and_then(Piece::entry);
+                old.is_some_and(|old| old.key == new.key && old.topic == new.topic)
+            };
+            let found = index.latest.find(new.key_hash(), is_older);
+            found.map(|&position| at(position))
         });
-        let Some(piece) = found.and_then(|at| self.pieces.remove(at)) else {
+        found.map_or(0, |at| self.take_back(at))
+    }
+
+    /// Takes back the oldest event that is not partly written.
+    fn take_back_oldest(&mut self) -> u64 {
+        let Some(index) = &mut self.index else {
             return 0;
         };
+        let from = index.oldest.saturating_sub(index.base) as usize;
+        let rest = self.pieces.range(from.min(self.pieces.len())..);
+        let at = from + rest.take_while(|p| p.entry().is_none()).count();
+        // What was passed will not be looked at again.
+        index.oldest = index.base + at as u64;
+        match at < self.pieces.len() {
+            true => self.take_back(at),
+            false => 0,
+        }
+    }
+
+    fn take_back(&mut self, at: usize) -> u64 {
+        self.unlist(at);
+        let piece = std::mem::replace(&mut self.pieces[at], Piece::Gone(1));
         self.len -= piece.bytes().len();
-        self.forget(&piece);
+        self.uncount(&piece);
+        self.bury(at);
         self.drained();
         1
     }
 
-    fn forget(&mut self, piece: &Piece) {
+    /// Joins a piece that is gone to its neighbours that are, so that all are
+    /// passed in one step.
+    fn bury(&mut self, at: usize) {
+        let run = |piece: Option<&Piece>| match piece {
+            Some(Piece::Gone(n)) => *n,
+            _ => 0,
+        };
+        let first = at - at.checked_sub(1).map_or(0, |at| run(self.pieces.get(at)));
+        let last = at + run(self.pieces.get(at + 1));
+        let n = last + 1 - first;
+        self.pieces[first] = Piece::Gone(n);
+        self.pieces[last] = Piece::Gone(n);
+        let Some(index) = &mut self.index else { return };
+        index.gone += 1;
+        if last + 1 == self.pieces.len() {
+            self.pieces.truncate(first);
+            index.gone -= n;
+            index.oldest = index.oldest.min(index.base + first as u64);
+        }
+        self.trim();
+    }
+
+    /// Forgets what is gone at the front, and elsewhere once it is much.
+    fn trim(&mut self) {
+        if let (Some(Piece::Gone(n)), Some(index)) = (self.pieces.front(), &mut self.index) {
+            let n = *n;
+            self.pieces.drain(..n);
+            index.base += n as u64;
+            index.gone -= n;
+        }
+        if self.pieces.is_empty() {
+            // An idle connection holds no buffer.
+            self.pieces = VecDeque::new();
+            self.index = None;
+        }
+        let gone = self.index.as_ref().map_or(0, |index| index.gone);
+        if gone > GONE + self.pieces.len() * 3 / 8 {
+            self.close_up();
+        }
+    }
+
+    /// Moves the pieces together, and with them bytes between which there is
+    /// nothing any more.
+    fn close_up(&mut self) {
+        let Some(index) = &mut self.index else { return };
+        let old = std::mem::take(&mut self.pieces);
+        self.pieces.reserve(old.len() - index.gone);
+        // No position is used twice, so an old one is never taken for a new one.
+        let base = index.base + old.len() as u64;
+        for (position, piece) in (index.base..).zip(old) {
+            match (piece, self.pieces.back_mut()) {
+                (Piece::Gone(_), _) => {}
+                (Piece::Own(own, _), Some(Piece::Own(all, allocated)))
+                    if all.len() + own.len() <= BLOCK =>
+                {
+                    all.extend_from_slice(&own);
+                    *allocated = all.capacity();
+                }
+                (piece, _) => {
+                    if let Some(entry) = piece.entry() {
+                        let hash = entry.key_hash();
+                        let listed = index.latest.find_mut(hash, |p| *p == position);
+                        if let Some(listed) = listed {
+                            *listed = base + self.pieces.len() as u64;
+                        }
+                    }
+                    self.pieces.push_back(piece);
+                }
+            }
+        }
+        (index.base, index.oldest, index.gone) = (base, base, 0);
+    }
+
+    /// No later event replaces that piece.
+    fn unlist(&mut self, at: usize) {
+        let (Some(index), Some(entry)) = (&mut self.index, self.pieces[at].entry()) else {
+            return;
+        };
+        let position = index.base + at as u64;
+        let listed = index
+            .latest
+            .find_entry(entry.key_hash(), |p| *p == position);
+        if let Ok(listed) = listed {
+            listed.remove();
+        }
+    }
+
+    fn uncount(&mut self, piece: &Piece) {
         if let Piece::Shared(bytes, events @ 1.., _) = piece {
             self.events -= events;
             self.event_bytes -= bytes.len();
@@ -234,10 +410,14 @@ impl Outbox {
 
     /// What waits, oldest first, as far as `slices` has room.
     pub fn waiting<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let mut n = 0;
-        for (slot, piece) in slices.iter_mut().zip(&self.pieces) {
-            *slot = IoSlice::new(piece.bytes());
-            n += 1;
+        let (mut n, mut at) = (0, 0);
+        while let (Some(piece), true) = (self.pieces.get(at), n < slices.len()) {
+            if let Piece::Gone(run) = piece {
+                at += run;
+                continue;
+            }
+            slices[n] = IoSlice::new(piece.bytes());
+            (n, at) = (n + 1, at + 1);
         }
         n
     }
@@ -245,40 +425,60 @@ impl Outbox {
     /// Drops the `n` oldest bytes; `true` if this drained the queue.
     pub fn consume(&mut self, mut n: usize) -> bool {
         self.len -= n;
-        while n > 0 {
-            let Some(piece) = self.pieces.pop_front() else {
-                break;
-            };
-            let len = piece.bytes().len();
-            self.forget(&piece);
-            if let Piece::Own(_) = piece {
+        while n > 0 && !self.pieces.is_empty() {
+            self.unlist(0);
+            let len = self.pieces[0].bytes().len();
+            if let Piece::Own(..) = self.pieces[0] {
                 self.own -= len.min(n);
             }
-            if len <= n {
-                n -= len;
-                continue;
+            if len > n {
+                self.advance(n);
+                break;
             }
-            // Partly written: what is left must follow.
-            self.pieces.push_front(match piece {
-                Piece::Own(mut own) => {
-                    own.advance(n);
-                    Piece::Own(own)
-                }
-                Piece::Shared(mut bytes, ..) => {
-                    bytes.advance(n);
-                    Piece::Shared(bytes, 0, None)
-                }
-            });
-            break;
+            n -= len;
+            if let Some(piece) = self.pieces.pop_front() {
+                self.uncount(&piece);
+            }
+            if let Some(index) = &mut self.index {
+                index.base += 1;
+            }
+            self.trim();
         }
         self.shrink();
         self.drained()
     }
 
+    /// The first piece is partly written: what is left must follow.
+    fn advance(&mut self, n: usize) {
+        let Some(first) = self.pieces.pop_front() else {
+            return;
+        };
+        self.uncount(&first);
+        self.pieces.push_front(match first {
+            Piece::Own(mut own, mut allocated) => {
+                own.advance(n);
+                if allocated > BLOCK && own.len() < allocated / 2 {
+                    own = own[..].into();
+                    allocated = own.capacity();
+                }
+                Piece::Own(own, allocated)
+            }
+            Piece::Copied(mut copied) => {
+                copied.advance(n);
+                Piece::Copied(copied)
+            }
+            Piece::Shared(mut bytes, ..) => {
+                bytes.advance(n);
+                Piece::Shared(bytes, 0, None)
+            }
+            gone @ Piece::Gone(_) => gone,
+        });
+    }
+
     /// Takes all; with `true` if this drained the queue.
     pub fn take(&mut self) -> (Bytes, bool) {
         let all = match self.pieces.pop_front() {
-            Some(Piece::Own(own)) if self.pieces.is_empty() => own.freeze(),
+            Some(Piece::Own(own, _)) if self.pieces.is_empty() => own.freeze(),
             first => {
                 let mut all = BytesMut::with_capacity(self.len);
                 for piece in first.iter().chain(&self.pieces) {
@@ -293,16 +493,25 @@ impl Outbox {
 
     /// Drops all; `true` if this drained the queue.
     pub fn clear(&mut self) -> bool {
-        self.pieces.clear();
+        self.pieces = VecDeque::new();
+        self.index = None;
         (self.len, self.own, self.events, self.event_bytes) = (0, 0, 0, 0);
-        self.shrink();
         self.drained()
     }
 
-    /// An idle connection holds no buffer.
+    /// A queue that was long once gives the room back.
     fn shrink(&mut self) {
-        if self.pieces.is_empty() {
-            self.pieces = VecDeque::new();
+        let Outbox { pieces, index, .. } = self;
+        let few = |len: usize, capacity: usize| capacity > 64 && len < capacity / 4;
+        if few(pieces.len(), pieces.capacity()) {
+            pieces.shrink_to(pieces.len() * 2);
+        }
+        if let Some(index) = index
+            && few(index.latest.len(), index.latest.capacity())
+        {
+            let base = index.base;
+            let hash_at = |&at: &u64| hash_of(pieces, (at - base) as usize);
+            index.latest.shrink_to(index.latest.len() * 2, hash_at);
         }
     }
 
@@ -312,6 +521,11 @@ impl Outbox {
         self.granted |= drained;
         drained
     }
+}
+
+fn hash_of(pieces: &VecDeque<Piece>, at: usize) -> u64 {
+    let entry = pieces.get(at).and_then(Piece::entry);
+    entry.map_or(0, |entry| entry.key_hash())
 }
 
 #[cfg(test)]
@@ -491,5 +705,298 @@ mod tests {
         assert_eq!(waiting, [&b"rst"[..], b"own", b"third"]);
         assert!(!o.consume(4));
         assert_eq!(&o.take().0[..], b"wnthird");
+    }
+
+    const SHARED: &[u8] = &[b's'; 100];
+
+    fn latest(max_events: usize) -> Policy {
+        Policy {
+            full: Full::Latest,
+            max_bytes: usize::MAX,
+            max_events,
+        }
+    }
+
+    #[test]
+    fn what_was_replaced_takes_no_room_and_idle_queues_have_no_index() {
+        let mut o = Outbox::default();
+        o.append_shared(Bytes::from_static(SHARED));
+        let keys: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
+        for round in 0..50 {
+            for (n, key) in keys.iter().enumerate() {
+                let e = entry(round * 1000 + n as u64, Some(key));
+                let dropped = o.publish(&e, Bytes::from_static(b"x"), &latest(5000));
+                assert_eq!(dropped, Ok(u64::from(round > 0)));
+            }
+            let pieces = 1001 + GONE;
+            assert!(o.pieces.len() <= 2 * pieces, "{}", o.pieces.len());
+            assert!(o.pieces.capacity() <= 4 * pieces, "{}", o.pieces.capacity());
+        }
+        assert_eq!(o.len(), SHARED.len() + 1000);
+        o.consume(SHARED.len() + 990);
+        assert!(o.pieces.capacity() <= 64, "{}", o.pieces.capacity());
+        let index = o.index.as_ref().unwrap();
+        assert_eq!(index.latest.len(), 10);
+        assert!(index.latest.capacity() <= 64);
+        o.consume(10);
+        assert!(o.index.is_none());
+        assert_eq!(o.pieces.capacity(), 0);
+    }
+
+    #[test]
+    fn a_replay_of_small_events_is_no_piece_each() {
+        let mut o = Outbox::default();
+        for _ in 0..100_000 {
+            o.append_shared(Bytes::from_static(b"data: x\n\n"));
+        }
+        assert_eq!(o.len(), 900_000);
+        assert!(o.pieces.len() <= 14, "{}", o.pieces.len());
+        push(&mut o, 5).unwrap();
+        assert_eq!(o.own, 5);
+        o.consume(900_000);
+        assert_eq!((o.own, o.take().0), (5, Bytes::from_static(b"xxxxx")));
+    }
+
+    #[test]
+    fn own_bytes_between_which_nothing_is_left_are_moved_together() {
+        let mut o = Outbox::default();
+        for n in 0..10_000 {
+            push(&mut o, 10).unwrap();
+            let e = entry(n, Some("k"));
+            o.publish(&e, Bytes::from_static(b"x"), &latest(5000))
+                .unwrap();
+        }
+        assert_eq!(o.len(), 100_001);
+        assert!(o.pieces.len() < 10 * GONE, "{}", o.pieces.len());
+    }
+
+    #[test]
+    fn a_large_send_gives_its_memory_back_while_it_is_written() {
+        let mut o = Outbox::default();
+        push(&mut o, 8 << 20).unwrap();
+        while o.len() > 1 << 20 {
+            o.consume(60_000);
+            let Some(Piece::Own(own, allocated)) = o.pieces.front() else {
+                panic!("no bytes of its own");
+            };
+            assert!(*allocated < 2 * own.len() + BLOCK);
+        }
+    }
+
+    /// What an outbox should do, in the plainest way.
+    #[derive(Debug, Default)]
+    struct Model {
+        waiting: Vec<Item>,
+        high: bool,
+        granted: bool,
+    }
+
+    #[derive(Debug)]
+    struct Item {
+        bytes: Vec<u8>,
+        own: bool,
+        events: usize,
+        droppable: bool,
+        key: Option<u8>,
+    }
+
+    impl Model {
+        fn len(&self) -> usize {
+            self.waiting.iter().map(|i| i.bytes.len()).sum()
+        }
+
+        fn count(&self) -> (usize, usize) {
+            let counted = || self.waiting.iter().filter(|i| i.events > 0);
+            let bytes = counted().map(|i| i.bytes.len()).sum();
+            (counted().map(|i| i.events).sum(), bytes)
+        }
+
+        fn add(&mut self, item: Item, marks: &Marks) {
+            self.waiting.push(item);
+            self.high |= self.len() >= marks.high as usize;
+        }
+
+        fn drained(&mut self, marks: &Marks) -> bool {
+            let drained = self.high && self.len() <= marks.low as usize;
+            self.high &= !drained;
+            self.granted |= drained;
+            drained
+        }
+
+        fn push(&mut self, bytes: Vec<u8>, marks: &Marks) -> bool {
+            let own = self.waiting.iter().filter(|i| i.own);
+            let own: usize = own.map(|i| i.bytes.len()).sum();
+            let fits = own < marks.high as usize || own + bytes.len() <= marks.limit as usize;
+            if !fits && !std::mem::take(&mut self.granted) {
+                return false;
+            }
+            let item = Item {
+                bytes,
+                own: true,
+                events: 0,
+                droppable: false,
+                key: None,
+            };
+            self.add(item, marks);
+            true
+        }
+
+        fn drop_first(&mut self, marks: &Marks, which: impl Fn(&Item) -> bool) -> u64 {
+            let Some(at) = self.waiting.iter().position(|i| i.droppable && which(i)) else {
+                return 0;
+            };
+            self.waiting.remove(at);
+            self.drained(marks);
+            1
+        }
+
+        fn publish(&mut self, item: Item, policy: &Policy, marks: &Marks) -> Option<u64> {
+            let mut dropped = 0;
+            if let (Full::Latest, Some(key)) = (policy.full, item.key) {
+                dropped += self.drop_first(marks, |i| i.key == Some(key));
+            }
+            loop {
+                let (events, bytes) = self.count();
+                let over = events + item.events > policy.max_events
+                    || bytes + item.bytes.len() > policy.max_bytes;
+                if events == 0 || !over {
+                    break;
+                }
+                match policy.full {
+                    Full::Disconnect => return None,
+                    Full::DropNewest => return Some(dropped + 1),
+                    _ => match self.drop_first(marks, |_| true) {
+                        0 => break,
+                        n => dropped += n,
+                    },
+                }
+            }
+            self.add(item, marks);
+            Some(dropped)
+        }
+
+        fn consume(&mut self, mut n: usize, marks: &Marks) -> bool {
+            while n > 0 {
+                let first = &mut self.waiting[0];
+                let taken = first.bytes.len().min(n);
+                first.bytes.drain(..taken);
+                (first.events, first.droppable, first.key) = (0, false, None);
+                if first.bytes.is_empty() {
+                    self.waiting.remove(0);
+                }
+                n -= taken;
+            }
+            self.drained(marks)
+        }
+
+        fn bytes(&self) -> Vec<u8> {
+            self.waiting.iter().flat_map(|i| i.bytes.clone()).collect()
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Push(usize),
+        Shared(usize),
+        Joined(usize, usize),
+        Publish(usize, Option<u8>),
+        Consume(usize),
+        Take,
+    }
+
+    fn op() -> impl proptest::strategy::Strategy<Value = Op> {
+        use proptest::prelude::*;
+        prop_oneof![
+            2 => (1..40usize).prop_map(Op::Push),
+            1 => (1..130usize).prop_map(Op::Shared),
+            1 => (1..30usize, 1..4usize).prop_map(|(len, n)| Op::Joined(len, n)),
+            12 => (1..20usize, proptest::option::weighted(0.9, 0..12u8))
+                .prop_map(|(len, key)| Op::Publish(len, key)),
+            2 => (1..60usize).prop_map(Op::Consume),
+            1 => (0..60usize).prop_map(|n| if n == 0 { Op::Take } else { Op::Consume(n) }),
+        ]
+    }
+
+    /// The bytes that are waiting, by way of `waiting`, which skips what is gone.
+    fn listed(o: &Outbox) -> Vec<u8> {
+        let mut slices = [IoSlice::new(&[]); 4000];
+        let n = o.waiting(&mut slices);
+        assert!(slices[..n].iter().all(|s| !s.is_empty()));
+        slices[..n].iter().flat_map(|s| s.to_vec()).collect()
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn an_outbox_does_what_the_plainest_queue_would(
+            ops in proptest::collection::vec(op(), 1..600),
+            full in proptest::sample::select(vec![
+                Full::Disconnect, Full::DropOldest, Full::DropNewest, Full::Latest, Full::Latest,
+            ]),
+            max_events in 1..200usize,
+            max_bytes in 1..3000usize,
+        ) {
+            let (mut o, mut m) = (Outbox::default(), Model::default());
+            let marks = Marks { low: 50, high: 200, limit: 400 };
+            o.set_marks(marks).unwrap();
+            let policy = Policy { full, max_bytes, max_events };
+            for (n, op) in ops.into_iter().enumerate() {
+                let made = |len: usize| -> Vec<u8> { (n..n + len).map(|b| b as u8).collect() };
+                match op {
+                    Op::Push(len) => {
+                        let bytes = made(len);
+                        let pushed = o.push(len, |b| b.extend_from_slice(&bytes));
+                        proptest::prop_assert_eq!(pushed.is_ok(), m.push(bytes, &marks));
+                    }
+                    Op::Shared(len) => {
+                        o.append_shared(made(len).into());
+                        let item = Item {
+                            bytes: made(len), own: false, events: 0, droppable: false, key: None,
+                        };
+                        m.add(item, &marks);
+                    }
+                    Op::Joined(len, events) => {
+                        let policy = Policy { full: Full::Disconnect, ..policy };
+                        let item = Item {
+                            bytes: made(len), own: false, events, droppable: false, key: None,
+                        };
+                        proptest::prop_assert_eq!(
+                            o.publish_joined(made(len).into(), events, &policy).is_ok(),
+                            m.publish(item, &policy, &marks).is_some()
+                        );
+                    }
+                    Op::Publish(len, key) => {
+                        let name = key.map(|k| k.to_string());
+                        let entry = entry(n as u64, name.as_deref());
+                        let item = Item {
+                            bytes: made(len), own: false, events: 1, droppable: true, key,
+                        };
+                        proptest::prop_assert_eq!(
+                            o.publish(&entry, made(len).into(), &policy).ok(),
+                            m.publish(item, &policy, &marks)
+                        );
+                    }
+                    Op::Consume(n) => {
+                        let n = n.min(m.len());
+                        proptest::prop_assert_eq!(o.consume(n), m.consume(n, &marks));
+                    }
+                    Op::Take => {
+                        proptest::prop_assert_eq!(o.take().0.to_vec(), m.bytes());
+                        o = Outbox::default();
+                        o.set_marks(marks).unwrap();
+                        m = Model::default();
+                    }
+                }
+                proptest::prop_assert_eq!(o.len(), m.len());
+                proptest::prop_assert_eq!(o.is_high(), m.high);
+                proptest::prop_assert_eq!((o.events as usize, o.event_bytes), m.count());
+                if n % 16 == 0 {
+                    proptest::prop_assert_eq!(listed(&o), m.bytes());
+                }
+                let live = o.pieces.iter().filter(|p| !p.bytes().is_empty()).count();
+                proptest::prop_assert!(o.pieces.len() <= (live + GONE) * 8 / 5 + 1);
+                proptest::prop_assert_eq!(o.index.is_some() && o.is_empty(), false);
+            }
+            proptest::prop_assert_eq!(o.take().0.to_vec(), m.bytes());
+        }
     }
 }

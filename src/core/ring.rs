@@ -3,8 +3,13 @@
 use crate::core::chunk::Chunk;
 use crate::core::frame::Event;
 use crate::core::limits;
+use once_cell::sync::Lazy;
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+
+/// Keyed by chance, as clients may have a say in what keys there are.
+static HASH: Lazy<RandomState> = Lazy::new(RandomState::new);
 
 /// A published event, framed once for everybody.
 #[derive(Debug)]
@@ -21,6 +26,7 @@ pub struct Entry {
     pub id: Option<Arc<str>>,
     /// Its key has no state any more.
     pub deletes: bool,
+    key_hash: u64,
     chunk: Chunk,
 }
 
@@ -42,8 +48,14 @@ impl Entry {
             key: key.map(Into::into),
             id: id.map(Into::into),
             deletes,
+            key_hash: key.map_or(0, |key| HASH.hash_one((&**topic, key))),
             chunk: Chunk::new(e.encoded_len(), |b| e.encode(b)),
         }
+    }
+
+    /// Stands for topic and key, where queues look for one: computed once.
+    pub fn key_hash(&self) -> u64 {
+        self.key_hash
     }
 
     /// The wire bytes.

@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicUsize;
 struct World {
     now: AtomicU64,
     told_ready: AtomicUsize,
+    told_drained: AtomicUsize,
 }
 
 impl Owner for Arc<World> {
@@ -30,7 +31,10 @@ impl Host for World {
         self.now.load(Ordering::Relaxed)
     }
     fn ready(&self, _: u64) {}
-    fn report(&self, _: &Conn, _: Report) {}
+    fn report(&self, _: &Conn, what: Report) {
+        let drained = usize::from(what == Report::Drained);
+        self.told_drained.fetch_add(drained, Ordering::Relaxed);
+    }
 }
 
 struct Fixture {
@@ -838,7 +842,7 @@ fn ready_is_told_by_the_delivery_of_what_was_pending() {
 }
 
 #[test]
-fn ready_is_told_when_what_was_left_out_has_made_the_room() {
+fn ready_and_drained_are_told_when_what_was_left_out_has_made_the_room() {
     let f = plain();
     let conn = f.conn();
     let latest = Policy {
@@ -848,9 +852,11 @@ fn ready_is_told_when_what_was_left_out_has_made_the_room() {
     f.with_policy(&conn, &["a"], None, latest).unwrap();
     f.publish_with("a", &"x".repeat(limits::HIGH_WATER_BYTES), None, Some("k"));
     assert!(!f.hub.ready());
+    assert!(conn.is_high());
     f.publish_with("a", "small", None, Some("k"));
     f.hub.deliver();
     assert_eq!(f.world.told_ready.load(Ordering::Relaxed), 1);
+    assert_eq!(f.world.told_drained.load(Ordering::Relaxed), 1);
 }
 
 /// Against time: every client gets each number once and in order, whenever it
