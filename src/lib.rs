@@ -11,14 +11,19 @@ pub mod wire;
 // Operating-system calls; what threads share.
 mod sync;
 pub mod sys;
-// Shared memory.
-pub mod conn;
+// Handles, connections, and hubs that feed them.
 pub mod handle;
+
+pub mod conn;
 pub mod hub;
-// The async part.
-pub mod host;
+// The async part: what bytes travel by, threads and tasks, the host program's
+// side, a server.
 pub mod net;
+
 pub mod rt;
+
+pub mod host;
+
 #[cfg(feature = "server")]
 pub mod server;
 // The boundary.

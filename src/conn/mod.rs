@@ -6,6 +6,8 @@
 //! its output goes to its [`Sink`], a socket, or is pulled by the host program
 //! ([`Framing::pull`]).
 
+#[cfg(test)]
+pub mod fake;
 mod host;
 mod inbox;
 mod publish;
@@ -104,6 +106,8 @@ struct Inner {
     /// The server is stopping.
     hurried: bool,
     status: u16,
+    /// Writes that took something; it goes round.
+    writes: u32,
     last_write_ms: u64,
     /// Content, which is neither a head nor the framing of chunks.
     bytes_sent: u64,
@@ -289,6 +293,11 @@ impl Conn {
     pub fn totals(&self) -> (u16, u64) {
         let inner = self.lock();
         (inner.status, inner.bytes_sent)
+    }
+
+    /// Changes whenever the transport has taken something.
+    pub fn writes(&self) -> u32 {
+        self.lock().writes
     }
 
     /// Closes by the application: what is queued is still sent. `true` if this

@@ -187,7 +187,7 @@ impl Conn {
                 }
             }
             Err(reason) => {
-                self.disconnect(reason);
+                self.abandon(reason);
                 Published::Closed
             }
         }
@@ -206,6 +206,7 @@ impl Conn {
             match sys::send(inner.direct.0, bytes) {
                 Ok(n) => {
                     inner.bytes_sent += inner.meter.pass(&bytes[..n], chunked);
+                    inner.writes = inner.writes.wrapping_add(1);
                     inner.last_write_ms = batch.now_ms;
                     if n < bytes.len() {
                         let rest = batch.joined.wire(chunked).slice(n..);

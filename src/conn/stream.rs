@@ -212,6 +212,7 @@ impl Conn {
                             .sum::<u64>();
                         inner.meter = meter;
                         inner.bytes_sent += content;
+                        inner.writes = inner.writes.wrapping_add(1);
                         inner.last_write_ms = host.now_ms();
                         drained |= inner.outbox.consume(n);
                     }

@@ -54,6 +54,13 @@ impl Desk {
         Ok(conn)
     }
 
+    /// Takes that back: nobody has heard of it.
+    pub fn withdraw(&self, conn: &Conn) {
+        // Cannot fail: nobody else knows the handle.
+        let _ = conn::table().remove(conn.handle());
+        self.registry.remove(conn, |_| {});
+    }
+
     /// Connections in progress.
     pub fn registry(&self) -> &Registry {
         &self.registry

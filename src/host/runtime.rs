@@ -75,8 +75,11 @@ impl Open {
             let runtime = self.runtime();
             let runtime = runtime.as_ref().ok_or(Error::Stopped)?;
             let _context = runtime.enter();
-            let socket = Socket::copy_of(fd.as_fd(), self.options.write_timeout)?;
             let conn = self.desk.open(framing)?;
+            // Last, as the connection has it then; the program has its own back
+            // as it was, if this fails.
+            let socket = Socket::copy_of(fd.as_fd(), self.options.write_timeout)
+                .inspect_err(|_| self.desk.withdraw(&conn))?;
             runtime.spawn(stream::run(
                 Arc::new(socket),
                 conn.clone(),

@@ -5,13 +5,13 @@ use super::answer::Answer;
 use super::gate::{Gate, Told};
 use super::head::{self, Fault};
 use super::link::{Ends, Link, Wire};
-use super::listen::Peers;
 use super::refusal::{self, Asker};
 use super::{Shared, Stage, record};
 use crate::conn::{self, Conn, Decision, Framing};
 use crate::core::limits;
 use crate::core::state::Phase;
-use crate::net::socket::Socket;
+use crate::net::listen::Peers;
+use crate::net::transport::{self, Transport};
 use crate::rt::stream;
 use crate::wire;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
@@ -37,15 +37,15 @@ type TakeOver = Arc<Mutex<Option<Arc<Conn>>>>;
 
 /// What comes of a connection that hyper is done with.
 enum After {
-    Stream(Arc<Socket>, Arc<Conn>),
+    Stream(Arc<dyn Transport>, Arc<Conn>),
     /// The client may not have read the last answer.
-    Answered(Arc<Socket>),
+    Answered(Arc<dyn Transport>),
     Nothing,
 }
 
 /// Serves one accepted connection to its end, or to its stream.
 pub fn serve(
-    socket: Socket,
+    socket: Arc<dyn Transport>,
     peers: Peers,
     shared: Arc<Shared>,
     place: OwnedSemaphorePermit,
@@ -56,7 +56,7 @@ pub fn serve(
 }
 
 async fn run(
-    socket: Socket,
+    socket: Arc<dyn Transport>,
     peers: Peers,
     shared: Arc<Shared>,
     place: OwnedSemaphorePermit,
@@ -74,7 +74,7 @@ async fn run(
             // The connection has its place.
             tokio::spawn(stream::run(socket, conn, timeout));
         }
-        After::Answered(socket) => Box::pin(socket.see_off()).await,
+        After::Answered(socket) => Box::pin(transport::see_off(&*socket)).await,
         After::Nothing => {}
     }
 }
@@ -97,7 +97,7 @@ impl Drop for Open {
 }
 
 async fn serve_http(
-    socket: Socket,
+    socket: Arc<dyn Transport>,
     peers: Peers,
     place: &Arc<OwnedSemaphorePermit>,
     shared: Arc<Shared>,
@@ -176,7 +176,7 @@ async fn serve_http(
                 let known = head::known(&held);
                 // A client that takes nothing is told nothing.
                 let wait = shared.options.write_timeout;
-                let _ = timeout(wait, asker.too_slow(&link.socket(), &known)).await;
+                let _ = timeout(wait, asker.too_slow(&*link.socket(), &known)).await;
                 After::Answered(link.socket())
             }
             Ok(None) | Err(_) if link.is_stuck() => After::Nothing,

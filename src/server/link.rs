@@ -7,7 +7,7 @@
 use super::lock;
 use crate::conn::Conn;
 use crate::core::limits;
-use crate::net::socket::Socket;
+use crate::net::transport::Transport;
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
 use std::io::{self, IoSlice};
@@ -44,7 +44,7 @@ struct Exchange {
 
 /// See the module.
 pub struct Link {
-    socket: Arc<Socket>,
+    socket: Arc<dyn Transport>,
     usual: Duration,
     hurried: AtomicBool,
     timed_out: AtomicBool,
@@ -57,9 +57,9 @@ pub struct Link {
 }
 
 impl Link {
-    pub fn new(socket: Socket, usual: Duration) -> Arc<Self> {
+    pub fn new(socket: Arc<dyn Transport>, usual: Duration) -> Arc<Self> {
         Arc::new(Link {
-            socket: Arc::new(socket),
+            socket,
             usual,
             hurried: AtomicBool::new(false),
             timed_out: AtomicBool::new(false),
@@ -70,7 +70,7 @@ impl Link {
         })
     }
 
-    pub fn socket(&self) -> Arc<Socket> {
+    pub fn socket(&self) -> Arc<dyn Transport> {
         self.socket.clone()
     }
 

@@ -1,19 +1,20 @@
 //! The embedded HTTP server: requests go to the host program as records, its
 //! answers come back through connections.
 
+mod accept;
 mod answer;
 mod body;
 mod gate;
 mod head;
 mod http1;
 mod link;
-mod listen;
 mod record;
 mod refusal;
 
 use crate::core::error::{Error, Failure, Result};
 use crate::core::limits;
 use crate::host::desk::{self, Desk};
+use crate::net::listen::{self, SocketFile};
 use crate::rt;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -106,7 +107,7 @@ impl Shared {
 pub struct Server {
     shared: Arc<Shared>,
     port: u16,
-    file: Option<listen::SocketFile>,
+    file: Option<SocketFile>,
     runtime: Mutex<Option<tokio::runtime::Runtime>>,
 }
 
@@ -131,7 +132,7 @@ impl Server {
             options,
         });
         let (port, file) = (listener.port(), listener.file());
-        runtime.spawn(listen::run(listener, shared.clone()));
+        runtime.spawn(accept::run(listener, shared.clone()));
         desk.spawn(&runtime);
         Ok(Server {
             shared,

@@ -1,8 +1,8 @@
 //! A request as a record; see [`crate::host::record`].
 
 use super::head::Known;
-use super::listen::Peers;
 use crate::host::record::{HAS_BODY, Kind, PATH_IS_TEXT, UNIX, plain, put, put_totals};
+use crate::net::listen::Peers;
 use http::request::Parts;
 use http::{Version, header};
 use percent_encoding::percent_decode;

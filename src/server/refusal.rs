@@ -3,17 +3,17 @@
 
 use super::answer::Answer;
 use super::head::{Fault, Known};
-use super::listen::Peers;
 use super::{Shared, record};
-use crate::net::socket::Socket;
+use crate::net::listen::Peers;
+use crate::net::transport::Transport;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Response, StatusCode, Version};
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::io::Interest;
 
 pub const WEBSOCKET: Fault =
     Fault::new(StatusCode::NOT_IMPLEMENTED, "WebSocket is not offered here");
@@ -100,7 +100,7 @@ impl Asker {
     }
 
     /// Refuses a head that hyper has given up.
-    pub async fn too_slow(&self, socket: &Socket, known: &Known<'_>) -> io::Result<()> {
+    pub async fn too_slow(&self, socket: &dyn Transport, known: &Known<'_>) -> io::Result<()> {
         let (text, length) = (SLOW_HEAD.why, SLOW_HEAD.why.len());
         self.write_down(SLOW_HEAD.status, length, known);
         self.notice(SLOW_HEAD);
@@ -109,7 +109,7 @@ impl Asker {
             "HTTP/1.1 408 Request Timeout\r\ncontent-type: text/plain\r\nconnection: close\r\n\
              content-length: {length}\r\ndate: {date}\r\n\r\n{text}"
         );
-        socket.ready(Interest::WRITABLE).await?;
+        poll_fn(|cx| socket.poll_writable(cx)).await?;
         socket.try_write(&[io::IoSlice::new(answer.as_bytes())])?;
         Ok(())
     }

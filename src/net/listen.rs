@@ -1,22 +1,19 @@
-//! Binding and accepting.
+//! Addresses to listen on, and who comes.
 
-use super::{Shared, Stage, http1};
+use super::socket::Socket;
 use crate::core::error::{Error, Failure};
 use crate::core::limits;
-use crate::net::socket::Socket;
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket as RawSocket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket as Raw, Type};
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener};
 
-/// A bound address.
+/// A bound address; clients wait in the kernel.
+#[allow(missing_docs)]
 pub enum Listener {
-    Tcp(RawSocket, SocketAddr),
-    Unix(RawSocket, SocketFile),
+    Tcp(Raw, SocketAddr),
+    Unix(Raw, SocketFile),
 }
 
 /// A Unix socket's file, as we made it.
@@ -48,6 +45,7 @@ impl SocketFile {
 }
 
 impl Listener {
+    /// The TCP port; 0 for a Unix socket.
     pub fn port(&self) -> u16 {
         match self {
             Listener::Tcp(_, a) => a.port(),
@@ -55,6 +53,7 @@ impl Listener {
         }
     }
 
+    /// The Unix socket's file.
     pub fn file(&self) -> Option<SocketFile> {
         match self {
             Listener::Tcp(..) => None,
@@ -94,15 +93,15 @@ pub fn bind(address: &str) -> std::result::Result<Listener, Failure> {
     })
 }
 
-/// In the system's words, without Rust's number behind them.
-fn reason(e: &io::Error) -> String {
+/// An error in the system's words, without Rust's number behind them.
+pub fn reason(e: &io::Error) -> String {
     let text = e.to_string();
     let end = text.find(" (os error").unwrap_or(text.len());
     text[..end].to_owned()
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<Listener> {
-    let socket = RawSocket::new(
+    let socket = Raw::new(
         Domain::for_address(address),
         Type::STREAM,
         Some(Protocol::TCP),
@@ -121,13 +120,13 @@ fn bind_tcp(address: SocketAddr) -> io::Result<Listener> {
 fn bind_unix(path: &str) -> io::Result<Listener> {
     let too_long = io::Error::new(io::ErrorKind::InvalidInput, "the path is too long");
     let address = SockAddr::unix(path).map_err(|_| too_long)?;
-    let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
+    let socket = Raw::new(Domain::UNIX, Type::STREAM, None)?;
     if let Ok(file) = std::fs::symlink_metadata(path) {
         if !file.file_type().is_socket() {
             return Err(io::Error::other("the file exists and is no socket"));
         }
         // A socket file that nobody answers is left over from a crash.
-        let answer = RawSocket::new(Domain::UNIX, Type::STREAM, None)?.connect(&address);
+        let answer = Raw::new(Domain::UNIX, Type::STREAM, None)?.connect(&address);
         match answer.map_err(|e| e.kind()) {
             Err(io::ErrorKind::ConnectionRefused) => std::fs::remove_file(path)?,
             _ => return Err(io::ErrorKind::AddrInUse.into()),
@@ -141,19 +140,24 @@ fn bind_unix(path: &str) -> io::Result<Listener> {
 }
 
 /// Both ends of a connection, as PAGI's `client` and `server` want them.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Peers {
+    /// The client's address, if it has one.
     pub client: Option<SocketAddr>,
+    /// Where it came to: an address, or a Unix socket's path.
     pub server: std::result::Result<SocketAddr, String>,
 }
 
-enum Accepting {
+/// A listener that accepts.
+#[allow(missing_docs)]
+pub enum Accepting {
     Tcp(TcpListener, SocketAddr),
     Unix(UnixListener, String),
 }
 
 impl Accepting {
-    fn new(listener: Listener) -> io::Result<Self> {
+    /// Of a bound address. Needs the runtime's context.
+    pub fn new(listener: Listener) -> io::Result<Self> {
         Ok(match listener {
             Listener::Tcp(s, a) => Accepting::Tcp(TcpListener::from_std(s.into())?, a),
             Listener::Unix(s, f) => Accepting::Unix(UnixListener::from_std(s.into())?, f.path),
@@ -167,118 +171,45 @@ impl Accepting {
         }
     }
 
-    async fn accept(&self) -> io::Result<(Socket, Peers)> {
-        Ok(match self {
-            Accepting::Tcp(l, bound) => Self::tcp(l.accept().await?.0, bound),
-            Accepting::Unix(l, path) => Self::unix(l.accept().await?.0, path),
-        })
+    /// The next client, when one comes.
+    pub async fn accept(&self) -> io::Result<(Socket, Peers)> {
+        let socket = match self {
+            Accepting::Tcp(l, _) => Socket::Tcp(l.accept().await?.0),
+            Accepting::Unix(l, _) => Socket::Unix(l.accept().await?.0),
+        };
+        let peers = self.peers(&socket);
+        Ok((socket, peers))
     }
 
     /// One that waits already, if any does.
-    fn accept_now(&self) -> io::Result<(Socket, Peers)> {
+    pub fn accept_now(&self) -> io::Result<(Socket, Peers)> {
         let (socket, _) = self.as_socket().accept()?;
         socket.set_nonblocking(true)?;
-        Ok(match self {
-            Accepting::Tcp(_, bound) => Self::tcp(TcpStream::from_std(socket.into())?, bound),
-            Accepting::Unix(_, path) => Self::unix(UnixStream::from_std(socket.into())?, path),
-        })
+        let domain = match self {
+            Accepting::Tcp(_, bound) => Domain::for_address(*bound),
+            Accepting::Unix(..) => Domain::UNIX,
+        };
+        let socket = Socket::of(socket, domain)?;
+        let peers = self.peers(&socket);
+        Ok((socket, peers))
     }
 
-    fn tcp(s: TcpStream, bound: &SocketAddr) -> (Socket, Peers) {
-        let peers = Peers {
-            client: s.peer_addr().ok(),
-            server: Ok(s.local_addr().unwrap_or(*bound)),
+    fn peers(&self, socket: &Socket) -> Peers {
+        let (client, here) = match socket {
+            Socket::Tcp(s) => (s.peer_addr().ok(), s.local_addr().ok()),
+            Socket::Unix(_) => (None, None),
         };
-        (Socket::Tcp(s), peers)
-    }
-
-    fn unix(s: UnixStream, path: &str) -> (Socket, Peers) {
-        let peers = Peers {
-            client: None,
-            server: Err(path.to_owned()),
+        let server = match self {
+            Accepting::Tcp(_, bound) => Ok(here.unwrap_or(*bound)),
+            Accepting::Unix(_, path) => Err(path.clone()),
         };
-        (Socket::Unix(s), peers)
+        Peers { client, server }
     }
 }
 
 impl Drop for Accepting {
     fn drop(&mut self) {
         // A forked child may have a copy: nobody is to wait at it.
-        let _ = self.as_socket().shutdown(std::net::Shutdown::Both);
-    }
-}
-
-/// Accepts until the server drains.
-pub async fn run(listener: Listener, shared: Arc<Shared>) {
-    accept_until_drained(listener, &shared).await;
-    shared.listening.store(false, Ordering::Release);
-    shared.one_less();
-}
-
-async fn accept_until_drained(listener: Listener, shared: &Arc<Shared>) {
-    let listener = match Accepting::new(listener) {
-        Ok(l) => l,
-        Err(e) => return shared.desk.notices().log(&format!("listening failed: {e}")),
-    };
-    let mut stage = shared.stage.subscribe();
-    if stage.wait_for(|s| *s != Stage::Bound).await.is_err() {
-        return;
-    }
-    let drained = async move {
-        let _ = stage.wait_for(|s| *s == Stage::Draining).await;
-    };
-    tokio::select! {
-        () = drained => {}
-        () = accept_all(&listener, shared) => {}
-    }
-    // Who waits in the kernel's queue is told, not reset.
-    for _ in 0..limits::BACKLOG {
-        let place = shared.permits.clone().try_acquire_owned();
-        let (Ok(permit), Ok((socket, peers))) = (place, listener.accept_now()) else {
-            return;
-        };
-        let _ = socket.tune(shared.options.write_timeout);
-        tokio::spawn(http1::serve(socket, peers, shared.clone(), permit));
-    }
-}
-
-async fn accept_all(listener: &Accepting, shared: &Arc<Shared>) {
-    let mut is_full = false;
-    loop {
-        // At the maximum, clients wait in the kernel's queue.
-        let free = shared.permits.clone().try_acquire_owned();
-        let was_full = std::mem::replace(&mut is_full, free.is_err());
-        if is_full && !was_full {
-            let max = shared.options.max_connections;
-            shared.desk.notices().notice(
-                "max_connections is reached",
-                &format!(": {max} are open, others wait"),
-            );
-        }
-        let permit = match free {
-            Ok(permit) => permit,
-            Err(_) => match shared.permits.clone().acquire_owned().await {
-                Ok(permit) => permit,
-                Err(_) => return,
-            },
-        };
-        shared.desk.keeps_up().await;
-        match listener.accept().await {
-            Ok((socket, peers)) => {
-                // A client may be gone already; its connection will say so.
-                let _ = socket.tune(shared.options.write_timeout);
-                tokio::spawn(http1::serve(socket, peers, shared.clone(), permit));
-                // Its request first, so that `keeps_up` counts it.
-                tokio::task::yield_now().await;
-            }
-            Err(e) => {
-                shared
-                    .desk
-                    .notices()
-                    .notice("accept failed", &format!(": {}", reason(&e)));
-                // Out of descriptors: give others time to close some.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
+        let _ = self.as_socket().shutdown(Shutdown::Both);
     }
 }

@@ -1,0 +1,88 @@
+//! The clients that come.
+
+use super::{Shared, Stage, http1};
+use crate::core::limits;
+use crate::net::listen::{Accepting, Listener, Peers, reason};
+use crate::net::socket::Socket;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Accepts until the server drains.
+pub async fn run(listener: Listener, shared: Arc<Shared>) {
+    accept_until_drained(listener, &shared).await;
+    shared.listening.store(false, Ordering::Release);
+    shared.one_less();
+}
+
+async fn accept_until_drained(listener: Listener, shared: &Arc<Shared>) {
+    let listener = match Accepting::new(listener) {
+        Ok(l) => l,
+        Err(e) => return shared.desk.notices().log(&format!("listening failed: {e}")),
+    };
+    let mut stage = shared.stage.subscribe();
+    if stage.wait_for(|s| *s != Stage::Bound).await.is_err() {
+        return;
+    }
+    let drained = async move {
+        let _ = stage.wait_for(|s| *s == Stage::Draining).await;
+    };
+    tokio::select! {
+        () = drained => {}
+        () = accept_all(&listener, shared) => {}
+    }
+    // Who waits in the kernel's queue is told, not reset.
+    for _ in 0..limits::BACKLOG {
+        let place = shared.permits.clone().try_acquire_owned();
+        let (Ok(permit), Ok((socket, peers))) = (place, listener.accept_now()) else {
+            return;
+        };
+        serve(socket, peers, shared, permit);
+    }
+}
+
+fn serve(socket: Socket, peers: Peers, shared: &Arc<Shared>, place: OwnedSemaphorePermit) {
+    // A client may be gone already; its connection will say so.
+    let _ = socket.tune(shared.options.write_timeout);
+    tokio::spawn(http1::serve(Arc::new(socket), peers, shared.clone(), place));
+}
+
+async fn accept_all(listener: &Accepting, shared: &Arc<Shared>) {
+    let mut is_full = false;
+    loop {
+        // At the maximum, clients wait in the kernel's queue.
+        let free = shared.permits.clone().try_acquire_owned();
+        let was_full = std::mem::replace(&mut is_full, free.is_err());
+        if is_full && !was_full {
+            let max = shared.options.max_connections;
+            shared.desk.notices().notice(
+                "max_connections is reached",
+                &format!(": {max} are open, others wait"),
+            );
+        }
+        let permit = match free {
+            Ok(permit) => permit,
+            Err(_) => match shared.permits.clone().acquire_owned().await {
+                Ok(permit) => permit,
+                Err(_) => return,
+            },
+        };
+        shared.desk.keeps_up().await;
+        match listener.accept().await {
+            Ok((socket, peers)) => {
+                serve(socket, peers, shared, permit);
+                // Its request first, so that `keeps_up` counts it.
+                tokio::task::yield_now().await;
+            }
+            Err(e) => {
+                shared
+                    .desk
+                    .notices()
+                    .notice("accept failed", &format!(": {}", reason(&e)));
+                // Out of descriptors: give others time to close some.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
