@@ -65,6 +65,11 @@ impl Listener {
 /// Binds `HOST:PORT` or `unix:PATH`. A failure has the system's reason.
 pub fn bind(address: &str) -> std::result::Result<Listener, Failure> {
     let failure = |error: Error| move |e: io::Error| Failure::new(error, reason(&e));
+    // The system would end a path at a NUL.
+    if address.bytes().any(|b| b.is_ascii_control()) {
+        let why = format!("control characters in {}", address.escape_debug());
+        return Err(Failure::new(Error::ListenAddress, why));
+    }
     let bound = match address.strip_prefix("unix:") {
         Some("") => return Err(Error::ListenAddress.into()),
         Some(path) => bind_unix(path),

@@ -179,9 +179,11 @@ subtest 'arguments' => sub {
         sub { $hub->publish('t', key => 'k', delete => 1, retry => 1) },
         'publish: data is required',
         sub { $hub->subscribe($sse, ['t'], { last => -1 }) },
-        q{subscribe: last must be a whole number from 1 to 4294967295, not '-1'},
+        q{subscribe: last must be a whole number from 0 to 4294967295, not '-1'},
+        sub { $hub->subscribe($sse, ['t'], { last => '' }) },
+        q{subscribe: last must be a whole number from 0 to 4294967295, not ''},
         sub { $hub->subscribe($sse, ['t'], { last => 2**32 }) },
-        q{subscribe: last must be a whole number from 1 to 4294967295, not '4294967296'},
+        q{subscribe: last must be a whole number from 0 to 4294967295, not '4294967296'},
     );
     while (my ($code, $message) = splice @cases, 0, 2) {
         is dies { $code->() }, match(qr/\APAGI::SSE::Hub->\Q$message\E at \Q$0\E line \d+\.\n\z/), $message;

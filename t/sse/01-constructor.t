@@ -34,7 +34,8 @@ subtest 'objects that act as code are code' => sub {
 subtest 'options are checked' => sub {
     like dies { peer()->sse(txt      => 1) },      qr/unknown option 'txt'/,                              'unknown';
     like dies { peer()->sse(text     => 'utf8') }, qr/text must be 'octets' or 'characters', got 'utf8'/, 'text';
-    like dies { peer()->sse(max_body => -1) },     qr/max_body must be a whole number, got '-1'/,         'limits';
+    like dies { peer()->sse(max_body => -1) }, qr/max_body must be a whole number from 0 to 999999999999999, got '-1'/,
+        'limits';
 };
 
 subtest 'a new connection is pending' => sub {
@@ -59,7 +60,7 @@ subtest 'options are pairs, and undef means the default' => sub {
     is [
         warnings_of {
             like dies { PAGI::SSE->new(scope(), $code, $code, 'text') },
-                qr/new takes name => value pairs as options at \Q$0\E/, 'pairs';
+                qr/new: takes name => value pairs at \Q$0\E/, 'pairs';
             ok lives { peer()->sse(text => undef, max_body => undef) }, 'undef';
         }
         ],

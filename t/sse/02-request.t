@@ -94,7 +94,7 @@ subtest 'query options are pairs' => sub {
     is [
         warnings_of {
             like dies { peer()->sse->query_params('raw') },
-                qr/query_params takes name => value pairs as options at \Q$0\E/, 'query_params';
+                qr/query_params: takes name => value pairs at \Q$0\E/, 'query_params';
             like dies { peer()->sse->query_param('a', 'raw') }, qr/pairs/, 'query_param';
         }
         ],

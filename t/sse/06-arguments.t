@@ -83,8 +83,8 @@ subtest 'keepalive checks its interval' => sub {
 
 subtest 'on* die at the caller' => sub {
     my $sse = peer()->sse;
-    like dies { $sse->on_close },      qr/on_close requires a code reference at \Q$0\E/, 'on_close';
-    like dies { $sse->on_error('x') }, qr/on_error requires a code reference at \Q$0\E/, 'on_error';
+    like dies { $sse->on_close },      qr/on_close requires a code reference, got undef at \Q$0\E/, 'on_close';
+    like dies { $sse->on_error('x') }, qr/on_error requires a code reference, got 'x' at \Q$0\E/,   'on_error';
     like dies {
         $sse->on(open => sub { })
     }, qr/Unknown event type 'open'.* at \Q$0\E/, 'on';
@@ -96,12 +96,12 @@ subtest 'each and every fail, and leave the connection alone' => sub {
     my $sse = $peer->sse;
     like failure_of($sse->each('x', sub { })),
         qr/each requires an array reference or a code reference, got 'x' at \Q$0\E/, 'each: items';
-    like failure_of($sse->each([])), qr/each requires a callback/, 'each: callback';
+    like failure_of($sse->each([])), qr/each requires a callback, got undef at/, 'each: callback';
     like failure_of($sse->every($_, sub { })), qr/every requires an interval in seconds > 0, got '\Q$_\E' at \Q$0\E/,
         "every: $_"
         for 0, -1, 'x', 'inf', 'nan';
-    like failure_of($sse->every(undef, sub { })), qr/interval in seconds > 0, got undef/, 'every: undef';
-    like failure_of($sse->every(1)),              qr/every requires a callback/,          'every: callback';
+    like failure_of($sse->every(undef, sub { })), qr/interval in seconds > 0, got undef/,      'every: undef';
+    like failure_of($sse->every(1)),              qr/every requires a callback, got undef at/, 'every: callback';
     is $peer->events, [], 'nothing was sent';
 };
 

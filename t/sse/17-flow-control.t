@@ -48,7 +48,9 @@ subtest 'on_drain and on_high_water take coderefs only, with a transport or with
         for my $bad (1, undef, {}) {
             my $line = __LINE__ + 1;
             eval { $sse->$method($bad); 1 };
-            is $@, "PAGI::SSE: $method requires a code reference at $0 line $line.\n", $method;
+            is $@,
+                "PAGI::SSE: $method requires a code reference, got ${\PAGI::SSE::Check::shown($bad)} at $0 line $line.\n",
+                $method;
         }
     }
 };

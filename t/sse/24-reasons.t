@@ -34,7 +34,16 @@ subtest 'under another server' => sub {
 };
 
 subtest 'a long reason of another server is an end like any other' => sub {
-    for my $reason ('x' x 400_000, "x" . "\x{20ac}" x 1000) {
+    my %kept = (
+        'x' x 400_000                => $LONGEST,
+        'x' . "\x{20ac}" x 1000      => 'x' . "\x{20ac}" x 341,
+        "\xe9" x 1024                => "\xe9" x 512,
+        "client\nforged\tline\0\x7f" => 'client\nforged\tline\x00\x7F',
+        "\n" x 1024                  => '\n' x 512,
+        "gone \x{e9}\x{20ac}"        => "gone \x{e9}\x{20ac}",
+        0                            => 0,
+    );
+    for my $reason (sort keys %kept) {
         my $peer = peer();
         my $sse = $peer->sse;
         my @reason;
@@ -42,9 +51,23 @@ subtest 'a long reason of another server is an end like any other' => sub {
         my $run = $sse->run;
         $peer->disconnect($reason);
         ok $run->is_done, 'run';
-        is [$sse->connection_state, @reason], ['closed', $reason];
+        is [$sse->connection_state, $sse->disconnect_reason, @reason], ['closed', ($kept{$reason}) x 2];
         is failure_of($sse->send('x')), T(), 'no send';
-        ok utf8::decode(my $short = PAGI::SSE::Check::short_reason($reason)), 'cut between two characters';
+    }
+};
+
+subtest 'what is no text is no reason' => sub {
+    package Broken {
+        use overload '""' => sub { die "no\n" }
+    }
+    for my $reason ([], {}, sub { }, bless({}, 'Some'), bless({}, 'Broken'), undef, '') {
+        my $peer = peer();
+        my $sse = $peer->sse;
+        my @seen;
+        $sse->on_close(sub { push @seen, $_[1] });
+        my $run = $sse->run;
+        $peer->disconnect($reason);
+        is [$run->is_done, @seen, $sse->disconnect_reason], [1, ('client_closed') x 2];
     }
 };
 

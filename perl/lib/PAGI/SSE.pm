@@ -29,6 +29,8 @@ my %STATE = (
     PAGI::SSE::FFI::Constants::STATE_CLOSED()     => 'closed',
     PAGI::SSE::FFI::Constants::STATE_RESPONDING() => 'closed',
 );
+use constant MOST_OCTETS => 999_999_999_999_999;
+
 my %DEFAULT = (
     text             => $ENV{PAGI_SSE_TEXT} || 'octets',
     max_body         => PAGI::SSE::Connection::Body::MAX_BODY,
@@ -39,12 +41,15 @@ my %DEFAULT = (
 
 sub new {
     my ($class, $scope, $receive, $send, @options) = @_;
-    die PAGI::SSE::Check::message('PAGI::SSE requires scope hashref') unless ref $scope eq 'HASH';
-    die PAGI::SSE::Check::message('PAGI::SSE requires receive coderef') unless PAGI::SSE::Check::is_code($receive);
-    die PAGI::SSE::Check::message('PAGI::SSE requires send coderef') unless PAGI::SSE::Check::is_code($send);
+    die PAGI::SSE::Check::message('PAGI::SSE requires scope hashref, got ' . PAGI::SSE::Check::shown($scope))
+        unless ref $scope eq 'HASH';
+    die PAGI::SSE::Check::message('PAGI::SSE requires receive coderef, got ' . PAGI::SSE::Check::shown($receive))
+        unless PAGI::SSE::Check::is_code($receive);
+    die PAGI::SSE::Check::message('PAGI::SSE requires send coderef, got ' . PAGI::SSE::Check::shown($send))
+        unless PAGI::SSE::Check::is_code($send);
     my $type = defined $scope->{type} ? $scope->{type} : '';
     my %options = $type eq 'http' ? _options(@options) : ();
-    die PAGI::SSE::Check::message("PAGI::SSE requires scope type 'sse', got '$type'")
+    die PAGI::SSE::Check::message("PAGI::SSE requires scope type 'sse', got " . PAGI::SSE::Check::shown($type))
         unless $type eq 'sse' || $options{upgrade};
 
     my $cached = $scope->{'pagi.sse'};
@@ -79,18 +84,16 @@ sub new {
 }
 
 sub _options {
-    die PAGI::SSE::Check::message('PAGI::SSE: new takes name => value pairs as options') if @_ % 2;
-    my %options = @_;
-    for my $option (sort keys %options) {
-        die PAGI::SSE::Check::message("PAGI::SSE: unknown option '$option' of new")
-            unless exists $DEFAULT{$option};
-    }
+    my %options = eval { %{ PAGI::SSE::Check::pairs(\@_, sort keys %DEFAULT) } };
+    die PAGI::SSE::Check::message('PAGI::SSE: new: ' . PAGI::SSE::Check::reason($@)) if $@;
     $options{$_} //= $DEFAULT{$_} for keys %DEFAULT;
-    die PAGI::SSE::Check::message("PAGI::SSE: text must be 'octets' or 'characters', got '$options{text}'")
+    die PAGI::SSE::Check::message(
+        "PAGI::SSE: text must be 'octets' or 'characters', got " . PAGI::SSE::Check::shown($options{text}))
         unless $options{text} =~ /\A(?:octets|characters)\z/;
     for my $limit (qw(max_body max_queue_events max_queue_bytes)) {
-        die PAGI::SSE::Check::message("PAGI::SSE: $limit must be a whole number, got '$options{$limit}'")
-            unless $options{$limit} =~ /\A[0-9]+\z/;
+        die PAGI::SSE::Check::message("PAGI::SSE: $limit must be a whole number from 0 to ${\MOST_OCTETS}, got "
+                . PAGI::SSE::Check::shown($options{$limit}))
+            unless $options{$limit} =~ /\A[0-9]{1,15}\z/;
     }
     return %options;
 }
@@ -339,7 +342,8 @@ sub each {
     return PAGI::SSE::Futures::failure(
         'each requires an array reference or a code reference, got ' . PAGI::SSE::Check::shown($items))
         unless ref $items eq 'ARRAY' || PAGI::SSE::Check::is_code($items);
-    return PAGI::SSE::Futures::failure('each requires a callback') unless PAGI::SSE::Check::is_code($callback);
+    return PAGI::SSE::Futures::failure('each requires a callback, got ' . PAGI::SSE::Check::shown($callback))
+        unless PAGI::SSE::Check::is_code($callback);
     return $self->_held($self->_each($items, $callback, PAGI::SSE::Check::place()));
 }
 
@@ -349,7 +353,8 @@ sub every {
     return PAGI::SSE::Futures::failure(
         'every requires an interval in seconds > 0, got ' . PAGI::SSE::Check::shown($interval))
         unless defined $seconds && $seconds > 0;
-    return PAGI::SSE::Futures::failure('every requires a callback') unless PAGI::SSE::Check::is_code($callback);
+    return PAGI::SSE::Futures::failure('every requires a callback, got ' . PAGI::SSE::Check::shown($callback))
+        unless PAGI::SSE::Check::is_code($callback);
     my $problem = PAGI::SSE::Loop->problem($self->_server);
     return PAGI::SSE::Futures::failure("every $problem") if $problem;
     return $self->_held($self->_every($seconds, $callback));
@@ -406,7 +411,8 @@ sub on {
     $event = '' unless defined $event;
     return $self->on_close($callback) if $event eq 'close';
     return $self->on_error($callback) if $event eq 'error';
-    die PAGI::SSE::Check::message("PAGI::SSE: Unknown event type '$event' (on knows 'close' and 'error')");
+    die PAGI::SSE::Check::message(
+        'PAGI::SSE: Unknown event type ' . PAGI::SSE::Check::shown($event) . " (on knows 'close' and 'error')");
 }
 
 # --- flow control ---
@@ -825,7 +831,7 @@ reason. Common values:
 
 =item client_closed
 
-The client went away, or the server dropped it without a reason.
+The client went away, or the server dropped it without a reason, or with one that is no text.
 
 =item app_closed
 
@@ -846,7 +852,8 @@ application.
 
 =item server_shutdown, idle_timeout, send_timeout, client_timeout, queue_overflow ...
 
-The server's own words.
+The server's own words: at most 1,024 octets of them, control characters as C<\n>,
+C<\x00> and so on.
 
 =back
 

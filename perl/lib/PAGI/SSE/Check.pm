@@ -124,6 +124,20 @@ sub short_reason {
     return substr $octets, 0, $length;
 }
 
+# The reason that another server gives for an end, as one that we could give:
+# undef when it gave none.
+sub foreign_reason {
+    my ($reason) = @_;
+    $reason = eval { text(reason => $reason) };
+    return undef unless defined $reason && length $reason;
+    $reason = escaped(substr $reason, 0, REASON_BYTES) if $reason =~ /[\x00-\x1F\x7F]/;
+    my $octets = PAGI::SSE::Text::octets($reason);
+    return $reason if length $octets <= REASON_BYTES;
+    my $short = short_reason($reason);
+    utf8::decode($short) if $octets ne $reason;    # as it was given: characters
+    return $short;
+}
+
 # What is wrong with an id, in octets; as the library has it (src/core/frame.rs).
 sub bad_id {
     my ($id) = @_;
@@ -175,7 +189,9 @@ sub _header {
     die 'a header name must be a token, got ' . shown($name) . "\n"
         if $name !~ /\A[!#\$%&'*+\-.^_`|~0-9A-Za-z]+\z/;
     $value = text("the value of header $name", $value);
-    die "the value of header '$name' must be octets without CR, LF, NUL and other controls, got "
+    die 'the value of header '
+        . shown($name)
+        . ' must be octets without CR, LF, NUL and other controls, got '
         . shown($value) . "\n"
         if $value =~ /[^\t\x20-\x7E\x80-\xFF]/;
     return ($name, $value);
@@ -202,7 +218,7 @@ sub is_code {
 # What an on_* method is given.
 sub callback {
     my ($method, $code) = @_;
-    die message("$method requires a code reference") unless is_code($code);
+    die message("$method requires a code reference, got " . shown($code)) unless is_code($code);
     return;
 }
 
@@ -231,10 +247,11 @@ sub number {
 
 # A value for a message, in one short line.
 sub shown {
-    my ($value) = @_;
+    my ($value, $most) = @_;
+    $most ||= 60;
     return 'undef' unless defined $value;
     return 'a reference (' . ref($value) . ')' if ref $value;
-    my $shown = length $value > 60 ? substr($value, 0, 57) . '...' : $value;
+    my $shown = length $value > $most ? substr($value, 0, $most - 3) . '...' : $value;
     $shown =~ s/([^\x20-\x7E])/sprintf '\\x{%X}', ord $1/ge;
     return "'$shown'";
 }
@@ -260,6 +277,11 @@ my %ESCAPE = ("\n" => '\n', "\r" => '\r', "\t" => '\t');
 sub one_line {
     my ($text) = @_;
     $text =~ s/\s+\z//;
+    return escaped($text);
+}
+
+sub escaped {
+    my ($text) = @_;
     $text =~ s/([\x00-\x1f\x7f])/$ESCAPE{$1} || sprintf '\\x%02X', ord $1/ge;
     return $text;
 }

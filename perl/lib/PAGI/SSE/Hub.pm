@@ -222,7 +222,7 @@ sub _wish {
     $reset = 'reset' if !defined $reset;
     my $max_events = whole($method, max_events => $option->{max_events}, MOST_EVENTS);
     my $max_bytes = whole($method, max_bytes => $option->{max_bytes});
-    my $last = $option->{last} ? whole($method, last => $option->{last}, MOST_EVENTS) : 0;
+    my $last = whole($method, last => $option->{last}, MOST_EVENTS, 0);
     my $most = whole($method, max_topics => $option->{max_topics}, SUBSCRIPTION_TOPICS) || SUBSCRIPTION_TOPICS;
     my $create = !defined $option->{create} ? 0 : $option->{create} ? 1 : 2;
     my @text = ($id, length($id // ''), $reset, length $reset);
@@ -529,7 +529,7 @@ their ids.
     my @state  = $hub->state('prices');
 
 What a topic has kept: its history, and the newest event of each key; all of it,
-or the newest C<last>, from 1. Hashrefs, oldest first, in octets: C<id> as clients
+or the newest C<last>, from 1 to 999,999,999,999,999. Hashrefs, oldest first, in octets: C<id> as clients
 got it, C<event>, C<data>, C<key> and C<retry>, those that the event has, and
 C<< delete => 1 >> if it deleted its key. Line breaks of C<data> are LF. A topic
 that does not exist has none.

@@ -29,6 +29,7 @@ sub server       { $_[0]->scope->{server} }
 sub header_all {
     my ($self, $name) = @_;
     die PAGI::SSE::Check::message('PAGI::SSE: header needs a name') unless defined $name;
+    no warnings 'surrogate';    # no name of a header, and nothing to warn of here
     $name = lc $name;
     return map { $_->[1] } grep { lc $_->[0] eq $name } @{ $self->scope->{headers} || [] };
 }
@@ -64,17 +65,13 @@ sub path_params { $_[0]->scope->{path_params} || {} }
 
 sub path_param {
     my ($self, $name) = @_;
-    return $self->path_params->{$name};
+    return $self->path_params->{ _name(path_param => $name) };
 }
 
 sub query_params {
     my ($self, @options) = @_;
-    die PAGI::SSE::Check::message('PAGI::SSE: query_params takes name => value pairs as options') if @options % 2;
-    my %options = @options;
-    for my $option (keys %options) {
-        die PAGI::SSE::Check::message("PAGI::SSE: unknown option '$option' of query_params (strict and raw exist)")
-            unless $option eq 'strict' || $option eq 'raw';
-    }
+    my %options = eval { %{ PAGI::SSE::Check::pairs(\@options, qw(raw strict)) } };
+    die PAGI::SSE::Check::message('PAGI::SSE: query_params: ' . PAGI::SSE::Check::reason($@)) if $@;
     my $kind = $options{raw} ? 'raw' : $options{strict} ? 'strict' : 'decoded';
     return $self->{query}{$kind} ||= Hash::MultiValue->new(
         map      { defined $_ ? _query_text($_, $kind) : '' }
@@ -86,14 +83,14 @@ sub query_params {
 
 sub query_param {
     my ($self, $name, @options) = @_;
-    return scalar $self->query_params(@options)->get($name);
+    return scalar $self->query_params(@options)->get(_name(query_param => $name));
 }
 
 sub raw_query_params { $_[0]->query_params(raw => 1) }
 
 sub raw_query_param {
     my ($self, $name) = @_;
-    return scalar $self->raw_query_params->get($name);
+    return scalar $self->raw_query_params->get(_name(raw_query_param => $name));
 }
 
 sub _query_text {
@@ -105,9 +102,15 @@ sub _query_text {
     my $octets = $text;
     my $decoded = eval { Encode::decode('UTF-8', $text, Encode::FB_CROAK()) };
     return $decoded if defined $decoded;
-    die PAGI::SSE::Check::message("query_params(strict): not well-formed UTF-8: '"
-            . ($octets =~ s/([^\x20-\x7E])/sprintf '%%%02X', ord $1/ger)
-            . "'");
+    die PAGI::SSE::Check::message("query_params(strict): not well-formed UTF-8: "
+            . PAGI::SSE::Check::shown($octets =~ s/([^\x20-\x7E])/sprintf '%%%02X', ord $1/ger));
+}
+
+# undef is '', with perl's warning at the application's line.
+sub _name {
+    my ($method, $name) = @_;
+    PAGI::SSE::Check::undefined($method) unless defined $name;
+    return _or($name, '');
 }
 
 sub _or { defined $_[0] ? $_[0] : $_[1] }

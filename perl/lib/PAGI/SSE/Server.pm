@@ -31,7 +31,8 @@ PAGI::SSE::Check::own_class(__PACKAGE__);
 my $stderr = PAGI::SSE::Server::Sink->new(\*STDERR);
 PAGI::SSE::Check::warn_by($stderr);
 
-use constant FREE_MS => 1000;    # for threads to end
+use constant FREE_MS    => 1000;    # for threads to end
+use constant MOST_SHOWN => 300;     # of an address: the path of a socket is longer than most values
 
 sub new {
     my ($class, @option) = @_;
@@ -65,7 +66,9 @@ sub start {
         map { ($_ . '_ms' => $self->{$_} && 1000 * $self->{$_}) } @PAGI::SSE::Server::Options::TIMEOUTS,
     );
     if ($code < 0) {
-        Carp::croak("PAGI::SSE::Server: cannot listen on '$self->{listen}': " . PAGI::SSE::FFI::last_error());
+        Carp::croak("PAGI::SSE::Server: cannot listen on "
+                . PAGI::SSE::Check::shown($self->{listen}, MOST_SHOWN) . ': '
+                . PAGI::SSE::FFI::last_error());
     }
     @$self{qw(handle pid)} = ($handle, $$);
     PAGI::SSE::Thread::own($handle, $self);
@@ -430,7 +433,8 @@ sub prepare_loop {
 sub stop_on {
     my ($self, @signals) = @_;
     for my $name (@signals) {
-        Carp::croak("PAGI::SSE::Server->stop_on: '$name' is no signal") if !exists $SIG{$name};
+        Carp::croak('PAGI::SSE::Server->stop_on: ' . PAGI::SSE::Check::shown($name) . ' is no signal')
+            if !exists $SIG{$name};
     }
     require PAGI::SSE::Server::Signals;
     $self->{signals} ||= PAGI::SSE::Server::Signals->new($self);

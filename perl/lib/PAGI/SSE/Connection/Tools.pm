@@ -3,6 +3,8 @@ package PAGI::SSE::Connection::Tools;
 use strict;
 use warnings;
 
+use PAGI::SSE::Check ();
+
 our $VERSION = '0.003000';
 
 # What test tools and the toolkit's classes call by these names.
@@ -10,7 +12,7 @@ our $VERSION = '0.003000';
 # The client has gone, or the server ended the connection.
 sub _note_disconnected {
     my ($self, $code, $reason) = @_;
-    $self->_end(reason => defined $reason && length $reason ? $reason : 'client_closed');
+    $self->_end(reason => PAGI::SSE::Check::foreign_reason($reason) // 'client_closed');
     return $self->_until_over;
 }
 

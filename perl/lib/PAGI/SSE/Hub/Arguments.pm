@@ -45,12 +45,13 @@ sub pairs {
 
 # 0, which stands for "not given", for undef.
 sub whole {
-    my ($method, $name, $value, $most) = @_;
+    my ($method, $name, $value, $most, $least) = @_;
     return 0 if !defined $value;
     $most = MOST if !defined $most;
+    $least = 1 if !defined $least;
     $value = _plain($method, $name, $value) if ref $value;
-    !ref $value && $value =~ /\A[1-9][0-9]{0,14}\z/ && $value <= $most
-        or refuse($method, "$name must be a whole number from 1 to $most, not", $value);
+    !ref $value && $value =~ /\A(?:0|[1-9][0-9]{0,14})\z/ && $value >= $least && $value <= $most
+        or refuse($method, "$name must be a whole number from $least to $most, not", $value);
     return $value;
 }
 

@@ -9,6 +9,7 @@ use IO::Handle;
 use POSIX       ();
 use Time::HiRes ();
 
+use PAGI::SSE::Check         ();
 use PAGI::SSE::Server::Clock ();
 use PAGI::SSE::Server::Sink  ();
 
@@ -22,13 +23,15 @@ our @CARP_NOT = ('PAGI::SSE::Server');
 sub new {
     my ($class, $to, $on_trouble) = @_;
     my ($write, $sink);
-    if (ref $to eq 'CODE') {
+    if (PAGI::SSE::Check::is_code($to)) {
         $write = $to;
     }
     else {
         my $fh = ref $to || ref \$to eq 'GLOB' ? $to : $to eq '-' ? \*STDOUT : undef;
         if (!$fh) {
-            open $fh, '>>', $to or Carp::croak("PAGI::SSE::Server: cannot append to access_log '$to': $!");
+            open $fh, '>>', $to
+                or Carp::croak(
+                'PAGI::SSE::Server: cannot append to access_log ' . PAGI::SSE::Check::shown($to, 300) . ": $!");
         }
         $fh->autoflush(1);
         $sink = PAGI::SSE::Server::Sink->new($fh, $on_trouble);

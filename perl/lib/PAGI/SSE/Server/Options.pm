@@ -4,8 +4,8 @@ use warnings;
 
 our $VERSION = '0.003000';
 
-use PAGI::SSE::Check ();
-use Scalar::Util     qw(looks_like_number);
+use PAGI::SSE::Check qw(is_code shown);
+use Scalar::Util     qw(looks_like_number reftype);
 
 # What PAGI::SSE::Server->new is given, checked.
 
@@ -21,22 +21,25 @@ my %LEAST_SECONDS = (
 );
 my %OPTION = map { $_ => 1 } qw(app host port sse access_log on_log), keys %DEFAULT, keys %MOST, keys %LEAST_SECONDS;
 
+# The value comes last, if it is to be named.
+sub refuse {
+    my ($why, @value) = @_;
+    die PAGI::SSE::Check::message(join ' ', "PAGI::SSE::Server->new: $why", map { shown($_) } @value);
+}
+
 # The options with their defaults; listen stands for host and port as well.
 sub checked {
-    die PAGI::SSE::Check::message('PAGI::SSE::Server->new: takes name => value pairs') if @_ % 2;
-    my (%option) = @_;
-    if (my @unknown = sort grep { !$OPTION{$_} } keys %option) {
-        die PAGI::SSE::Check::message(
-            "PAGI::SSE::Server->new: unknown option '$unknown[0]' (known: @{[sort keys %OPTION]})");
-    }
-    die PAGI::SSE::Check::message("PAGI::SSE::Server->new: 'app' must be a coderef") if ref $option{app} ne 'CODE';
+    my %option = eval { %{ PAGI::SSE::Check::pairs(\@_, sort keys %OPTION) } };
+    refuse(PAGI::SSE::Check::reason($@)) if $@;
+    is_code($option{app})                                or refuse("'app' must be a coderef, not",    $option{app});
+    !defined $option{on_log} || is_code($option{on_log}) or refuse("'on_log' must be a coderef, not", $option{on_log});
+    $option{access_log} = _access_log($option{access_log});
     $option{listen} = _listen(@option{qw(listen host port)});
     delete @option{qw(host port)};
     my $sse = $option{sse};
-    if (defined $sse && $sse ne 'accept' && ref $sse ne 'CODE' && ref $sse ne 'Regexp') {
-        die PAGI::SSE::Check::message(
-            "PAGI::SSE::Server->new: 'sse' must be 'accept', a coderef or a regular expression, not '$sse'");
-    }
+    !defined $sse || ref $sse eq 'CODE' || ref $sse eq 'Regexp' || !ref $sse && $sse eq 'accept'
+        or refuse("'sse' must be 'accept', a coderef or a regular expression, not", $sse);
+
     for my $name (keys %DEFAULT) {
         $option{$name} = $DEFAULT{$name} if !defined $option{$name};
     }
@@ -44,33 +47,53 @@ sub checked {
     return %option;
 }
 
+# What names a file or a host: a NUL, and the system takes another.
+sub _is_name { return defined $_[0] && length $_[0] && $_[0] !~ /[\x00-\x1F\x7F]/ }
+
+# '-', a path, a handle, a coderef.
+sub _access_log {
+    my ($to) = @_;
+    return $to if !defined $to || is_code($to) || ref \$to eq 'GLOB';
+    return $to if (reftype($to) // '') =~ /\A(?:GLOB|IO)\z/ && defined eval { fileno $to };
+    my $path = eval { PAGI::SSE::Check::text(access_log => $to) };
+    return $path if _is_name($path);
+    refuse("'access_log' must be '-', a path without control characters, an open handle or a coderef, not", $to);
+}
+
+# Whether it can be had, start will see.
+sub _address {
+    my ($name, $value) = @_;
+    return $value if !defined $value;
+    my $text = eval { PAGI::SSE::Check::text($name => $value) };
+    return $text if _is_name($text);
+    refuse("'$name' must be an address without control characters, not", $value);
+}
+
 # An address in one piece or in two.
 sub _listen {
     my ($listen, $host, $port) = @_;
+    $listen = _address(listen => $listen);
+    $host = _address(host => $host);
     return $listen if !defined $host && !defined $port;
     $host = '127.0.0.1' if !defined $host;
     $port = 5000 if !defined $port;
     $port =~ /\A[0-9]{1,5}\z/ && $port <= 65_535
-        or die PAGI::SSE::Check::message(
-        "PAGI::SSE::Server->new: 'port' must be a whole number from 0 to 65535, not '$port'");
+        or refuse("'port' must be a whole number from 0 to 65535, not", $port);
     my $both = $host =~ /:/ && $host !~ /\A\[/ ? "[$host]:$port" : "$host:$port";
     return $both if !defined $listen || $listen eq $both;
-    die PAGI::SSE::Check::message(
-        "PAGI::SSE::Server->new: 'listen' says '$listen', 'host' and 'port' say '$both'; give one of them");
+    refuse("'listen' says ${\shown($listen)}, 'host' and 'port' say ${\shown($both)}; give one of them");
 }
 
 sub _check_numbers {
     my (%option) = @_;
     for my $name (grep { defined $option{$_} } sort keys %MOST) {
         next if $option{$name} =~ /\A[1-9][0-9]{0,14}\z/ && $option{$name} <= $MOST{$name};
-        die PAGI::SSE::Check::message(
-            "PAGI::SSE::Server->new: '$name' must be a whole number from 1 to $MOST{$name}, not '$option{$name}'");
+        refuse("'$name' must be a whole number from 1 to $MOST{$name}, not", $option{$name});
     }
     for my $name (grep { defined $option{$_} } sort keys %LEAST_SECONDS) {
         my ($seconds, $least) = ($option{$name}, $LEAST_SECONDS{$name});
         looks_like_number($seconds) && $seconds >= $least && $seconds <= 86_400
-            or die PAGI::SSE::Check::message(
-            "PAGI::SSE::Server->new: '$name' must be from $least to 86400 seconds, not '$seconds'");
+            or refuse("'$name' must be from $least to 86400 seconds, not", $seconds);
     }
     return;
 }

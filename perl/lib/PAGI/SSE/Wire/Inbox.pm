@@ -159,7 +159,7 @@ sub _result {
 sub _take {
     my ($self, $event) = @_;
     return $self->_failed('PAGI::SSE: $receive must give a hash reference, got '
-            . (defined $event ? ref $event || "'$event'" : 'nothing') . "\n")
+            . (defined $event ? ref $event || PAGI::SSE::Check::shown($event) : 'nothing') . "\n")
         if ref $event ne 'HASH';
     my $type = defined $event->{type} ? $event->{type} : '';
     if ($type eq 'sse.disconnect' || $type eq 'http.disconnect') {
