@@ -294,6 +294,14 @@ static void addresses(void)
     IS(pagi_sse_server_start(&o, &t), R(BIND_FAILED));
     len = pagi_sse_last_error(why, sizeof why);
     BYTES(why, len, "the address cannot be bound: No such file or directory");
+    // The system would bind another path.
+    o.listen = "unix:/tmp/pagi-sse-capi\0x", o.listen_len = 25;
+    IS(pagi_sse_server_start(&o, &t), R(LISTEN_ADDRESS));
+    len = pagi_sse_last_error(why, sizeof why);
+    BYTES(why, len, "the address must be HOST:PORT or unix:PATH: control characters in unix:/tmp/pagi-sse-capi\\0x");
+    IS(access("/tmp/pagi-sse-capi", F_OK), -1);
+    o.listen = "127.0.0.1\0:0", o.listen_len = 12;
+    IS(pagi_sse_server_start(&o, &t), R(LISTEN_ADDRESS));
     o.listen = "\xff", o.listen_len = 1;
     IS(pagi_sse_server_start(&o, &t), R(NOT_UTF8));
     o.listen = NULL;
