@@ -70,7 +70,8 @@ sub stream {
 
 sub exit_of { my ($pid) = @_; waitpid $pid, 0; return $? }
 
-for my $signal (qw(INT TERM)) {
+$SIG{HUP} = 'DEFAULT';    # under nohup, too
+for my $signal (qw(INT TERM QUIT HUP)) {
     subtest "SIG$signal ends streams in order and the exit status is 0" => sub {
         my $log = "$dir/access-$signal.log";
         my ($pid, $err, $port) = serve('--access-log', $log, $app);
@@ -84,6 +85,16 @@ for my $signal (qw(INT TERM)) {
             [qr{\A127\.0\.0\.1 - - \[.*\] "GET /s\?q HTTP/1\.1" 200 \d+ "-" "-" \d+\.\d{3} server_shutdown\n\z}];
     };
 }
+
+subtest 'who ignores HUP goes on' => sub {
+    local $SIG{HUP} = 'IGNORE';
+    my ($pid, $err, $port) = serve($app);
+    kill HUP => $pid;
+    my $socket = stream($port, '/s?q');
+    kill TERM => $pid;
+    my @rest = <$socket>;
+    is exit_of($pid), 0;
+};
 
 subtest 'a second signal forces it' => sub {
     my ($pid, $err, $port) = serve($app);

@@ -42,7 +42,12 @@ subtest 'a server that runs is its process alone; a child makes its own' => sub 
         $server->dispatch == 0 or die "dispatch\n";
         my ($sse) = map { $_->{sse} } values %{ $server->{exchanges} };
         $sse->try_send('from the child')->get == 0 or die "try_send\n";
-        PAGI::SSE::FFI::handle_count() == 0        or die "handles\n";
+        my @ends;
+        $sse->on_close(sub { push @ends, $_[1] });
+        $sse->close->get == $sse && !@ends or die "close: @ends\n";
+        $server->stop(0)->failure =~ /\APAGI::SSE::Server->stop: the server is that of process \d+, not of $$ at \Q$0\E/
+            or die "stop\n";
+        PAGI::SSE::FFI::handle_count() == 0 or die "handles\n";
         undef $server;
         my $own = T::Host->new($app);
         my $client = $own->stream;

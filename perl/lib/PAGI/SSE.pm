@@ -165,6 +165,8 @@ sub close {
         $reason = PAGI::SSE::Check::end_reason(PAGI::SSE::Check::pairs(\@options, 'reason')->{reason});
         1;
     } or return PAGI::SSE::Futures::failure('close: ' . PAGI::SSE::Check::reason($@));
+    # In a child of a fork, or another thread, the connection goes on elsewhere.
+    return $self->_itself if !$self->{ended} && $self->{wire}->state < 0;
     if (!$self->{ended}) {
         $self->_end(
             reason   => defined $reason ? $reason : 'app_closed',
@@ -1119,7 +1121,7 @@ that begin with an underscore, are ours.
 
 A connection belongs to the process that made it. A child that inherits one does
 no harm by letting it go, but must not use it: the server's C<$send> is the
-parent's, and the native library refuses.
+parent's, and the native library refuses. L</close> of it does nothing there.
 
 A thread (perl's ithreads) begins with copies of all objects. Those of ours belong
 to the thread that made them: each method of a copy dies and says so, and

@@ -93,6 +93,8 @@ sub stop {
             'PAGI::SSE::Server->stop: the deadline must be a number of seconds from 0 on, not '
                 . PAGI::SSE::Check::shown($deadline));
     }
+    return PAGI::SSE::Futures::failure("PAGI::SSE::Server->stop: the server is that of process $self->{pid}, not of $$")
+        if $self->{handle} && $self->{pid} != $$;
     return $self->_stopping->begin($seconds);
 }
 
@@ -731,7 +733,7 @@ line for the log; whether C<dispatch> can still be called; timers by it.
 =head1 THREADS, FORK AND SIGNALS
 
 The native threads have all signals blocked. Fork first, then C<start>; in a
-child of a fork the parent's server does nothing. A copy of a server in
+child of a fork the parent's server does nothing, and C<stop> fails. A copy of a server in
 another ithread dies at each call, see L<PAGI::SSE/FORK AND THREADS>.
 
 =head1 SEE ALSO

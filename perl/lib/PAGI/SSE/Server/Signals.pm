@@ -74,7 +74,8 @@ sub undo {
     for my $name (keys %{ $self->{before} }) {
         my $before = delete $self->{before}{$name};
         next if !ref $SIG{$name} || $SIG{$name} != $before->{handler};
-        $SIG{$name} = defined $before->{was} ? $before->{was} : 'DEFAULT';
+        no warnings 'uninitialized';    # undef is perl's default, and stays it
+        $SIG{$name} = $before->{was};
     }
     return;
 }
