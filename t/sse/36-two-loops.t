@@ -39,7 +39,7 @@ if (!defined $loops) {
         my @lines = <$out>;
         close $out;
         is $?, 0, "@$way[0, 2]" or diag @lines;
-        ok((grep { /^ok / } @lines) >= 13, 'with all its tests');
+        ok((grep { /^ok / } @lines) >= 15, 'with all its tests');
     }
     done_testing;
     exit;
@@ -81,12 +81,13 @@ sub failing {
 }
 
 sub noticed {
-    my ($name, $seen, $turn) = @_;
+    my ($name, $seen, $turn, $end) = @_;
+    $end ||= 'write_error';
     until_true(sub { $turn->() if $turn; $seen->{app}->is_ready });
     my $state = $seen->{app}->state;
     delete @$seen{qw(app receive)};
     my $is_freed = until_true(sub { !$seen->{object} });
-    is [$state, $seen->{ends}, $seen->{sends}, $is_freed], ['done', ['write_error'], 3, T()], $name;
+    is [$state, $seen->{ends}, $seen->{sends}, $is_freed], ['done', [$end], 3, T()], $name;
     return;
 }
 
@@ -106,6 +107,8 @@ for my $type (qw(sse http)) {
         }
     );
     noticed("$type, every", $seen);
+    $seen = failing($type, sub { my ($sse) = @_; $sse->try_send($_) for 1 .. 9; $sse->close(reason => 'x-app') });
+    noticed("$type, closed before it failed: the rest is not sent", $seen, undef, 'x-app');
 }
 is $hub->subscribers('t'), 0, 'the hub has let go of them';
 

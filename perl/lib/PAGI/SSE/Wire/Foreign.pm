@@ -302,6 +302,10 @@ sub failed {
     my ($self, $delivery, $settle, $is_later) = @_;
     my $owner = $self->{owner} or return $settle->();
     return $self->_start_again($delivery, $settle) if $self->_may_start_again($delivery);
+    if ($owner->{ended}) {    # what the end let go out behind it goes nowhere either
+        $settle->();
+        return $self->drop($self->closed_message);
+    }
     $owner->_write_failed($delivery, $settle, $is_later);
     return;
 }
