@@ -668,8 +668,10 @@ int32_t pagi_sse_conn_open_fd(pagi_sse_runtime runtime,
 // *Since*: 0.3.0.
 int32_t pagi_sse_conn_free(pagi_sse_conn conn);
 
-// Gives the number of a server's stream back without closing it: it lives on
-// for whoever publishes to it, to its client's end.
+// Gives the number of a stream that is subscribed to a hub back without closing
+// it: it lives on for the hub, to its client's end or its own. A connection that
+// no hub publishes to, and one that only pagi_sse_conn_read takes output from,
+// is freed: nobody could reach it.
 //
 // *Parameters*: `conn`.
 //

@@ -28,6 +28,8 @@ pub struct Fault {
 pub(super) struct Inbox {
     buf: BytesMut,
     received: usize,
+    /// Windows of `buf` beyond the first.
+    windows: usize,
     pub(super) end: Option<End>,
     pub(super) fault: Option<Fault>,
     told: bool,
@@ -51,11 +53,18 @@ impl Conn {
         // bounded by the server's maximum): a stream waits for it.
         let choosing = inner.state.phase() == Phase::Pending;
         match &mut inner.inbox {
-            Some(i) if choosing && i.buf.len() >= limits::BODY_WINDOW_BYTES => {
+            Some(i) if choosing && i.buf.len() / limits::BODY_WINDOW_BYTES > i.windows => {
                 i.pump = Some(cx.waker().clone());
                 Poll::Pending
             }
             _ => Poll::Ready(true),
+        }
+    }
+
+    /// Lets it grow by another window, though nobody reads it.
+    pub fn widen_body(&self) {
+        if let Some(inbox) = &mut self.lock().inbox {
+            inbox.windows += 1;
         }
     }
 

@@ -406,6 +406,15 @@ impl Conn {
         }
     }
 
+    /// The host program gives its number back: the connection lives on for the
+    /// hub that publishes to it. Without one, or where only the host program
+    /// takes the output, nobody could use or end it: as [`Conn::release`].
+    pub fn hand_over(self: &Arc<Self>) {
+        if self.framing.pull || !self.is_watched() {
+            self.release();
+        }
+    }
+
     /// The host program says that the client has gone: as
     /// [`Conn::disconnect`], and what it would have pulled is over with.
     pub fn abandon(self: &Arc<Self>, reason: Reason) -> bool {

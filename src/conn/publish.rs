@@ -77,6 +77,13 @@ impl Conn {
         }
     }
 
+    /// A hub publishes to it.
+    pub(super) fn is_watched(&self) -> bool {
+        let watcher = self.lock().watcher.clone();
+        let present = watcher.and_then(|w| w.upgrade());
+        present.is_some_and(|w| !w.is_over())
+    }
+
     pub(super) fn tell_watcher(&self, tell: impl FnOnce(&dyn Watch)) {
         let watcher = self.lock().watcher.clone();
         if let Some(watcher) = watcher.and_then(|w| w.upgrade()) {

@@ -251,6 +251,16 @@ pub unsafe extern "C" fn pagi_sse_conn_open_fd(
     })
 }
 
+/// The one way in which a number ends.
+fn give_back(conn: pagi_sse_conn, end: impl FnOnce(&Arc<Conn>)) -> i32 {
+    guard(|| {
+        let object = table().remove(conn)?;
+        scopes().forget(conn);
+        end(&object);
+        Ok(0)
+    })
+}
+
 /// Gives a connection back. One that is still open is closed first (reason
 /// `app_closed`). What it has queued is still sent, but dropped if only
 /// pagi_sse_conn_read could have taken it.
@@ -265,15 +275,13 @@ pub unsafe extern "C" fn pagi_sse_conn_open_fd(
 /// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_conn_free(conn: pagi_sse_conn) -> i32 {
-    guard(|| {
-        table().remove(conn)?.release();
-        scopes().forget(conn);
-        Ok(0)
-    })
+    give_back(conn, Conn::release)
 }
 
-/// Gives the number of a server's stream back without closing it: it lives on
-/// for whoever publishes to it, to its client's end.
+/// Gives the number of a stream that is subscribed to a hub back without closing
+/// it: it lives on for the hub, to its client's end or its own. A connection that
+/// no hub publishes to, and one that only pagi_sse_conn_read takes output from,
+/// is freed: nobody could reach it.
 ///
 /// *Parameters*: `conn`.
 ///
@@ -284,10 +292,7 @@ pub extern "C" fn pagi_sse_conn_free(conn: pagi_sse_conn) -> i32 {
 /// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_conn_hand_over(conn: pagi_sse_conn) -> i32 {
-    guard(|| {
-        table().remove(conn)?;
-        Ok(0)
-    })
+    give_back(conn, Conn::hand_over)
 }
 
 /// Begins the event stream. Where the library writes the response head,

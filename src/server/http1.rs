@@ -271,12 +271,21 @@ async fn pump(body: Incoming, conn: Arc<Conn>, link: Arc<Link>, asker: Asker) {
     };
     let mut until = tokio::time::Instant::now() + options.body_timeout;
     let mut body = pin!(body);
+    let mut doubts = 0;
     loop {
         let full = tokio::time::Instant::now();
-        let room = tokio::select! {
-            biased;
-            room = poll_fn(|cx| conn.poll_body_room(cx)) => room,
-            never = link.ask() => match never {},
+        let room = loop {
+            tokio::select! {
+                biased;
+                room = poll_fn(|cx| conn.poll_body_room(cx)) => break room,
+                asked = link.ask(doubts) => {
+                    doubts += 1;
+                    if !asked {
+                        // Its end is behind what it has sent.
+                        conn.widen_body();
+                    }
+                }
+            }
         };
         if !room {
             break;

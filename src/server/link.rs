@@ -238,32 +238,37 @@ impl Link {
     /// application: has it closed the connection? Never returns.
     pub async fn doubt(&self) -> Infallible {
         self.socket.half_closed().await;
-        self.ask().await
-    }
-
-    /// The same whatever it has ended: as its body is not read, nobody would
-    /// know.
-    pub async fn ask(&self) -> Infallible {
-        for seconds in limits::DOUBT_SECONDS {
-            sleep(Duration::from_secs(seconds)).await;
-            if !self.say_continue() {
-                self.broken.store(true, Ordering::Relaxed);
-                self.look.notify_one();
-            }
+        for n in 0..limits::DOUBT_SECONDS.len() {
+            self.ask(n).await;
         }
         pending().await
+    }
+
+    /// Asks it for the n-th time, from 0 on, when that is due, whatever it has
+    /// ended: as its body is not read, nobody would know. `false`: it cannot be
+    /// asked, or not any more.
+    pub async fn ask(&self, n: usize) -> bool {
+        let due = limits::DOUBT_SECONDS.get(n);
+        let seconds = due.copied().unwrap_or(limits::DOUBT_PROBE_SECONDS);
+        sleep(Duration::from_secs(seconds)).await;
+        due.is_some() && self.say_continue()
     }
 
     fn say_continue(&self) -> bool {
         // Under the lock: no response begins meanwhile.
         let exchange = lock(&self.exchange);
         if !exchange.as_ref().is_some_and(|x| x.may_ask) {
-            return true;
+            return false;
         }
-        match self.socket.try_write(&[IoSlice::new(CONTINUE)]) {
+        let is_there = match self.socket.try_write(&[IoSlice::new(CONTINUE)]) {
             Ok(n) => n == CONTINUE.len(),
             Err(e) => e.kind() == io::ErrorKind::WouldBlock,
+        };
+        if !is_there {
+            self.broken.store(true, Ordering::Relaxed);
+            self.look.notify_one();
         }
+        true
     }
 
     // ---- a client that takes nothing

@@ -434,6 +434,25 @@ static void expected(void)
     }
 }
 
+/* Nobody could answer or end them any more. */
+static void handed_over_to_nobody(void)
+{
+    pagi_sse_record r;
+    int fd = asks(GET "\r\n");
+    OK(next(PAGI_SSE_KIND_REQUEST, 0, &r));
+    IS(pagi_sse_conn_hand_over(r.conn), 0);
+    receive(fd, NULL);
+    OK(strncmp(got, "HTTP/1.1 503 ", 13) == 0);
+    close(fd);
+    fd = asks(GET SSE "\r\n");
+    OK(next(PAGI_SSE_KIND_REQUEST, 0, &r));
+    IS(pagi_sse_conn_send(r.conn, S("x")), 0);
+    IS(pagi_sse_conn_hand_over(r.conn), 0);
+    receive(fd, NULL);
+    OK(strstr(got, "data: x\n\n\r\n0\r\n\r\n") != NULL);
+    close(fd);
+}
+
 static void aborted_queue(void)
 {
     pagi_sse_runtime rt = 0;
@@ -547,6 +566,7 @@ static const test tests[] = {
     {"an aborted response is no whole one, chunked or counted", aborted_response},
     {"aborted before it began it is a 500", aborted_before},
     {"a stop goes by what the host expects, not by the Accept field", expected},
+    {"what is handed over with no hub to it ends as if it were freed", handed_over_to_nobody},
     {"what the host carries is aborted the same way, and what it frames has the reason", aborted_queue},
     {"after DRAINED an event of any size is taken, and a piece of a response", large},
     {"the server ends", end},

@@ -39,6 +39,25 @@ static void weak(void)
     }
 }
 
+/* The other way to give a number back. */
+static void handed_over(void)
+{
+    pagi_sse_conn got = 0, queue = 0, detached = opened();
+    pagi_sse_runtime rt = 0;
+    IS(pagi_sse_runtime_open(NULL, &rt), 0);
+    IS(pagi_sse_conn_open_queue(rt, PAGI_SSE_WIRE_EVENTS, &queue), 0);
+    IS(pagi_sse_conn_send(queue, S("nobody can take it")), 0);
+    IS(pagi_sse_scope_set(1, queue), 0);
+    IS(pagi_sse_scope_set(2, detached), 0);
+    IS(pagi_sse_conn_hand_over(queue), 0);
+    IS(pagi_sse_conn_hand_over(detached), 0);
+    IS(pagi_sse_scope_get(1, &got), 0);
+    IS(pagi_sse_scope_get(2, &got), 0);
+    IS(pagi_sse_conn_hand_over(queue), R(HANDLE_STALE));
+    IS(pagi_sse_runtime_busy(rt), 0);
+    IS(pagi_sse_runtime_free(rt, 0), 0);
+}
+
 static void misuse(void)
 {
     pagi_sse_conn c = opened();
@@ -73,6 +92,7 @@ static void forked(void)
 static const test tests[] = {
     {"a key has one connection, a connection one key", pairs},
     {"an entry ends with its connection", weak},
+    {"and with a hand-over; what nobody can reach then ends", handed_over},
     {"misuse is an error", misuse},
     {"a child has no keys of its parent", forked},
 };
