@@ -534,3 +534,6 @@ pub fn reason_of(e: &io::Error, other: &'static str) -> Reason {
         _ => other.into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

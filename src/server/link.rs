@@ -419,6 +419,268 @@ impl AsyncWrite for Wire {
 mod tests {
     use super::*;
 
+    use crate::conn::fake::FakeHost;
+    use crate::conn::{Framing, Report};
+    use crate::net::scripted::{self, Peer};
+    use std::io::ErrorKind;
+    use tokio::io::AsyncWriteExt;
+
+    const USUAL: u64 = 30;
+    const LONG: Duration = Duration::from_secs(1000);
+
+    struct Play {
+        peer: Peer,
+        link: Arc<Link>,
+        host: Arc<FakeHost>,
+        conn: Arc<Conn>,
+    }
+
+    /// A request that waits for its answer, of a client that takes so many
+    /// bytes.
+    fn play(room: usize, interim: bool) -> Play {
+        let (peer, ours) = scripted::pair();
+        peer.takes(room);
+        let link = Link::new(ours, Duration::from_secs(USUAL));
+        let (host, conn) = FakeHost::conn(Framing::default());
+        link.begin(conn.clone(), interim);
+        Play {
+            peer,
+            link,
+            host,
+            conn,
+        }
+    }
+
+    impl Play {
+        /// As hyper does: the head, and what there is of the body, which ends.
+        fn answers(&self, body: &str) {
+            self.conn.respond(200, []).unwrap();
+            self.conn.body(body.as_bytes(), false).unwrap();
+            self.link.answer(self.conn.streams());
+            let taken = self.conn.poll_body(&mut Context::from_waker(Waker::noop()));
+            assert!(taken.is_ready());
+            self.link.took();
+            self.link.gave(&self.conn);
+        }
+
+        async fn writes(&self, text: &str) -> io::Result<()> {
+            let mut wire = Wire::new(self.link.clone());
+            wire.write_all(text.as_bytes()).await?;
+            wire.flush().await
+        }
+
+        /// Ends so many seconds from now, and not before.
+        async fn is_gone_after(&self, seconds: u64) {
+            let started = tokio::time::Instant::now();
+            let gone = tokio::time::timeout(LONG, self.link.gone());
+            assert!(gone.await.is_ok());
+            assert_eq!(started.elapsed().as_secs(), seconds);
+        }
+
+        /// Not for long.
+        async fn stays(&self) {
+            let gone = tokio::time::timeout(LONG, self.link.gone());
+            assert!(gone.await.is_err());
+        }
+    }
+
+    const HEAD: &str = "HTTP/1.1 200 OK\r\n\r\n";
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_is_over_when_the_kernel_has_it() {
+        let p = play(0, true);
+        p.answers("body");
+        assert!(p.link.is_unwritten() && p.link.is_stuck() && p.link.is_busy());
+        let written = async {
+            assert!(p.writes(&format!("{HEAD}body")).await.is_ok());
+        };
+        let watches = async {
+            for (step, body) in [(10, 0), (HEAD.len() - 10, 0), (3, 3)] {
+                p.peer.takes(step);
+                sleep(Duration::from_secs(1)).await;
+                assert_eq!(p.conn.totals(), (200, body));
+                assert_eq!(p.host.told(), []);
+            }
+            p.peer.takes(1);
+        };
+        tokio::join!(written, watches, p.link.idle());
+        assert_eq!(p.conn.totals(), (200, 4));
+        assert_eq!(p.host.told(), [Report::Ended]);
+        assert_eq!(p.conn.reason(), None);
+        assert!(!p.link.is_busy() && !p.link.is_unwritten());
+        p.link.end("client_closed");
+        assert_eq!(p.conn.reason(), None, "nothing is in progress any more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flush_of_a_part_is_no_end() {
+        let p = play(1000, true);
+        p.conn.respond(200, []).unwrap();
+        p.conn.body(b"part", true).unwrap();
+        p.link.answer(false);
+        let written = poll_fn(|cx| p.link.poll_written(cx));
+        let both = async { tokio::join!(written, p.writes(HEAD)) };
+        let soon = tokio::time::timeout(Duration::from_secs(1), both);
+        assert!(soon.await.is_ok(), "who waits for it is woken");
+        assert!(p.link.is_busy());
+        assert_eq!(p.host.told(), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_late_and_a_stop_waits_less() {
+        for (hurried, seconds) in [(false, USUAL), (true, 1)] {
+            let p = play(HEAD.len() + 2, true);
+            p.answers("body");
+            if hurried {
+                p.link.hurry();
+            }
+            let started = tokio::time::Instant::now();
+            let failed = p.writes(&format!("{HEAD}body")).await.unwrap_err();
+            assert_eq!(failed.kind(), ErrorKind::TimedOut);
+            assert_eq!(started.elapsed().as_secs(), seconds);
+            assert!(p.link.is_stuck());
+            p.link.end("client_closed");
+            assert_eq!(p.conn.reason().as_deref(), Some("write_timeout"));
+            assert_eq!(p.conn.totals(), (200, 2));
+            assert_eq!(p.host.told(), [Report::Closed, Report::Ended]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_shortens_a_wait_that_is_on() {
+        let p = play(0, true);
+        p.answers("body");
+        let stop = async {
+            sleep(Duration::from_secs(5)).await;
+            p.link.hurry();
+            // hyper polls, as the stop is news to it.
+            p.peer.takes(1);
+        };
+        let started = tokio::time::Instant::now();
+        let (done, ()) = tokio::join!(p.writes(HEAD), stop);
+        assert!(done.is_err());
+        assert_eq!(started.elapsed().as_secs(), 6);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_byte_that_is_taken_gives_the_whole_time_again() {
+        let p = play(0, true);
+        p.answers("body");
+        let takes = async {
+            for _ in 0..HEAD.len() {
+                sleep(Duration::from_secs(USUAL - 1)).await;
+                p.peer.takes(1);
+            }
+        };
+        let (done, ()) = tokio::join!(p.writes(HEAD), takes);
+        assert!(done.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_exchange_that_is_cut_off_is_over_while_the_client_takes_nothing() {
+        let p = play(10, true);
+        p.answers("body");
+        let cut = async {
+            sleep(Duration::from_secs(3)).await;
+            p.conn.disconnect("queue_overflow".into());
+        };
+        tokio::join!(p.is_gone_after(3), cut);
+        p.link.end("client_closed");
+        assert_eq!(p.conn.reason().as_deref(), Some("queue_overflow"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_half_close_ends_a_stream_and_nothing_else() {
+        let p = play(1000, true);
+        p.peer.half_closes();
+        p.stays().await;
+        assert!(p.peer.is_doubted());
+        p.conn
+            .respond(200, [(&b"content-type"[..], &b"text/event-stream"[..])])
+            .unwrap();
+        p.link.answer(true);
+        p.is_gone_after(0).await;
+        let p = play(1000, true);
+        p.answers("body");
+        p.peer.half_closes();
+        p.stays().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reset_ends_all() {
+        for half_closed in [true, false] {
+            let p = play(1000, true);
+            if half_closed {
+                p.peer.half_closes();
+            }
+            let resets = async {
+                sleep(Duration::from_secs(7)).await;
+                p.peer.fails(ErrorKind::ConnectionReset);
+            };
+            tokio::join!(p.is_gone_after(7), resets);
+        }
+        // Between two requests hyper sees it.
+        let p = play(1000, true);
+        p.link.release();
+        p.peer.fails(ErrorKind::ConnectionReset);
+        p.stays().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_half_closed_is_asked_three_times_and_found_out() {
+        let p = play(1000, true);
+        p.peer.half_closes();
+        let doubt = tokio::time::timeout(LONG, p.link.doubt());
+        assert!(doubt.await.is_err());
+        let asked = "HTTP/1.1 100 Continue\r\n\r\n";
+        assert_eq!(p.peer.got(), asked.repeat(3));
+        let p = play(1000, true);
+        p.peer.half_closes();
+        let leaves = async {
+            sleep(Duration::from_millis(1500)).await;
+            assert_eq!(p.peer.got(), asked);
+            p.peer.fails(ErrorKind::BrokenPipe);
+        };
+        tokio::select! {
+            never = p.link.doubt() => match never {},
+            ((), ()) = async { tokio::join!(p.is_gone_after(1), leaves) } => {}
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_knows_no_interim_response_or_has_its_answer_is_not_asked() {
+        let p = play(1000, false);
+        assert!(!p.link.ask(0).await);
+        let q = play(1000, true);
+        assert!(q.link.ask(0).await && q.link.ask(2).await);
+        assert!(!q.link.ask(3).await, "that is enough");
+        q.peer.got();
+        q.answers("x");
+        assert!(!q.link.ask(0).await);
+        q.link.release();
+        assert!(!q.link.ask(0).await);
+        assert_eq!((p.peer.got(), q.peer.got()), Default::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_whose_window_is_closed_is_there_and_one_that_fails_is_not() {
+        let p = play(0, true);
+        assert!(p.link.ask(0).await);
+        p.stays().await;
+        p.peer.takes(5);
+        assert!(p.link.ask(0).await, "half of it would spoil the answer");
+        p.is_gone_after(0).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_exchange_ends_with_its_connection() {
+        let p = play(1000, true);
+        drop(Ends(p.link.clone(), || "server_shutdown"));
+        assert_eq!(p.conn.reason().as_deref(), Some("server_shutdown"));
+        assert_eq!(p.host.told(), [Report::Closed, Report::Ended]);
+        assert_eq!(p.conn.totals().0, 0);
+    }
+
     #[test]
     fn the_body_begins_behind_the_head_however_it_is_cut() {
         let head = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\na: b\r\n\r\n";

@@ -1,0 +1,872 @@
+use super::fake::FakeHost;
+use super::*;
+use crate::core::frame::Event;
+use crate::core::limits::{BODY_WINDOW_BYTES, HIGH_WATER_BYTES, QUEUE_BYTES};
+use bytes::Bytes;
+use std::io::IoSlice;
+use std::sync::atomic::AtomicUsize;
+use std::task::Wake;
+use std::time::Duration;
+
+const BARE: Framing = Framing {
+    sse: true,
+    wire: Wire::Events,
+    head: false,
+    pull: false,
+    fixed: false,
+};
+const PULLED: Framing = Framing { pull: true, ..BARE };
+/// Of an ordinary request.
+const GET: Framing = Framing {
+    sse: false,
+    wire: Wire::Http11,
+    ..BARE
+};
+const HEAD: Framing = Framing { head: true, ..GET };
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What a poll gives, and who is woken when it gives more.
+fn poll<T>(f: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> (Poll<T>, Arc<Woken>) {
+    let woken = Arc::<Woken>::default();
+    let waker = Waker::from(woken.clone());
+    (f(&mut Context::from_waker(&waker)), woken)
+}
+
+impl Woken {
+    fn times(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A sink that takes everything and counts calls for attention.
+#[derive(Default)]
+struct Taking {
+    taken: Mutex<Vec<u8>>,
+    attended: AtomicUsize,
+}
+
+impl Sink for Taking {
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut taken = self.taken.lock().unwrap();
+        let before = taken.len();
+        slices.iter().for_each(|s| taken.extend_from_slice(s));
+        Ok(taken.len() - before)
+    }
+    fn attend(&self) {
+        self.attended.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn send(conn: &Arc<Conn>, data: &str) -> Result<bool> {
+    conn.send(&Event {
+        data: Some(data),
+        ..Event::default()
+    })
+}
+
+fn pull(conn: &Arc<Conn>, max: usize) -> Option<String> {
+    let mut got = Vec::new();
+    let n = conn
+        .pull(max, |piece| got.extend_from_slice(piece))
+        .unwrap();
+    n.map(|n| {
+        assert_eq!(n, got.len());
+        String::from_utf8(got).unwrap()
+    })
+}
+
+fn fields<'a>(list: &'a [(&str, &str)]) -> impl Iterator<Item = Field<'a>> {
+    list.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes()))
+}
+
+fn decision(conn: &Conn) -> String {
+    match poll(|cx| conn.poll_decision(cx)).0 {
+        Poll::Pending => "none".into(),
+        Poll::Ready(Decision::Stream) => "stream".into(),
+        Poll::Ready(Decision::Response(status, map)) => {
+            let names: Vec<&str> = map.keys().map(|n| n.as_str()).collect();
+            format!("{} {}", status.as_u16(), names.join(" "))
+        }
+        Poll::Ready(Decision::Gone { died: true }) => "died".into(),
+        Poll::Ready(Decision::Gone { died: false }) => "gone".into(),
+    }
+}
+
+fn next_body(conn: &Conn) -> Poll<Option<Bytes>> {
+    poll(|cx| conn.poll_body(cx)).0
+}
+
+fn some(bytes: &'static str) -> Poll<Option<Bytes>> {
+    Poll::Ready(Some(bytes.into()))
+}
+
+// ---- ends
+
+#[test]
+fn the_first_end_wins_and_each_is_told_as_it_should_be() {
+    for (first, told) in [
+        (Conn::close as fn(&Arc<Conn>, Option<Reason>) -> bool, false),
+        (|c, r| c.abort(r.unwrap()), false),
+        (|c, r| c.shut_down(r.unwrap()), true),
+        (|c, r| c.disconnect(r.unwrap()), true),
+        (|c, r| c.abandon(r.unwrap()), true),
+    ] {
+        let (host, conn) = FakeHost::conn(BARE);
+        conn.start(200, []).unwrap();
+        assert!(first(&conn, Some("first".into())));
+        assert!(!conn.close(Some("later".into())));
+        assert!(!conn.shut_down("later".into()));
+        assert!(!conn.disconnect("later".into()));
+        assert_eq!(conn.reason().as_deref(), Some("first"));
+        assert_eq!(conn.phase(), Phase::Closed);
+        assert_eq!(host.told() == [Report::Closed], told);
+        conn.transport_ended();
+        conn.transport_ended();
+        assert_eq!(host.told(), [Report::Ended]);
+        assert_eq!(send(&conn, "x"), Err(Error::Closed));
+    }
+}
+
+#[test]
+fn only_what_severs_drops_the_queue() {
+    for (end, left, severed) in [
+        (
+            Conn::close as fn(&Arc<Conn>, Option<Reason>) -> bool,
+            9,
+            false,
+        ),
+        (|c, r| c.abort(r.unwrap()), 9, false),
+        (|c, r| c.shut_down(r.unwrap()), 9, false),
+        (|c, r| c.disconnect(r.unwrap()), 0, true),
+    ] {
+        let (_, conn) = FakeHost::conn(BARE);
+        send(&conn, "a").unwrap();
+        let (before, woken) = poll(|cx| conn.poll_severed(cx));
+        assert!(before.is_pending());
+        end(&conn, Some("x".into()));
+        assert_eq!((conn.buffered(), conn.is_severed()), (left, severed));
+        assert_eq!(woken.times(), 1, "who waits looks again");
+        assert_eq!(poll(|cx| conn.poll_severed(cx)).0.is_ready(), severed);
+    }
+}
+
+#[test]
+fn a_disconnect_behind_an_orderly_end_wakes_who_sends_the_rest() {
+    let (host, conn) = FakeHost::conn(BARE);
+    conn.start(200, []).unwrap();
+    let sink = Arc::<Taking>::default();
+    conn.attach(sink.clone());
+    conn.close(None);
+    let before = sink.attended.load(Ordering::Relaxed);
+    let (_, woken) = poll(|cx| conn.poll_severed(cx));
+    assert!(!conn.disconnect("x".into()));
+    assert_eq!(sink.attended.load(Ordering::Relaxed), before + 1);
+    assert_eq!(woken.times(), 1);
+    conn.disconnect("y".into());
+    assert_eq!(sink.attended.load(Ordering::Relaxed), before + 1, "once");
+    assert_eq!(host.told(), []);
+}
+
+#[test]
+fn a_closed_queue_that_is_empty_calls_for_its_end() {
+    let (_, conn) = FakeHost::conn(BARE);
+    conn.start(200, []).unwrap();
+    let sink = Arc::<Taking>::default();
+    conn.attach(sink.clone());
+    assert_eq!(sink.attended.load(Ordering::Relaxed), 0);
+    conn.close(None);
+    assert!(sink.attended.load(Ordering::Relaxed) > 0);
+    assert_eq!(conn.progress(), (true, Phase::Closed));
+}
+
+#[test]
+fn a_stream_that_never_began_is_empty_and_whole_and_an_aborted_one_is_none() {
+    let (_, conn) = FakeHost::conn(Framing { sse: true, ..GET });
+    conn.close(None);
+    assert_eq!(decision(&conn), "stream");
+    let sink = Arc::<Taking>::default();
+    conn.attach(sink.clone());
+    let got = String::from_utf8(sink.taken.lock().unwrap().clone()).unwrap();
+    assert!(got.starts_with("HTTP/1.1 200 OK\r\n") && got.ends_with("\r\n\r\n0\r\n\r\n"));
+    let (_, conn) = FakeHost::conn(Framing { sse: true, ..GET });
+    conn.abort("x".into());
+    assert_eq!(decision(&conn), "died");
+    let (_, conn) = FakeHost::conn(GET);
+    conn.close(None);
+    assert_eq!(decision(&conn), "gone");
+    let (_, conn) = FakeHost::conn(GET);
+    conn.expect_stream(true);
+    assert!(conn.wants_stream());
+    conn.close(None);
+    assert_eq!(decision(&conn), "stream");
+}
+
+#[test]
+fn an_aborted_stream_in_chunks_lacks_the_last() {
+    for (abort, end) in [(true, "9\r\ndata: a\n\n\r\n"), (false, "\r\n0\r\n\r\n")] {
+        let (_, conn) = FakeHost::conn(GET);
+        send(&conn, "a").unwrap();
+        match abort {
+            true => conn.abort("x".into()),
+            false => conn.close(None),
+        };
+        let sink = Arc::<Taking>::default();
+        conn.attach(sink.clone());
+        let got = String::from_utf8(sink.taken.lock().unwrap().clone()).unwrap();
+        assert!(got.ends_with(end), "{got}");
+    }
+}
+
+#[test]
+fn a_place_is_held_until_the_transport_has_ended() {
+    let (_, conn) = FakeHost::conn(BARE);
+    let place = Arc::new(());
+    conn.hold(place.clone());
+    assert_eq!(Arc::strong_count(&place), 2);
+    assert!(conn.place().is_some());
+    conn.disconnect("x".into());
+    assert_eq!(Arc::strong_count(&place), 2);
+    conn.transport_ended();
+    assert_eq!(Arc::strong_count(&place), 1);
+    assert!(conn.place().is_none());
+}
+
+#[test]
+fn a_transport_that_ended_well_leaves_no_reason_and_no_sink() {
+    let (_, conn) = FakeHost::conn(BARE);
+    let sink = Arc::<Taking>::default();
+    conn.attach(sink.clone());
+    assert_eq!(Arc::strong_count(&sink), 2);
+    conn.transport_ended();
+    assert_eq!(Arc::strong_count(&sink), 1);
+    assert_eq!((conn.phase(), conn.reason()), (Phase::Closed, None));
+}
+
+#[test]
+fn a_stop_closes_streams_also_those_that_begin_later() {
+    let (host, conn) = FakeHost::conn(GET);
+    conn.close_stream("stop");
+    conn.close_stream("another");
+    assert_eq!(conn.phase(), Phase::Pending);
+    assert_eq!(host.told(), []);
+    conn.start(200, []).unwrap();
+    assert_eq!(conn.reason().as_deref(), Some("stop"));
+    assert_eq!(host.told(), [Report::Closed]);
+    let (_, conn) = FakeHost::conn(GET);
+    conn.close_stream("stop");
+    send(&conn, "last words").unwrap();
+    assert_eq!(conn.phase(), Phase::Closed);
+    assert!(conn.buffered() > 0);
+    let (_, conn) = FakeHost::conn(BARE);
+    conn.close_stream("stop");
+    assert_eq!(conn.reason().as_deref(), Some("stop"), "one is expected");
+    let (_, conn) = FakeHost::conn(GET);
+    conn.respond(200, []).unwrap();
+    conn.close_stream("stop");
+    assert_eq!(conn.phase(), Phase::Responding, "no stream");
+    let (_, conn) = FakeHost::conn(GET);
+    let event_stream = [("content-type", "text/event-stream")];
+    conn.respond(200, fields(&event_stream)).unwrap();
+    conn.close_stream("stop");
+    assert_eq!(conn.phase(), Phase::Closed, "a stream as a response");
+    assert!(!conn.is_cut(), "and a whole one");
+    let (_, conn) = FakeHost::conn(GET);
+    conn.close_stream("stop");
+    conn.respond(200, fields(&event_stream)).unwrap();
+    assert_eq!(conn.phase(), Phase::Closed, "begun too late");
+}
+
+#[test]
+fn only_a_stop_shortens_patience() {
+    let (_, conn) = FakeHost::conn(BARE);
+    let usual = Duration::from_secs(30);
+    conn.close(None);
+    assert_eq!(conn.patience(usual), usual);
+    conn.shut_down("x".into());
+    assert_eq!(conn.patience(usual), limits::STOP_PATIENCE);
+    let short = Duration::from_millis(10);
+    assert_eq!(conn.patience(short), short);
+}
+
+#[test]
+fn freed_or_handed_over_to_nobody_a_queue_is_dropped_and_others_are_sent() {
+    for give_back in [Conn::release as fn(&Arc<Conn>), Conn::hand_over] {
+        let (host, conn) = FakeHost::conn(PULLED);
+        send(&conn, "a").unwrap();
+        host.outputs();
+        give_back(&conn);
+        assert_eq!((conn.buffered(), host.outputs()), (0, 0));
+        assert_eq!(conn.reason().as_deref(), Some("app_closed"));
+        assert_eq!(host.told(), [Report::Ended]);
+        let (host, conn) = FakeHost::conn(BARE);
+        send(&conn, "a").unwrap();
+        give_back(&conn);
+        assert_eq!(conn.buffered(), 9);
+        assert_eq!(conn.reason().as_deref(), Some("app_closed"));
+        assert_eq!(host.told(), []);
+        let conn = Conn::detached();
+        conn.admit().unwrap();
+        give_back(&conn);
+        assert_eq!(conn.phase(), Phase::Closed);
+    }
+}
+
+/// A hub's subscription.
+struct Watching(AtomicBool, AtomicUsize);
+
+impl Watch for Watching {
+    fn marked(&self, _: bool) {}
+    fn catch_up(&self) {
+        self.1.fetch_add(1, Ordering::Relaxed);
+    }
+    fn is_over(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+    fn closed(&self) {}
+}
+
+#[test]
+fn handed_over_to_a_hub_a_stream_goes_on() {
+    for (framing, over, goes_on) in [
+        (BARE, false, true),
+        (BARE, true, false),
+        (PULLED, false, false),
+    ] {
+        let (_, conn) = FakeHost::conn(framing);
+        conn.start(200, []).unwrap();
+        let watching = Arc::new(Watching(AtomicBool::new(over), AtomicUsize::new(0)));
+        let weak: Weak<dyn Watch> = Arc::downgrade(&watching) as _;
+        conn.watch(weak).unwrap();
+        conn.hand_over();
+        assert_eq!(conn.phase() == Phase::Started, goes_on);
+    }
+}
+
+#[test]
+fn one_subscription_at_a_time_that_is_asked_before_each_send() {
+    let watching = |over| Arc::new(Watching(AtomicBool::new(over), AtomicUsize::new(0)));
+    let weak = |w: &Arc<Watching>| Arc::downgrade(w) as Weak<dyn Watch>;
+    let (_, conn) = FakeHost::conn(BARE);
+    let (first, second) = (watching(false), watching(false));
+    conn.watch(weak(&first)).unwrap();
+    assert_eq!(conn.watch(weak(&second)), Err(Error::Subscribed));
+    send(&conn, "a").unwrap();
+    conn.comment("b").unwrap();
+    assert_eq!(first.1.load(Ordering::Relaxed), 2);
+    conn.unwatch(Arc::as_ptr(&second));
+    assert_eq!(conn.watch(weak(&second)), Err(Error::Subscribed));
+    conn.unwatch(Arc::as_ptr(&first));
+    conn.watch(weak(&second)).unwrap();
+    second.0.store(true, Ordering::Relaxed);
+    let third = watching(false);
+    conn.watch(weak(&third)).unwrap();
+    conn.close(None);
+    assert_eq!(third.1.load(Ordering::Relaxed), 1);
+    assert_eq!(conn.watch(weak(&first)), Err(Error::Closed));
+    let (_, conn) = FakeHost::conn(GET);
+    conn.respond(200, []).unwrap();
+    assert_eq!(conn.watch(weak(&first)), Err(Error::Declined));
+}
+
+// ---- output
+
+#[test]
+fn what_is_pulled_comes_once_and_the_end_is_told() {
+    let (host, conn) = FakeHost::conn(PULLED);
+    assert_eq!(pull(&conn, 10).as_deref(), Some(""));
+    send(&conn, "a").unwrap();
+    send(&conn, "b").unwrap();
+    assert_eq!(host.outputs(), 1, "once until it is pulled");
+    assert_eq!(pull(&conn, 4).as_deref(), Some("data"));
+    send(&conn, "c").unwrap();
+    assert_eq!(host.outputs(), 0, "something is left anyway");
+    assert_eq!(
+        pull(&conn, 100).as_deref(),
+        Some(": a\n\ndata: b\n\ndata: c\n\n")
+    );
+    send(&conn, "d").unwrap();
+    assert_eq!(host.outputs(), 1);
+    conn.close(None);
+    assert_eq!(host.told(), []);
+    assert_eq!(pull(&conn, 9).as_deref(), Some("data: d\n\n"), "all of it");
+    assert_eq!(host.told(), [Report::Ended]);
+    assert_eq!(pull(&conn, 100), None);
+    assert_eq!(conn.totals().1, 36);
+}
+
+#[test]
+fn a_queue_that_fills_is_high_then_drains_then_refuses() {
+    let (host, conn) = FakeHost::conn(PULLED);
+    assert!(!send(&conn, &"x".repeat(HIGH_WATER_BYTES - 9)).unwrap());
+    assert!(send(&conn, "y").unwrap());
+    assert!(conn.is_high());
+    pull(&conn, HIGH_WATER_BYTES - 10_000);
+    assert!(!conn.is_high());
+    assert_eq!(host.told(), [Report::Drained]);
+    assert!(send(&conn, &"x".repeat(2 * QUEUE_BYTES)).unwrap());
+    assert_eq!(send(&conn, "z"), Ok(true), "once after a drain");
+    assert_eq!(send(&conn, "z"), Err(Error::QueueOverflow));
+    let counters = conn.counters();
+    assert_eq!((counters.events, counters.refused), (4, 1));
+    let text = Failure::from(Error::QueueOverflow);
+    conn.set_failure(text.clone());
+    assert_eq!(conn.failure().unwrap().error, text.error);
+}
+
+#[test]
+fn marks_are_checked_and_kept() {
+    let marks = Marks {
+        low: 1,
+        high: 20,
+        limit: 30,
+    };
+    let (_, conn) = FakeHost::conn(PULLED);
+    conn.set_marks(marks).unwrap();
+    assert_eq!(conn.marks(), marks);
+    send(&conn, "0123456789abc").unwrap();
+    assert!(conn.is_high());
+    assert_eq!(Conn::detached().set_marks(marks), Err(Error::NotHosted));
+}
+
+#[test]
+fn a_drain_that_is_told_is_not_told_again_before_it_was_read() {
+    let (host, conn) = FakeHost::conn(PULLED);
+    let fill = || {
+        send(&conn, &"x".repeat(HIGH_WATER_BYTES)).unwrap();
+        pull(&conn, usize::MAX);
+    };
+    fill();
+    assert!(conn.disconnect("x".into()));
+    assert_eq!(host.told(), [Report::Drained, Report::Closed]);
+}
+
+// ---- ordinary responses
+
+#[test]
+fn a_head_waits_for_the_first_of_the_body() {
+    let (_, conn) = FakeHost::conn(GET);
+    let (none, woken) = poll(|cx| conn.poll_decision(cx));
+    assert!(none.is_pending());
+    let given = [("x-a", "1"), ("transfer-encoding", "gzip")];
+    conn.respond(201, fields(&given)).unwrap();
+    assert_eq!(woken.times(), 1);
+    assert_eq!(decision(&conn), "none");
+    assert_eq!(conn.body(b"ab", true).map_err(|f| f.error), Ok(false));
+    assert_eq!(decision(&conn), "201 x-a");
+    assert_eq!(conn.body_left(), None);
+    assert_eq!(next_body(&conn), some("ab"));
+    let (none, woken) = poll(|cx| conn.poll_body(cx));
+    assert!(none.is_pending());
+    assert!(!conn.is_answered() && conn.is_cut());
+    conn.body(b"cd", false).unwrap();
+    assert_eq!(woken.times(), 1);
+    assert_eq!(conn.body_left(), Some(2));
+    assert!(!conn.is_answered());
+    assert_eq!(next_body(&conn), some("cd"));
+    assert_eq!(next_body(&conn), Poll::Ready(None));
+    assert_eq!(conn.body_left(), Some(0));
+    assert!(conn.is_answered() && !conn.is_cut());
+    assert_eq!(
+        conn.body(b"", false).map_err(|f| f.error),
+        Err(Error::NoResponse)
+    );
+}
+
+#[test]
+fn a_promised_length_is_kept() {
+    let length = [("content-length", "3")];
+    let body = |parts: &[(&[u8], bool)]| {
+        let (_, conn) = FakeHost::conn(GET);
+        conn.respond(200, fields(&length)).unwrap();
+        let mut last = Ok(false);
+        for (bytes, more) in parts {
+            last = conn.body(bytes, *more);
+        }
+        (conn, last.map(|_| ()).map_err(|f| f.to_string()))
+    };
+    assert!(body(&[(b"abc", false)]).1.is_ok());
+    assert!(body(&[(b"ab", true), (b"c", false)]).1.is_ok());
+    assert!(body(&[(b"abc", true), (b"", false)]).1.is_ok());
+    let too_much = body(&[(b"abcd", false)]).1.unwrap_err();
+    assert!(
+        too_much.ends_with("it is 3, the body has 4 bytes"),
+        "{too_much}"
+    );
+    assert!(body(&[(b"ab", false)]).1.is_err());
+    assert!(body(&[(b"ab", true), (b"cd", true)]).1.is_err());
+    let (conn, _) = body(&[(b"abc", true)]);
+    assert_eq!(next_body(&conn), some("abc"));
+    assert!(conn.is_answered(), "counted: all is there");
+    for bad in [&["3", "3"][..], &["x"], &["-1"], &["+1"], &[""]] {
+        let (_, conn) = FakeHost::conn(GET);
+        let list: Vec<_> = bad.iter().map(|v| ("content-length", *v)).collect();
+        assert_eq!(conn.respond(200, fields(&list)), Err(Error::ContentLength));
+        assert_eq!(conn.phase(), Phase::Pending);
+    }
+}
+
+#[test]
+fn a_response_without_a_body_has_none_whatever_is_given() {
+    for (framing, status, length) in [
+        (GET, 204, false),
+        (GET, 205, false),
+        (GET, 304, true),
+        (HEAD, 200, true),
+    ] {
+        let (_, conn) = FakeHost::conn(framing);
+        let list = [("content-length", "3")];
+        conn.respond(status, fields(&list)).unwrap();
+        conn.body(b"too much", false).unwrap();
+        let head = match length {
+            true => format!("{status} content-length"),
+            false => format!("{status} "),
+        };
+        assert_eq!(decision(&conn), head);
+        assert_eq!(next_body(&conn), Poll::Ready(None), "{status}");
+        assert!(conn.is_answered());
+    }
+    let (_, conn) = FakeHost::conn(GET);
+    for bad in [0, 99, 100, 199, 600, 1000] {
+        assert_eq!(conn.respond(bad, []), Err(Error::Status), "{bad}");
+        assert_eq!(conn.start(bad, []), Err(Error::Status), "{bad}");
+    }
+    for bodiless in [204, 205, 304] {
+        assert_eq!(conn.start(bodiless, []), Err(Error::BodilessStatus));
+    }
+}
+
+#[test]
+fn what_stands_in_a_response_is_checked() {
+    let (_, conn) = FakeHost::conn(GET);
+    let respond = |name, value| conn.respond(200, fields(&[(name, value)]));
+    assert_eq!(respond("a b", "x"), Err(Error::HeaderName));
+    assert_eq!(respond("a", "x\ny"), Err(Error::HeaderValue));
+    assert_eq!(Conn::detached().respond(200, []), Err(Error::NotHosted));
+    let (_, fixed) = FakeHost::conn(Framing { fixed: true, ..GET });
+    assert_eq!(fixed.respond(200, []), Err(Error::AlreadyStarted));
+    assert!(!fixed.refuse(StatusCode::BAD_REQUEST, HeaderMap::new(), b"x", "x".into()));
+    conn.start(200, []).unwrap();
+    assert_eq!(conn.respond(200, []), Err(Error::AlreadyStarted));
+}
+
+#[test]
+fn an_event_stream_as_a_response_has_its_head_at_once_and_a_whole_end() {
+    for (kind, stream) in [
+        ("text/event-stream", true),
+        (" Text/Event-Stream ; charset=utf-8", true),
+        ("text/event-streams", false),
+        ("text/plain; text/event-stream", false),
+    ] {
+        let (_, conn) = FakeHost::conn(GET);
+        conn.respond(200, fields(&[("content-type", kind.trim())]))
+            .unwrap();
+        assert_eq!(conn.streams(), stream, "{kind}");
+        assert_eq!(decision(&conn) == "200 content-type", stream);
+    }
+    let (_, conn) = FakeHost::conn(GET);
+    let kind = [("content-type", "text/event-stream")];
+    conn.respond(200, fields(&kind)).unwrap();
+    conn.body(b"all", false).unwrap();
+    assert_eq!(conn.body_left(), None, "framed the same as any other");
+    assert_eq!(next_body(&conn), some("all"));
+    assert_eq!(conn.body_left(), Some(0));
+    for (length, whole) in [("2", true), ("3", false)] {
+        let (_, conn) = FakeHost::conn(GET);
+        let list = [
+            ("content-type", "text/event-stream"),
+            ("content-length", length),
+        ];
+        conn.respond(200, fields(&list)).unwrap();
+        conn.body(b"ab", true).unwrap();
+        conn.shut_down("stop".into());
+        assert_eq!(!conn.is_cut(), whole, "a length that was promised");
+    }
+    let (_, conn) = FakeHost::conn(GET);
+    conn.respond(204, fields(&kind)).unwrap();
+    assert!(!conn.streams(), "204 has no body");
+}
+
+#[test]
+fn a_response_that_is_broken_off_is_cut() {
+    for (end, reason) in [
+        (Conn::abort as fn(&Arc<Conn>, Reason) -> bool, "x"),
+        (Conn::shut_down, "x"),
+    ] {
+        let (_, conn) = FakeHost::conn(GET);
+        conn.respond(200, []).unwrap();
+        conn.body(b"part", true).unwrap();
+        end(&conn, reason.into());
+        assert_eq!(next_body(&conn), some("part"), "what was given goes out");
+        assert_eq!(next_body(&conn), Poll::Ready(None));
+        assert!(conn.is_cut());
+        assert_eq!(
+            conn.body(b"", false).map_err(|f| f.error),
+            Err(Error::Closed)
+        );
+    }
+}
+
+#[test]
+fn what_was_sent_is_what_the_kernel_took() {
+    let (_, conn) = FakeHost::conn(GET);
+    conn.respond(200, []).unwrap();
+    conn.body(b"0123456789", false).unwrap();
+    assert_eq!(next_body(&conn), some("0123456789"));
+    conn.wrote(4);
+    conn.wrote(3);
+    conn.written(false, true);
+    assert_eq!(conn.totals(), (200, 7));
+    conn.wrote(100);
+    conn.written(false, true);
+    assert_eq!(conn.totals(), (200, 10), "sizes of chunks are none of it");
+    conn.written(true, true);
+    assert_eq!(conn.totals(), (200, 10));
+    conn.written(false, false);
+    assert_eq!(conn.totals().0, 0, "not even the head");
+}
+
+#[test]
+fn a_refusal_is_an_answer_where_none_was_chosen() {
+    let refuse = |conn: &Conn| {
+        conn.refuse(
+            StatusCode::BAD_REQUEST,
+            HeaderMap::new(),
+            b"why",
+            "because".into(),
+        )
+    };
+    let (host, conn) = FakeHost::conn(GET);
+    assert!(refuse(&conn));
+    assert!(!refuse(&conn));
+    assert_eq!(host.told(), [Report::Closed]);
+    assert_eq!(conn.reason().as_deref(), Some("because"));
+    assert_eq!(decision(&conn), "400 ");
+    assert_eq!(next_body(&conn), some("why"));
+    assert!(!conn.is_cut());
+    let (_, conn) = FakeHost::conn(HEAD);
+    assert!(refuse(&conn));
+    assert_eq!(next_body(&conn), Poll::Ready(None));
+    let (_, conn) = FakeHost::conn(GET);
+    conn.start(200, []).unwrap();
+    assert!(!refuse(&conn));
+    conn.answered(StatusCode::NOT_FOUND, 7);
+    assert_eq!(conn.totals(), (404, 7));
+}
+
+// ---- the request body
+
+fn read(conn: &Conn, max: usize) -> Result<Option<(String, bool)>> {
+    let read = conn.read_body(max)?;
+    Ok(read.map(|(bytes, more)| (String::from_utf8(bytes.to_vec()).unwrap(), more)))
+}
+
+#[test]
+fn a_body_is_told_once_until_it_was_read() {
+    let (host, conn) = FakeHost::conn(GET);
+    assert_eq!(
+        read(&conn, 9),
+        Ok(Some((String::new(), false))),
+        "there is none"
+    );
+    conn.expect_body();
+    assert_eq!(read(&conn, 9), Ok(None));
+    assert!(conn.push_body(b"abc", 10));
+    assert!(conn.push_body(b"def", 10));
+    assert_eq!(host.told(), [Report::Body]);
+    assert_eq!(read(&conn, 4), Ok(Some(("abcd".into(), true))));
+    assert_eq!(read(&conn, 4), Ok(Some(("ef".into(), true))));
+    assert!(conn.push_body(b"g", 10));
+    assert_eq!(host.told(), [], "it has not found nothing yet");
+    assert_eq!(read(&conn, 4), Ok(Some(("g".into(), true))));
+    assert_eq!(read(&conn, 4), Ok(None));
+    conn.finish_body();
+    assert_eq!(host.told(), [Report::Body]);
+    assert_eq!(read(&conn, 4), Ok(Some((String::new(), false))));
+    assert_eq!(read(&conn, 4), Ok(Some((String::new(), false))));
+}
+
+#[test]
+fn the_last_piece_says_that_it_is() {
+    let (_, conn) = FakeHost::conn(GET);
+    conn.expect_body();
+    assert!(conn.push_body(b"abc", 3));
+    conn.finish_body();
+    assert_eq!(read(&conn, 2), Ok(Some(("ab".into(), true))));
+    assert_eq!(read(&conn, 2), Ok(Some(("c".into(), false))));
+    let (_, conn) = FakeHost::conn(GET);
+    conn.expect_body();
+    assert!(conn.push_body(b"abc", 3));
+    assert!(!conn.push_body(b"d", 3), "more than it may have");
+    conn.break_body();
+    assert_eq!(read(&conn, 9), Ok(Some(("abc".into(), true))));
+    assert_eq!(read(&conn, 9), Err(Error::BodyIncomplete));
+    assert_eq!(read(&conn, 9), Err(Error::BodyIncomplete));
+}
+
+#[test]
+fn a_body_that_nobody_reads_is_a_window_until_the_choice() {
+    let room = |conn: &Conn| poll(|cx| conn.poll_body_room(cx));
+    let full = |conn: &Conn| {
+        conn.expect_body();
+        assert!(conn.push_body(&vec![0; BODY_WINDOW_BYTES - 1], usize::MAX));
+        assert_eq!(room(conn).0, Poll::Ready(true));
+        assert!(conn.push_body(b"x", usize::MAX));
+        let (none, woken) = room(conn);
+        assert_eq!(none, Poll::Pending);
+        woken
+    };
+    let (_, conn) = FakeHost::conn(GET);
+    let woken = full(&conn);
+    conn.read_body(1).unwrap();
+    assert_eq!((woken.times(), room(&conn).0), (1, Poll::Ready(true)));
+    for choose in [(|c| c.respond(200, []).unwrap()) as fn(&Arc<Conn>), |c| {
+        assert!(c.start(200, []).unwrap())
+    }] {
+        let (_, conn) = FakeHost::conn(GET);
+        let woken = full(&conn);
+        choose(&conn);
+        assert_eq!((woken.times(), room(&conn).0), (1, Poll::Ready(true)));
+    }
+    let (_, conn) = FakeHost::conn(GET);
+    let woken = full(&conn);
+    conn.disconnect("x".into());
+    assert_eq!((woken.times(), room(&conn).0), (1, Poll::Ready(false)));
+    assert!(conn.push_body(b"y", usize::MAX));
+    let kept = conn.read_body(usize::MAX).unwrap().unwrap().0.len();
+    assert_eq!(kept, BODY_WINDOW_BYTES, "after the end nothing is kept");
+}
+
+#[test]
+fn a_window_that_is_widened_is_one_more() {
+    let (_, conn) = FakeHost::conn(GET);
+    conn.widen_body();
+    conn.expect_body();
+    let window = vec![0; BODY_WINDOW_BYTES];
+    for _ in 0..3 {
+        assert!(conn.push_body(&window, usize::MAX));
+        assert!(poll(|cx| conn.poll_body_room(cx)).0.is_pending());
+        conn.widen_body();
+        assert!(poll(|cx| conn.poll_body_room(cx)).0.is_ready());
+    }
+}
+
+#[test]
+fn a_stream_waits_for_its_body_and_a_response_does_not() {
+    let (_, conn) = FakeHost::conn(GET);
+    conn.expect_body();
+    conn.start(200, []).unwrap();
+    let (none, woken) = poll(|cx| conn.poll_decision(cx));
+    assert!(none.is_pending());
+    conn.finish_body();
+    assert_eq!(woken.times(), 1);
+    assert_eq!(decision(&conn), "stream");
+    let (_, conn) = FakeHost::conn(GET);
+    conn.expect_body();
+    conn.respond(200, []).unwrap();
+    conn.body(b"", false).unwrap();
+    assert_eq!(decision(&conn), "200 ");
+}
+
+#[test]
+fn a_spoilt_body_ends_a_stream_and_leaves_an_answer() {
+    let fault = Fault {
+        why: "bad",
+        reason: "protocol_error",
+    };
+    let (host, conn) = FakeHost::conn(GET);
+    conn.expect_body();
+    conn.start(200, []).unwrap();
+    conn.spoil_body(fault);
+    assert_eq!(conn.reason().as_deref(), Some("protocol_error"));
+    assert_eq!(host.told(), [Report::Body, Report::Closed]);
+    assert_eq!(decision(&conn), "gone");
+    let (_, conn) = FakeHost::conn(GET);
+    conn.expect_body();
+    conn.spoil_body(fault);
+    assert_eq!(conn.fault().unwrap().why, "bad");
+    assert_eq!(conn.phase(), Phase::Pending);
+    conn.respond(422, []).unwrap();
+    conn.body(b"", false).unwrap();
+    assert_eq!(decision(&conn), "422 ");
+    let (_, conn) = FakeHost::conn(GET);
+    conn.expect_body();
+    conn.spoil_body(fault);
+    conn.start(200, []).unwrap();
+    assert_eq!(
+        conn.reason().as_deref(),
+        Some("protocol_error"),
+        "begun too late"
+    );
+    let (_, conn) = FakeHost::conn(BARE);
+    conn.expect_body();
+    conn.spoil_body(fault);
+    conn.close(Some("app_closed".into()));
+    assert_eq!(conn.reason().as_deref(), Some("protocol_error"));
+    assert_eq!(decision(&conn), "gone");
+}
+
+#[test]
+fn an_error_says_who_it_was() {
+    use io::ErrorKind::*;
+    let reason = |kind: io::ErrorKind| reason_of(&kind.into(), "other");
+    for kind in [BrokenPipe, ConnectionReset, ConnectionAborted] {
+        assert_eq!(reason(kind), "client_closed");
+    }
+    assert_eq!(reason(TimedOut), "client_timeout");
+    assert_eq!(reason(OutOfMemory), "other");
+}
+
+#[test]
+fn who_does_the_io_itself_is_told_nothing_and_asks_for_leave() {
+    let conn = Conn::detached();
+    assert_eq!(conn.admit(), Ok(true));
+    assert_eq!(conn.admit(), Ok(false));
+    assert_eq!(send(&conn, "x"), Err(Error::NotHosted));
+    assert_eq!(conn.set_keepalive(1.0, ""), Err(Error::NotHosted));
+    assert!(conn.host().is_none());
+    assert!(conn.pull(1, |_| ()).is_err());
+    let (_, hosted) = FakeHost::conn(BARE);
+    assert_eq!(hosted.pull(1, |_| ()), Err(Error::NotPulled));
+    conn.set_handle(7);
+    assert_eq!(conn.handle(), 7);
+    conn.close(None);
+    assert_eq!(conn.admit(), Err(Error::Closed));
+}
+
+#[test]
+fn a_keepalive_is_due_an_interval_after_the_last_write() {
+    let (host, conn) = FakeHost::conn(PULLED);
+    conn.set_keepalive(10.0, "hi").unwrap();
+    assert_eq!(conn.keepalive_due(), None, "not before the start");
+    host.set_now(1000);
+    conn.start(200, []).unwrap();
+    assert_eq!(conn.keepalive_due(), Some(11_000));
+    host.set_now(5000);
+    conn.send_keepalive();
+    conn.send_keepalive();
+    assert_eq!(conn.keepalive_due(), Some(15_000));
+    assert_eq!(
+        pull(&conn, 100).as_deref(),
+        Some(":hi\n\n"),
+        "one is enough"
+    );
+    assert_eq!(conn.counters().comments, 1);
+    conn.set_keepalive(0.0, "").unwrap();
+    assert_eq!(conn.keepalive_due(), None);
+    conn.send_keepalive();
+    assert_eq!(pull(&conn, 100).as_deref(), Some(""));
+    conn.close(None);
+    assert_eq!(conn.set_keepalive(1.0, ""), Err(Error::Closed));
+    let (_, conn) = FakeHost::conn(GET);
+    conn.respond(200, []).unwrap();
+    assert_eq!(conn.set_keepalive(1.0, ""), Err(Error::Declined));
+}
