@@ -503,6 +503,8 @@ typedef struct pagi_sse_runtime_options {
   uint32_t workers;
   // 0.
   uint32_t reserved;
+  // As of pagi_sse_server_options.
+  uint64_t max_queued_bytes;
 } pagi_sse_runtime_options;
 
 // How a server is to run. Zero the struct, set `size` and what matters; 0
@@ -529,6 +531,10 @@ typedef struct pagi_sse_server_options {
   // A request's body has to come within it, milliseconds (300000), else it
   // is answered with 408.
   uint64_t body_timeout_ms;
+  // Memory that the output queues of all connections may take, bytes (256
+  // MiB); an event that many have waiting counts once. Above it the
+  // connections whose queues take most are closed, reason `queue_overflow`.
+  uint64_t max_queued_bytes;
 } pagi_sse_server_options;
 
 // One server: a number, 0 is never one.
@@ -1580,7 +1586,8 @@ int64_t pagi_sse_runtime_busy(pagi_sse_runtime runtime);
 // Statistics, as a JSON object: `version`, `abi`, `connections` (`open` now,
 // `opened` since the beginning), `events`, `comments`, `refused` and
 // `bytes_sent` since the beginning; `queued_bytes` and `records` waiting now;
-// `logs_dropped`. More members may come.
+// `queued_memory`, what counts against `max_queued_bytes`; `cut`, the
+// connections closed for that; `logs_dropped`. More members may come.
 //
 // *Parameters*: `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
 // bytes.

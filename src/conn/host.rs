@@ -1,6 +1,7 @@
 //! Whom a connection tells what, and what its output goes to.
 
 use super::Conn;
+use crate::core::account::Account;
 use std::io::{self, IoSlice};
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -16,6 +17,10 @@ pub trait Host: Send + Sync {
     fn now_ms(&self) -> u64;
     /// A hub that was asked is ready for more.
     fn ready(&self, hub: u64);
+    /// Where the memory of its connections' queues counts, if it does.
+    fn account(&self) -> Option<Arc<Account>> {
+        None
+    }
     /// Something that the host program wants to know.
     fn report(&self, conn: &Conn, what: Report);
 }

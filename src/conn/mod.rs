@@ -159,11 +159,13 @@ impl Conn {
     }
 
     fn new(host: Option<Arc<dyn Host>>, framing: Framing) -> Arc<Self> {
+        let account = host.as_ref().and_then(|host| host.account());
         Arc::new(Conn {
             host,
             framing,
             inner: Mutex::new(Inner {
                 meter: Meter::new(framing.wire == Wire::Events),
+                outbox: Outbox::counted(account),
                 ..Inner::default()
             }),
             handle: AtomicU64::new(0),
@@ -248,6 +250,16 @@ impl Conn {
     /// Bytes queued, not yet taken by the kernel.
     pub fn buffered(&self) -> usize {
         self.lock().outbox.len()
+    }
+
+    /// The memory that its queue takes at the most: see [`Outbox::cost_bound`].
+    pub fn cost_bound(&self) -> usize {
+        self.lock().outbox.cost_bound()
+    }
+
+    /// The memory that its queue takes: see [`Outbox::cost`].
+    pub fn cost(&self) -> usize {
+        self.lock().outbox.cost()
     }
 
     /// What was queued so far.

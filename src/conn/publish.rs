@@ -15,7 +15,8 @@ use std::sync::{Arc, Weak};
 /// Published events on their way to connections.
 pub struct Batch {
     entries: Vec<Arc<Entry>>,
-    joined: Chunk,
+    /// Of more than one.
+    joined: Option<Chunk>,
     now_ms: u64,
 }
 
@@ -23,12 +24,17 @@ impl Batch {
     /// Of one event at least, oldest first; the time is on the clock of
     /// [`super::Host::now_ms`].
     pub fn new(entries: Vec<Arc<Entry>>, now_ms: u64) -> Self {
-        let joined = Chunk::join(&entries.iter().map(|e| e.chunk()).collect::<Vec<_>>());
+        let joined = (entries.len() > 1)
+            .then(|| Chunk::join(&entries.iter().map(|e| e.chunk()).collect::<Vec<_>>()));
         Batch {
             entries,
             joined,
             now_ms,
         }
+    }
+
+    fn joined(&self) -> &Chunk {
+        self.joined.as_ref().unwrap_or(self.entries[0].chunk())
     }
 }
 
@@ -109,7 +115,7 @@ impl Conn {
             if !self.framing.head {
                 for chunk in chunks {
                     let wire = chunk.wire(self.framing.wire.is_chunked());
-                    inner.outbox.append_shared(wire);
+                    inner.outbox.append_shared(wire, chunk);
                 }
                 inner.counters.events += events;
             }
@@ -209,15 +215,15 @@ impl Conn {
         let chunked = self.framing.wire.is_chunked();
         let waited = !inner.outbox.is_empty();
         if !waited && inner.direct.0 >= 0 {
-            let bytes = batch.joined.bytes(chunked);
+            let bytes = batch.joined().bytes(chunked);
             match sys::send(inner.direct.0, bytes) {
                 Ok(n) => {
                     inner.bytes_sent += inner.meter.pass(&bytes[..n], chunked);
                     inner.writes = inner.writes.wrapping_add(1);
                     inner.last_write_ms = batch.now_ms;
                     if n < bytes.len() {
-                        let rest = batch.joined.wire(chunked).slice(n..);
-                        inner.outbox.append_shared(rest);
+                        let rest = batch.joined().wire(chunked).slice(n..);
+                        inner.outbox.append_shared(rest, batch.joined());
                         inner.attend();
                     }
                     return Ok(0);
@@ -230,8 +236,9 @@ impl Conn {
         let overflow = |_| Reason::from("queue_overflow");
         let mut dropped = 0;
         if policy.full == Full::Disconnect {
-            let (wire, events) = (batch.joined.wire(chunked), batch.entries.len());
-            let queued = inner.outbox.publish_joined(wire, events, policy);
+            let (all, events) = (batch.joined(), batch.entries.len());
+            let outbox = &mut inner.outbox;
+            let queued = outbox.publish_joined(all.wire(chunked), all, events, policy);
             queued.map_err(overflow)?;
         } else {
             for entry in &batch.entries {

@@ -9,6 +9,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+/// The most of a body that the transport gets at a time, bytes: the rest waits
+/// where it is counted.
+const FRAME: usize = 64 << 10;
+
 /// An ordinary response on its way.
 #[derive(Default)]
 pub(super) struct Response {
@@ -245,7 +249,7 @@ impl Conn {
                 inner.waker = Some(cx.waker().clone());
                 return Poll::Pending;
             }
-            let taken = inner.outbox.take();
+            let taken = inner.outbox.take(FRAME);
             if let Some(response) = &mut inner.response {
                 response.taken += taken.0.len() as u64;
             }

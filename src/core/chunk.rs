@@ -1,7 +1,9 @@
 //! Frames as HTTP/1.1 chunks (RFC 9112, 7.1), and what of a stream's bytes is
 //! content.
 
+use crate::core::account::{Account, Hold, Shares};
 use bytes::{BufMut, Bytes, BytesMut};
+use std::sync::Arc;
 
 /// The most bytes that a chunk's size line and end take.
 pub const OVERHEAD: usize = 20;
@@ -17,10 +19,11 @@ pub fn put_size(b: &mut BytesMut, len: usize) {
 }
 
 /// Frames as one HTTP/1.1 chunk, and without it: one allocation, shared.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Chunk {
     all: Bytes,
     head: u8,
+    shares: Shares,
 }
 
 impl Chunk {
@@ -35,18 +38,21 @@ impl Chunk {
         Chunk {
             all: all.freeze(),
             head,
+            shares: Shares::default(),
         }
     }
 
     /// Several chunks as one, so as one write.
     pub fn join(chunks: &[&Chunk]) -> Self {
-        if let [one] = chunks {
-            return (*one).clone();
-        }
         let len = chunks.iter().map(|c| c.frame().len()).sum();
         Chunk::new(len, |b| {
             chunks.iter().for_each(|c| b.put_slice(c.frame()));
         })
+    }
+
+    /// A queue has it: counts while one does.
+    pub fn hold(&self, account: &Arc<Account>) -> Hold {
+        self.shares.hold(account, self.all.len())
     }
 
     /// Bytes with the framing of the chunk.

@@ -36,6 +36,13 @@ pub const LOW_WATER_BYTES: usize = 16 << 10;
 /// Output queue of one connection: beyond this many bytes of its own a send is
 /// refused, but one that finds it below the high mark may be of any size.
 pub const QUEUE_BYTES: usize = 1 << 20;
+/// All queues of a server or a runtime together, default: bytes of memory.
+pub const QUEUED_BYTES: usize = 256 << 20;
+/// While they take more, the largest are looked for at most so often,
+/// milliseconds.
+pub const CUT_MS: u64 = 10;
+/// Connections that are looked at in one go, with the others locked out.
+pub const SLICE: usize = 256;
 /// Output queue of one connection: at this many bytes the sender itself writes.
 pub const FLUSH_BYTES: usize = 32 << 10;
 /// Longest time that output waits when nobody asks for a flush, milliseconds.

@@ -1,5 +1,6 @@
 //! The pure core: no I/O, no clock, no threads.
 
+pub mod account;
 pub mod chunk;
 pub mod error;
 pub mod frame;

@@ -1,6 +1,8 @@
 //! One connection's bounded output queue: watermarks, and what to do when it
 //! is full.
 
+use crate::core::account::{Account, Hold};
+use crate::core::chunk::Chunk;
 use crate::core::error::{Error, Result};
 use crate::core::limits;
 use crate::core::ring::Entry;
@@ -63,6 +65,8 @@ const BLOCK: usize = 64 << 10;
 const COPIED: usize = 64;
 /// Places of pieces that are gone, from which on it is worth while to close up.
 const GONE: usize = 64;
+/// What a piece of shared bytes takes beside them, about.
+const PIECE: usize = 64;
 
 #[derive(Debug)]
 enum Piece {
@@ -73,7 +77,7 @@ enum Piece {
     Copied(BytesMut),
     /// Bytes shared with other connections: so many events that count against
     /// the subscription's limits; with the event, one that may be taken back.
-    Shared(Bytes, u32, Option<Arc<Entry>>),
+    Shared(Bytes, u32, Option<Arc<Entry>>, Option<Hold>),
     /// Taken back. The first and the last of a run know how many they are.
     Gone(usize),
 }
@@ -87,9 +91,26 @@ impl Piece {
         }
     }
 
+    /// Bytes of memory that are this queue's alone.
+    fn weight(&self) -> usize {
+        match self {
+            Piece::Own(b, _) | Piece::Copied(b) => b.len(),
+            Piece::Shared(..) => PIECE,
+            Piece::Gone(_) => 0,
+        }
+    }
+
+    /// The same, with a part of what others have, too.
+    fn cost(&self) -> usize {
+        match self {
+            Piece::Shared(_, _, _, Some(hold)) => PIECE + hold.share(),
+            _ => self.weight(),
+        }
+    }
+
     fn entry(&self) -> Option<&Arc<Entry>> {
         match self {
-            Piece::Shared(_, _, entry) => entry.as_ref(),
+            Piece::Shared(_, _, entry, _) => entry.as_ref(),
             _ => None,
         }
     }
@@ -123,6 +144,10 @@ pub struct Outbox {
     own: usize,
     // Of pieces that count against a subscription's limits.
     event_bytes: usize,
+    // Of all pieces, see `Piece::weight`; and that in steps, as the account has it.
+    weight: usize,
+    account: Option<Arc<Account>>,
+    counted: u32,
     events: u32,
     marks: Marks,
     high: bool,
@@ -131,6 +156,13 @@ pub struct Outbox {
 }
 
 impl Outbox {
+    /// An empty one, whose memory counts there.
+    pub fn counted(account: Option<Arc<Account>>) -> Self {
+        let mut outbox = Outbox::default();
+        outbox.account = account;
+        outbox
+    }
+
     /// The marks in force.
     pub fn marks(&self) -> Marks {
         self.marks
@@ -174,17 +206,21 @@ impl Outbox {
         write(&mut own);
         self.len += own.len() - before;
         self.own += own.len() - before;
+        self.weight += own.len() - before;
         let allocated = own.capacity();
         self.pieces.push_back(Piece::Own(own, allocated));
         self.mark();
     }
 
     /// Appends shared bytes that cannot be taken back.
-    pub fn append_shared(&mut self, bytes: Bytes) {
+    pub fn append_shared(&mut self, bytes: Bytes, of: &Chunk) {
         self.len += bytes.len();
         if bytes.len() > COPIED {
-            self.pieces.push_back(Piece::Shared(bytes, 0, None));
+            let hold = self.account.as_ref().map(|account| of.hold(account));
+            self.weight += PIECE;
+            self.pieces.push_back(Piece::Shared(bytes, 0, None, hold));
         } else {
+            self.weight += bytes.len();
             match self.pieces.back_mut() {
                 Some(Piece::Copied(all)) if all.len() < BLOCK => all.extend_from_slice(&bytes),
                 _ => self.pieces.push_back(Piece::Copied(bytes[..].into())),
@@ -194,12 +230,18 @@ impl Outbox {
     }
 
     /// Appends events that were joined, for the policy that drops none.
-    pub fn publish_joined(&mut self, bytes: Bytes, events: usize, policy: &Policy) -> Result<()> {
+    pub fn publish_joined(
+        &mut self,
+        bytes: Bytes,
+        of: &Chunk,
+        events: usize,
+        policy: &Policy,
+    ) -> Result<()> {
         debug_assert_eq!(policy.full, Full::Disconnect);
         if self.events > 0 && self.is_over(events, bytes.len(), policy) {
             return Err(Error::QueueOverflow);
         }
-        self.put(bytes, events, None);
+        self.put(bytes, of, events, None);
         Ok(())
     }
 
@@ -208,12 +250,14 @@ impl Outbox {
             || self.event_bytes + bytes > policy.max_bytes
     }
 
-    fn put(&mut self, bytes: Bytes, events: usize, entry: Option<Arc<Entry>>) {
+    fn put(&mut self, bytes: Bytes, of: &Chunk, events: usize, entry: Option<Arc<Entry>>) {
+        let hold = self.account.as_ref().map(|account| of.hold(account));
+        self.weight += PIECE;
         self.len += bytes.len();
         self.events += events as u32;
         self.event_bytes += bytes.len();
-        self.pieces
-            .push_back(Piece::Shared(bytes, events as u32, entry));
+        let piece = Piece::Shared(bytes, events as u32, entry, hold);
+        self.pieces.push_back(piece);
         self.mark();
     }
 
@@ -236,7 +280,7 @@ impl Outbox {
                 },
             }
         }
-        self.put(bytes, 1, Some(entry.clone()));
+        self.put(bytes, entry.chunk(), 1, Some(entry.clone()));
         let Outbox { pieces, index, .. } = self;
         let at = pieces.len() - 1;
         let index = index.get_or_insert_with(|| {
@@ -289,6 +333,7 @@ impl Outbox {
         self.unlist(at);
         let piece = std::mem::replace(&mut self.pieces[at], Piece::Gone(1));
         self.len -= piece.bytes().len();
+        self.weight -= piece.weight();
         self.uncount(&piece);
         self.bury(at);
         self.drained();
@@ -383,7 +428,7 @@ impl Outbox {
     }
 
     fn uncount(&mut self, piece: &Piece) {
-        if let Piece::Shared(bytes, events @ 1.., _) = piece {
+        if let Piece::Shared(bytes, events @ 1.., ..) = piece {
             self.events -= events;
             self.event_bytes -= bytes.len();
         }
@@ -391,6 +436,30 @@ impl Outbox {
 
     fn mark(&mut self) {
         self.high |= self.len >= self.marks.high as usize;
+        self.settle();
+    }
+
+    /// Tells the account, when it is a step more or less.
+    fn settle(&mut self) {
+        let Some(account) = &self.account else { return };
+        let steps = u32::try_from(self.weight / Account::STEP).unwrap_or(u32::MAX);
+        if steps != self.counted {
+            let more = (i64::from(steps) - i64::from(self.counted)) as isize;
+            account.add(more * Account::STEP as isize);
+            self.counted = steps;
+        }
+    }
+
+    /// The memory that it takes at the most: [`Outbox::cost`], as if nobody
+    /// else had anything of it.
+    pub fn cost_bound(&self) -> usize {
+        self.weight + self.len
+    }
+
+    /// The memory that it takes, with its part of what others have, too. Looks
+    /// at each piece.
+    pub fn cost(&self) -> usize {
+        self.pieces.iter().map(Piece::cost).sum()
     }
 
     /// Bytes waiting.
@@ -437,6 +506,7 @@ impl Outbox {
             }
             n -= len;
             if let Some(piece) = self.pieces.pop_front() {
+                self.weight -= piece.weight();
                 self.uncount(&piece);
             }
             if let Some(index) = &mut self.index {
@@ -454,6 +524,9 @@ impl Outbox {
             return;
         };
         self.uncount(&first);
+        if !matches!(first, Piece::Shared(..)) {
+            self.weight -= n;
+        }
         self.pieces.push_front(match first {
             Piece::Own(mut own, mut allocated) => {
                 own.advance(n);
@@ -467,28 +540,34 @@ impl Outbox {
                 copied.advance(n);
                 Piece::Copied(copied)
             }
-            Piece::Shared(mut bytes, ..) => {
+            Piece::Shared(mut bytes, _, _, hold) => {
                 bytes.advance(n);
-                Piece::Shared(bytes, 0, None)
+                Piece::Shared(bytes, 0, None, hold)
             }
             gone @ Piece::Gone(_) => gone,
         });
     }
 
-    /// Takes all; with `true` if this drained the queue.
-    pub fn take(&mut self) -> (Bytes, bool) {
-        let all = match self.pieces.pop_front() {
-            Some(Piece::Own(own, _)) if self.pieces.is_empty() => own.freeze(),
-            first => {
-                let mut all = BytesMut::with_capacity(self.len);
-                for piece in first.iter().chain(&self.pieces) {
-                    all.extend_from_slice(piece.bytes());
-                }
-                all.freeze()
+    /// Takes the oldest bytes, some of them, at most `max`; with `true` if this
+    /// drained the queue.
+    pub fn take(&mut self, max: usize) -> (Bytes, bool) {
+        match self.pieces.pop_front() {
+            Some(Piece::Own(own, _)) if own.len() <= max && self.index.is_none() => {
+                self.len -= own.len();
+                self.own -= own.len();
+                self.weight -= own.len();
+                self.trim();
+                (own.freeze(), self.drained())
             }
-        };
-        let drained = self.clear();
-        (all, drained)
+            Some(first) => {
+                let bytes = first.bytes();
+                let bytes = Bytes::copy_from_slice(&bytes[..bytes.len().min(max)]);
+                self.pieces.push_front(first);
+                let drained = self.consume(bytes.len());
+                (bytes, drained)
+            }
+            None => (Bytes::new(), false),
+        }
     }
 
     /// Drops all; `true` if this drained the queue.
@@ -496,6 +575,7 @@ impl Outbox {
         self.pieces = VecDeque::new();
         self.index = None;
         (self.len, self.own, self.events, self.event_bytes) = (0, 0, 0, 0);
+        self.weight = 0;
         self.drained()
     }
 
@@ -516,10 +596,18 @@ impl Outbox {
     }
 
     fn drained(&mut self) -> bool {
+        self.settle();
         let drained = self.high && self.len <= self.marks.low as usize;
         self.high &= !drained;
         self.granted |= drained;
         drained
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.weight = 0;
+        self.settle();
     }
 }
 
@@ -534,6 +622,26 @@ mod tests {
 
     fn push(o: &mut Outbox, n: usize) -> Result<()> {
         o.push(n, |b| b.resize(b.len() + n, b'x'))
+    }
+
+    /// Takes all, in pieces.
+    fn all(o: &mut Outbox) -> Vec<u8> {
+        let mut all = Vec::new();
+        while !o.is_empty() {
+            let before = o.len();
+            let bytes = o.take(70).0;
+            assert_eq!(o.len(), before - bytes.len());
+            all.extend_from_slice(&bytes);
+        }
+        all
+    }
+
+    fn chunk() -> Chunk {
+        Chunk::new(0, |_| {})
+    }
+
+    fn shared(o: &mut Outbox, bytes: Bytes) {
+        o.append_shared(bytes, &chunk());
     }
 
     #[test]
@@ -581,7 +689,7 @@ mod tests {
     #[test]
     fn what_others_put_in_leaves_the_sender_his_room() {
         let mut o = Outbox::default();
-        o.append_shared(Bytes::from(vec![b'r'; 3 * limits::QUEUE_BYTES]));
+        shared(&mut o, Bytes::from(vec![b'r'; 3 * limits::QUEUE_BYTES]));
         assert!(o.is_high());
         push(&mut o, limits::QUEUE_BYTES).unwrap();
         assert_eq!(push(&mut o, 1), Err(Error::QueueOverflow));
@@ -594,7 +702,7 @@ mod tests {
     fn one_large_event_passes_an_empty_queue() {
         let mut o = Outbox::default();
         push(&mut o, 2 * limits::QUEUE_BYTES).unwrap();
-        assert_eq!(o.take().0.len(), 2 * limits::QUEUE_BYTES);
+        assert_eq!(all(&mut o).len(), 2 * limits::QUEUE_BYTES);
         assert!(o.is_empty());
     }
 
@@ -644,7 +752,7 @@ mod tests {
                 .publish(&entry(i as u64 + 1, *key), bytes, &policy)
                 .unwrap();
         }
-        (o.take().0.to_vec(), dropped)
+        (all(&mut o), dropped)
     }
 
     #[test]
@@ -704,7 +812,7 @@ mod tests {
         let waiting: Vec<&[u8]> = slices[..n].iter().map(|s| &s[..]).collect();
         assert_eq!(waiting, [&b"rst"[..], b"own", b"third"]);
         assert!(!o.consume(4));
-        assert_eq!(&o.take().0[..], b"wnthird");
+        assert_eq!(&all(&mut o)[..], b"wnthird");
     }
 
     const SHARED: &[u8] = &[b's'; 100];
@@ -720,7 +828,7 @@ mod tests {
     #[test]
     fn what_was_replaced_takes_no_room_and_idle_queues_have_no_index() {
         let mut o = Outbox::default();
-        o.append_shared(Bytes::from_static(SHARED));
+        shared(&mut o, Bytes::from_static(SHARED));
         let keys: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
         for round in 0..50 {
             for (n, key) in keys.iter().enumerate() {
@@ -747,14 +855,14 @@ mod tests {
     fn a_replay_of_small_events_is_no_piece_each() {
         let mut o = Outbox::default();
         for _ in 0..100_000 {
-            o.append_shared(Bytes::from_static(b"data: x\n\n"));
+            shared(&mut o, Bytes::from_static(b"data: x\n\n"));
         }
         assert_eq!(o.len(), 900_000);
         assert!(o.pieces.len() <= 14, "{}", o.pieces.len());
         push(&mut o, 5).unwrap();
         assert_eq!(o.own, 5);
         o.consume(900_000);
-        assert_eq!((o.own, o.take().0), (5, Bytes::from_static(b"xxxxx")));
+        assert_eq!((o.own, &all(&mut o)[..]), (5, &b"xxxxx"[..]));
     }
 
     #[test]
@@ -935,7 +1043,9 @@ mod tests {
             max_events in 1..200usize,
             max_bytes in 1..3000usize,
         ) {
-            let (mut o, mut m) = (Outbox::default(), Model::default());
+            let account = Account::new(usize::MAX, || {});
+            let new = || Outbox::counted(Some(account.clone()));
+            let (mut o, mut m) = (new(), Model::default());
             let marks = Marks { low: 50, high: 200, limit: 400 };
             o.set_marks(marks).unwrap();
             let policy = Policy { full, max_bytes, max_events };
@@ -948,7 +1058,7 @@ mod tests {
                         proptest::prop_assert_eq!(pushed.is_ok(), m.push(bytes, &marks));
                     }
                     Op::Shared(len) => {
-                        o.append_shared(made(len).into());
+                        shared(&mut o, made(len).into());
                         let item = Item {
                             bytes: made(len), own: false, events: 0, droppable: false, key: None,
                         };
@@ -960,7 +1070,7 @@ mod tests {
                             bytes: made(len), own: false, events, droppable: false, key: None,
                         };
                         proptest::prop_assert_eq!(
-                            o.publish_joined(made(len).into(), events, &policy).is_ok(),
+                            o.publish_joined(made(len).into(), &chunk(), events, &policy).is_ok(),
                             m.publish(item, &policy, &marks).is_some()
                         );
                     }
@@ -980,8 +1090,8 @@ mod tests {
                         proptest::prop_assert_eq!(o.consume(n), m.consume(n, &marks));
                     }
                     Op::Take => {
-                        proptest::prop_assert_eq!(o.take().0.to_vec(), m.bytes());
-                        o = Outbox::default();
+                        proptest::prop_assert_eq!(all(&mut o), m.bytes());
+                        o = new();
                         o.set_marks(marks).unwrap();
                         m = Model::default();
                     }
@@ -992,11 +1102,46 @@ mod tests {
                 if n % 16 == 0 {
                     proptest::prop_assert_eq!(listed(&o), m.bytes());
                 }
+                let weight: usize = o.pieces.iter().map(Piece::weight).sum();
+                proptest::prop_assert_eq!(o.weight, weight);
                 let live = o.pieces.iter().filter(|p| !p.bytes().is_empty()).count();
                 proptest::prop_assert!(o.pieces.len() <= (live + GONE) * 8 / 5 + 1);
                 proptest::prop_assert_eq!(o.index.is_some() && o.is_empty(), false);
             }
-            proptest::prop_assert_eq!(o.take().0.to_vec(), m.bytes());
+            proptest::prop_assert_eq!(all(&mut o), m.bytes());
+            proptest::prop_assert_eq!(account.now(), 0);
         }
+    }
+
+    #[test]
+    fn what_waits_is_on_the_account_own_bytes_in_steps_and_shared_ones_once() {
+        let account = Account::new(usize::MAX, || {});
+        let new = || Outbox::counted(Some(account.clone()));
+        let (mut a, mut b) = (new(), new());
+        push(&mut a, Account::STEP - 1).unwrap();
+        assert_eq!(account.now(), 0);
+        push(&mut a, Account::STEP).unwrap();
+        assert_eq!(account.now(), Account::STEP);
+        a.consume(2 * Account::STEP - 1);
+        assert_eq!(account.now(), 0);
+        let all = Chunk::new(100_000, |b| b.resize(b.len() + 100_000, b'x'));
+        for o in [&mut a, &mut b] {
+            o.append_shared(all.wire(true), &all);
+        }
+        assert_eq!(account.now(), all.wire_len());
+        assert_eq!(a.cost(), PIECE + all.wire_len() / 2);
+        assert_eq!(a.cost_bound(), PIECE + all.wire_len());
+        a.consume(99_999);
+        assert_eq!(
+            a.cost(),
+            PIECE + all.wire_len() / 2,
+            "as long as a part of it waits"
+        );
+        a.clear();
+        assert_eq!((a.cost(), b.cost()), (0, PIECE + all.wire_len()));
+        push(&mut b, 10 * Account::STEP).unwrap();
+        assert_eq!(account.now(), all.wire_len() + 10 * Account::STEP);
+        drop(b);
+        assert_eq!(account.now(), 0);
     }
 }

@@ -28,6 +28,8 @@ pub struct pagi_sse_runtime_options {
     pub workers: u32,
     /// 0.
     pub reserved: u32,
+    /// As of pagi_sse_server_options.
+    pub max_queued_bytes: u64,
 }
 
 /// This process's runtimes by handle.
@@ -76,6 +78,10 @@ pub unsafe extern "C" fn pagi_sse_runtime_open(
             }
             if given.workers > 0 {
                 chosen.workers = given.workers.min(256) as usize;
+            }
+            if given.max_queued_bytes > 0 {
+                let most = usize::try_from(given.max_queued_bytes);
+                chosen.max_queued_bytes = most.map_err(|_| Error::BadArgument)?;
             }
             if given.write_timeout_ms > 0 {
                 chosen.write_timeout = Duration::from_millis(given.write_timeout_ms);
@@ -185,7 +191,8 @@ pub extern "C" fn pagi_sse_runtime_busy(runtime: pagi_sse_runtime) -> i64 {
 /// Statistics, as a JSON object: `version`, `abi`, `connections` (`open` now,
 /// `opened` since the beginning), `events`, `comments`, `refused` and
 /// `bytes_sent` since the beginning; `queued_bytes` and `records` waiting now;
-/// `logs_dropped`. More members may come.
+/// `queued_memory`, what counts against `max_queued_bytes`; `cut`, the
+/// connections closed for that; `logs_dropped`. More members may come.
 ///
 /// # Safety
 /// `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable

@@ -40,6 +40,10 @@ pub struct pagi_sse_server_options {
     /// A request's body has to come within it, milliseconds (300000), else it
     /// is answered with 408.
     pub body_timeout_ms: u64,
+    /// Memory that the output queues of all connections may take, bytes (256
+    /// MiB); an event that many have waiting counts once. Above it the
+    /// connections whose queues take most are closed, reason `queue_overflow`.
+    pub max_queued_bytes: u64,
 }
 
 /// This process's servers by handle.
@@ -91,6 +95,10 @@ pub unsafe extern "C" fn pagi_sse_server_start(
         }
         if given.max_body > 0 {
             chosen.max_body = usize::try_from(given.max_body).map_err(|_| Error::BadArgument)?;
+        }
+        if given.max_queued_bytes > 0 {
+            let most = usize::try_from(given.max_queued_bytes);
+            chosen.max_queued_bytes = most.map_err(|_| Error::BadArgument)?;
         }
         if given.max_connections > 0 {
             chosen.max_connections = given.max_connections as usize;

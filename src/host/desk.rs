@@ -2,11 +2,13 @@
 //! The server has one, and so has the runtime that a host program opens for
 //! transports of its own.
 
+use super::cut;
 use super::mailbox::Mailbox;
 use super::notices::Notices;
 use super::record::{self, Kind};
 use super::registry::Registry;
 use crate::conn::{self, Conn, Framing, Host, Report};
+use crate::core::account::Account;
 use crate::core::error::{Error, Result};
 use crate::core::limits;
 use crate::rt::{self, ConnBell, Flush, now_ms};
@@ -20,20 +22,20 @@ use tokio::sync::Notify;
 pub struct Desk {
     mailbox: Arc<Mailbox>,
     notices: Arc<Notices>,
-    registry: Registry,
+    registry: Arc<Registry>,
     read: Notify,
     flush: Arc<Flush>,
     keepalives: Arc<ConnBell>,
 }
 
 impl Desk {
-    /// An empty one.
-    pub fn new() -> Result<Arc<Self>> {
+    /// An empty one, whose connections' queues may take so many bytes.
+    pub fn new(max_queued_bytes: usize) -> Result<Arc<Self>> {
         let mailbox = Arc::new(Mailbox::new().map_err(|_| Error::Os)?);
         Ok(Arc::new(Desk {
             notices: Notices::new(mailbox.clone()),
             mailbox,
-            registry: Registry::default(),
+            registry: Arc::new(Registry::new(max_queued_bytes)),
             read: Notify::new(),
             flush: Arc::default(),
             keepalives: Arc::default(),
@@ -44,6 +46,7 @@ impl Desk {
     pub fn spawn(&self, runtime: &Runtime) {
         runtime.spawn(self.flush.clone().run());
         runtime.spawn(rt::sweep(self.keepalives.clone()));
+        runtime.spawn(cut::run(self.registry.clone(), self.notices.clone()));
     }
 
     /// Makes a connection with a handle that the host program will own.
@@ -62,7 +65,7 @@ impl Desk {
     }
 
     /// Connections in progress.
-    pub fn registry(&self) -> &Registry {
+    pub fn registry(&self) -> &Arc<Registry> {
         &self.registry
     }
 
@@ -178,6 +181,10 @@ impl Host for Desk {
         self.push(record::plain(Kind::Ready, hub));
     }
 
+    fn account(&self) -> Option<Arc<Account>> {
+        Some(self.registry.account().clone())
+    }
+
     fn report(&self, conn: &Conn, what: Report) {
         let record = match what {
             Report::Body => record::plain(Kind::Body, conn.handle()),
@@ -213,7 +220,7 @@ mod tests {
 
     #[test]
     fn messages_that_nobody_reads_are_counted_and_the_count_is_a_message() {
-        let desk = Desk::new().unwrap();
+        let desk = Desk::new(limits::QUEUED_BYTES).unwrap();
         for _ in 0..limits::LOG_RECORDS + 7 {
             desk.notices().log("x");
         }

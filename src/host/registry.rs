@@ -1,8 +1,12 @@
 //! Connections in progress, and figures of all that ever were.
 
 use crate::conn::{Conn, Counters};
+use crate::core::account::Account;
+use crate::core::limits;
 use serde_json::json;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -14,31 +18,80 @@ struct Figures {
 }
 
 impl Figures {
-    fn count(&mut self, conn: &Conn) {
-        let c = conn.counters();
-        self.counters.events += c.events;
-        self.counters.comments += c.comments;
-        self.counters.refused += c.refused;
-        self.bytes_sent += conn.totals().1;
+    fn of(conn: &Conn) -> Self {
+        Figures {
+            counters: conn.counters(),
+            bytes_sent: conn.totals().1,
+        }
     }
+
+    fn add(&mut self, more: &Figures) {
+        self.counters.events += more.counters.events;
+        self.counters.comments += more.counters.comments;
+        self.counters.refused += more.counters.refused;
+        self.bytes_sent += more.bytes_sent;
+    }
+}
+
+/// How far statistics have come, that go through all in slices.
+#[derive(Default)]
+struct Survey {
+    seen: u64,
+    /// Of those that ended before they were seen.
+    ended: Figures,
 }
 
 #[derive(Default)]
 struct Inner {
-    open: HashMap<u64, (Arc<Conn>, Instant)>,
+    /// By handle, so that one can go on where one was.
+    open: BTreeMap<u64, (Arc<Conn>, Instant)>,
     opened: u64,
     /// Of those that have ended.
     figures: Figures,
+    survey: Option<Survey>,
 }
 
 /// See the module. All methods may be called from any thread.
-#[derive(Default)]
 pub struct Registry {
     inner: Mutex<Inner>,
+    /// One survey at a time.
+    survey: Mutex<()>,
     ended: Notify,
+    account: Arc<Account>,
+    alarm: Arc<Notify>,
+    cut: AtomicU64,
 }
 
 impl Registry {
+    /// An empty one, whose connections' queues may take so many bytes.
+    pub fn new(max_queued_bytes: usize) -> Self {
+        let alarm = Arc::new(Notify::new());
+        let bell = alarm.clone();
+        Registry {
+            inner: Mutex::default(),
+            survey: Mutex::default(),
+            ended: Notify::new(),
+            account: Account::new(max_queued_bytes, move || bell.notify_one()),
+            alarm,
+            cut: AtomicU64::new(0),
+        }
+    }
+
+    /// Where the memory of queues counts.
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    /// Waits until something was added to the account above its limit.
+    pub async fn rung(&self) {
+        self.alarm.notified().await;
+    }
+
+    /// A connection was cut off for that.
+    pub fn count_cut(&self) {
+        self.cut.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -57,7 +110,12 @@ impl Registry {
         {
             let mut inner = self.lock();
             if let Some((_, since)) = inner.open.remove(&conn.handle()) {
-                inner.figures.count(conn);
+                let figures = Figures::of(conn);
+                inner.figures.add(&figures);
+                let survey = inner.survey.as_mut();
+                if let Some(survey) = survey.filter(|s| s.seen < conn.handle()) {
+                    survey.ended.add(&figures);
+                }
                 tell(since.elapsed());
             }
         }
@@ -72,6 +130,21 @@ impl Registry {
     /// Those in progress.
     pub fn conns(&self) -> Vec<Arc<Conn>> {
         self.lock().open.values().map(|(c, _)| c.clone()).collect()
+    }
+
+    /// A few of those in progress, by handle, after `from`.
+    fn some(&self, inner: &Inner, from: u64) -> Vec<Arc<Conn>> {
+        let rest = inner.open.range((Bound::Excluded(from), Bound::Unbounded));
+        let some = rest.take(limits::SLICE);
+        some.map(|(_, (conn, _))| conn.clone()).collect()
+    }
+
+    /// Shows them, without a lock held; `None` when there are no more, else
+    /// where to go on.
+    pub fn slice(&self, from: u64, see: impl FnMut(&Arc<Conn>)) -> Option<u64> {
+        let some = self.some(&self.lock(), from);
+        some.iter().for_each(see);
+        some.last().map(|conn| conn.handle())
     }
 
     /// Something ended that [`Registry::settle`] may wait for.
@@ -97,28 +170,99 @@ impl Registry {
         let _ = tokio::time::timeout_at(deadline, idle).await;
     }
 
-    /// Numbers count from the beginning, but those of `open` and
-    /// `queued_bytes`, which are of now.
+    /// Numbers count from the beginning, but those of `open`, `queued_bytes` and
+    /// `queued_memory`, which are of now.
     pub fn stats(&self) -> serde_json::Value {
-        let mut now = Figures::default();
-        let mut queued = 0;
-        let inner = self.lock();
-        for (conn, _) in inner.open.values() {
-            now.count(conn);
-            queued += conn.buffered();
+        let survey = self.survey.lock();
+        let _survey = survey.unwrap_or_else(PoisonError::into_inner);
+        let mut all = Figures::default();
+        {
+            let mut inner = self.lock();
+            all.add(&inner.figures);
+            inner.survey = Some(Survey::default());
         }
-        let (then, now_counters) = (&inner.figures, now.counters);
+        let (mut from, mut queued) = (0, 0);
+        loop {
+            let some = {
+                let mut inner = self.lock();
+                let some = self.some(&inner, from);
+                if let (Some(last), Some(survey)) = (some.last(), &mut inner.survey) {
+                    survey.seen = last.handle();
+                }
+                some
+            };
+            let Some(last) = some.last() else { break };
+            from = last.handle();
+            for conn in &some {
+                all.add(&Figures::of(conn));
+                queued += conn.buffered();
+            }
+        }
+        let (open, opened) = {
+            let mut inner = self.lock();
+            if let Some(survey) = inner.survey.take() {
+                all.add(&survey.ended);
+            }
+            (inner.open.len(), inner.opened)
+        };
         json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "connections": {
-                "open": inner.open.len(),
-                "opened": inner.opened,
-            },
-            "events": then.counters.events + now_counters.events,
-            "comments": then.counters.comments + now_counters.comments,
-            "refused": then.counters.refused + now_counters.refused,
-            "bytes_sent": then.bytes_sent + now.bytes_sent,
+            "connections": { "open": open, "opened": opened },
+            "events": all.counters.events,
+            "comments": all.counters.comments,
+            "refused": all.counters.refused,
+            "bytes_sent": all.bytes_sent,
             "queued_bytes": queued,
+            "queued_memory": self.account.now(),
+            "max_queued_bytes": self.account.limit(),
+            "cut": self.cut.load(Ordering::Relaxed),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::limits::QUEUED_BYTES;
+    use crate::host::desk::Desk;
+    use crate::wire::Wire;
+    use std::sync::atomic::AtomicBool;
+
+    /// Against time: connections come and go while somebody counts.
+    #[test]
+    fn counts_never_go_back_and_lose_nothing() {
+        const CONNS: u64 = 3000;
+        let desk = Desk::new(QUEUED_BYTES).unwrap();
+        let events = || desk.registry().stats()["events"].as_u64().unwrap();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|s| {
+            s.spawn(|| {
+                let mut open = std::collections::VecDeque::new();
+                for _ in 0..CONNS {
+                    let framing = crate::conn::Framing {
+                        sse: true,
+                        wire: Wire::Events,
+                        pull: true,
+                        ..Default::default()
+                    };
+                    let conn = desk.open(framing).unwrap();
+                    conn.send(&Default::default()).unwrap();
+                    open.push_back(conn);
+                    if open.len() > 600 {
+                        open.pop_front().unwrap().release();
+                    }
+                }
+                open.iter().for_each(Conn::release);
+                over.store(true, Ordering::Release);
+            });
+            let mut last = 0;
+            while !over.load(Ordering::Acquire) {
+                let now = events();
+                assert!(last <= now, "{last} then {now}");
+                last = now;
+            }
+        });
+        assert_eq!(events(), CONNS);
+        assert_eq!(desk.registry().live(), 0);
     }
 }

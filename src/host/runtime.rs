@@ -20,6 +20,8 @@ pub struct Options {
     pub workers: usize,
     /// A client that takes no byte for so long is dropped.
     pub write_timeout: Duration,
+    /// Memory that all output queues may take, bytes.
+    pub max_queued_bytes: usize,
 }
 
 impl Default for Options {
@@ -27,6 +29,7 @@ impl Default for Options {
         Options {
             workers: rt::default_workers(),
             write_timeout: Duration::from_secs(limits::WRITE_TIMEOUT_SECONDS),
+            max_queued_bytes: limits::QUEUED_BYTES,
         }
     }
 }
@@ -42,7 +45,7 @@ impl Open {
     /// Starts the threads.
     pub fn start(options: Options) -> Result<Self> {
         let runtime = build(options.workers.max(1)).map_err(|_| Error::Os)?;
-        let desk = Desk::new()?;
+        let desk = Desk::new(options.max_queued_bytes)?;
         desk.spawn(&runtime);
         Ok(Open {
             desk,

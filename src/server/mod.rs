@@ -31,6 +31,8 @@ pub struct Options {
     pub max_body: usize,
     /// Most connections open at a time.
     pub max_connections: usize,
+    /// Memory that all output queues may take, bytes.
+    pub max_queued_bytes: usize,
     /// Threads of the runtime.
     pub workers: usize,
     /// A client that takes no byte for so long is dropped.
@@ -47,6 +49,7 @@ impl Default for Options {
             listen: "127.0.0.1:0".into(),
             max_body: limits::BODY_BYTES,
             max_connections: limits::CONNECTIONS,
+            max_queued_bytes: limits::QUEUED_BYTES,
             workers: rt::default_workers(),
             write_timeout: Duration::from_secs(limits::WRITE_TIMEOUT_SECONDS),
             head_timeout: Duration::from_secs(limits::HEAD_SECONDS),
@@ -121,7 +124,7 @@ impl Server {
     pub fn start(options: Options) -> std::result::Result<Self, Failure> {
         let listener = listen::bind(&options.listen)?;
         let runtime = rt::build(options.workers.max(1)).map_err(|_| Error::Os)?;
-        let desk = Desk::new()?;
+        let desk = Desk::new(options.max_queued_bytes)?;
         let shared = Arc::new(Shared {
             desk: desk.clone(),
             stage: watch::Sender::new(Stage::Bound),

@@ -1,6 +1,8 @@
 /* The runtime as an object: options, stop, statistics, its end. */
 #include "harness.h"
 
+#include <stddef.h>
+
 static pagi_sse_runtime opened(void)
 {
     pagi_sse_runtime rt = 0;
@@ -9,18 +11,32 @@ static pagi_sse_runtime opened(void)
     return rt;
 }
 
+static int64_t figure(pagi_sse_runtime rt, const char *name)
+{
+    char json[2048];
+    int64_t n = pagi_sse_runtime_stats(rt, json, sizeof json - 1);
+    json[n > 0 ? n : 0] = 0;
+    const char *at = strstr(json, name);
+    return at ? strtoll(at + strlen(name), NULL, 10) : -1;
+}
+
 static void options(void)
 {
     pagi_sse_runtime rt = 77;
     pagi_sse_runtime_options o = {.size = sizeof o, .reserved = 1};
     IS(pagi_sse_runtime_open(&o, &rt), R(BAD_ARGUMENT));
-    o.reserved = 0, o.size = sizeof o - 1;
+    o.reserved = 0, o.size = offsetof(pagi_sse_runtime_options, max_queued_bytes) - 1;
     IS(pagi_sse_runtime_open(&o, &rt), R(BAD_ARGUMENT));
     o.size = 0;
     IS(pagi_sse_runtime_open(&o, &rt), R(BAD_ARGUMENT));
     IS(pagi_sse_runtime_open(&o, NULL), R(NULL_POINTER));
     IS(rt, 77);
-    o.size = sizeof o, o.workers = UINT32_MAX, o.write_timeout_ms = UINT64_MAX;
+    /* As a program knows it that was built before. */
+    o.size = offsetof(pagi_sse_runtime_options, max_queued_bytes), o.max_queued_bytes = 1;
+    IS(pagi_sse_runtime_open(&o, &rt), 0);
+    IS(figure(rt, "\"max_queued_bytes\":"), 256 << 20);
+    IS(pagi_sse_runtime_free(rt, 1000), 0);
+    o.size = sizeof o, o.max_queued_bytes = UINT64_MAX, o.workers = UINT32_MAX, o.write_timeout_ms = UINT64_MAX;
     IS(pagi_sse_runtime_open(&o, &rt), 0);
     IS(pagi_sse_runtime_free(rt, 1000), 0);
 }
@@ -42,6 +58,41 @@ static void statistics(void)
     OK(strstr(json, "\"version\":\"") != NULL);
     IS(pagi_sse_conn_free(a), 0);
     IS(pagi_sse_runtime_free(rt, 1000), 0);
+}
+
+/* All queues together: the largest is cut off, the others go on. */
+static void queued(void)
+{
+    enum { MIB = 1 << 20 };
+    static char big[3 * MIB];
+    pagi_sse_record r;
+    pagi_sse_runtime rt = 0;
+    pagi_sse_runtime_options o = {.size = sizeof o, .workers = 1, .max_queued_bytes = 4 * MIB};
+    pagi_sse_conn c[3];
+    int client[2];
+    OK(socketpair(AF_UNIX, SOCK_STREAM, 0, client) == 0);
+    size_t len[3] = {MIB, 3 * MIB, MIB / 2};
+    IS(pagi_sse_runtime_open(&o, &rt), 0);
+    IS(figure(rt, "\"max_queued_bytes\":"), 4 * MIB);
+    memset(big, 'x', sizeof big);
+    for (int i = 0; i < 3; i++) {
+        if (i == 1)
+            IS(pagi_sse_conn_open_fd(rt, client[0], PAGI_SSE_WIRE_EVENTS, &c[i]), 0);
+        else
+            IS(pagi_sse_conn_open_queue(rt, PAGI_SSE_WIRE_EVENTS, &c[i]), 0);
+        IS(pagi_sse_conn_send(c[i], big, len[i] - 100), 1);
+    }
+    OK(next_record(pagi_sse_runtime_next, rt, pagi_sse_runtime_fd(rt), PAGI_SSE_KIND_CLOSED, c[1], &r));
+    BYTES(r.text.data, r.text.len, "queue_overflow");
+    IS(figure(rt, "\"cut\":"), 1);
+    IS(pagi_sse_conn_send(c[1], S("x")), R(CLOSED));
+    IS(pagi_sse_conn_send(c[2], S("x")), 1);
+    OK(figure(rt, "\"queued_memory\":") < 2 * MIB);
+    for (int i = 0; i < 3; i++)
+        IS(pagi_sse_conn_free(c[i]), 0);
+    IS(figure(rt, "\"queued_memory\":"), 0);
+    IS(pagi_sse_runtime_free(rt, 1000), 0);
+    close(client[1]);
 }
 
 static void stops(void)
@@ -127,6 +178,7 @@ static void wakes(void)
 static const test tests[] = {
     {"options that make no sense are refused, extreme ones bounded", options},
     {"statistics count what was and what is", statistics},
+    {"above max_queued_bytes the largest queue is cut off", queued},
     {"stop ends in order, and after it opening is an error", stops},
     {"connections outlive their runtime, closed", free_first},
     {"the descriptor wakes the host's loop", wakes},

@@ -123,7 +123,7 @@ subtest 'help is asked for, so it goes to STDOUT and is a success' => sub {
     my $usage = <<'TEXT';
 usage: pagi-sse serve [--listen HOST:PORT | unix:PATH] [--access-log FILE|-]
                       [--shutdown-timeout SECONDS] [--head-timeout SECONDS]
-                      [--body-timeout SECONDS]
+                      [--body-timeout SECONDS] [--max-queued-bytes OCTETS]
                       [--cancel-after-disconnect SECONDS] app.pl
        pagi-sse --help | --version
 TEXT

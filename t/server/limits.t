@@ -70,6 +70,80 @@ subtest 'a response whose request body is never read leaves nothing behind' => s
     ok time - $from < 5, 'stop need not wait';
 };
 
+use constant MIB => 1 << 20;
+
+# Streams that are sent so many MiB each, to clients that read nothing.
+sub stalled {
+    my ($host, $sse, @mib) = @_;
+    my @clients;
+    for my $mib (@mib) {
+        my $client = $host->stream("/$mib");
+        $client->{paused} = 1;
+        push @clients, $client;
+        $host->until(sub { $sse->{$mib} }, "the stream of $mib MiB");
+    }
+    return @clients;
+}
+
+subtest 'max_queued_bytes: the largest queues are cut off, and no more than needed' => sub {
+    my (%sse, %end);
+    my $host = host(
+        async sub {
+            my $mib = substr $_[0]{path}, 1;
+            my $sse = PAGI::SSE->new(@_);
+            $sse->on_close(sub { $end{$mib} = $_[1] });
+            await $sse->start;
+            $sse{$mib} = $sse;
+            my $sent = $sse->send('x' x ($mib * MIB));
+            $sent->on_fail(sub { });
+            await $sse->run;
+        },
+        max_queued_bytes => 20 * MIB
+    );
+    stalled($host, \%sse, 5, 8, 6);
+    $host->server->dispatch;
+    is \%end, {}, '19 of 20 MiB';
+    my ($small) = stalled($host, \%sse, 0);
+    stalled($host, \%sse, 4);
+    $host->until(sub { %end }, 'an end');
+    is \%end, { 8 => 'queue_overflow' }, 'the largest';
+    $host->until(sub { $host->log }, 'the log');
+    is [$host->log], ['warning: max_queued_bytes is reached, the largest queue is cut off'];
+    my $stats = $host->stats;
+    is $stats->{cut}, 1, 'counted';
+    ok $stats->{queued_memory} < 20 * MIB && $stats->{queued_memory} > 13 * MIB, 'the rest waits'
+        or diag $stats->{queued_memory};
+    is $sse{6}->is_closed, F(), 'another goes on';
+    $small->{paused} = 0;
+    $sse{0}->send('still there');
+    $host->until(sub { $small->body =~ /still there/ }, 'the event');
+    like $small->body, qr/^data: still there\n\n/m, 'a small one too';
+    $host->server->stop(0)->get;
+};
+
+subtest 'max_queued_bytes: one awaited send of any size below it arrives' => sub {
+    my ($sent, $end) = (0);
+    my $host = host(
+        async sub {
+            my $sse = PAGI::SSE->new(@_);
+            $sse->on_close(sub { $end = $_[1] });
+            my $n = substr $_[0]{path}, 1;
+            await $sse->send('y' x $n);
+            $sent++;
+            await $sse->run;
+        },
+        max_queued_bytes => 4 * MIB
+    );
+    my $fits = $host->stream('/' . (4 * MIB - 100_000));
+    $host->until(sub { length $fits->raw >= 4 * MIB - 100_000 }, 'the event');
+    $host->until(sub { $sent },                                  'the send');
+    is [$sent, $end], [1, undef];
+    my $above = $host->stream('/' . 24 * MIB);
+    $above->{paused} = 1;
+    $host->until(sub { defined $end }, 'the end');
+    is $end, 'queue_overflow', 'it alone is above the limit';
+};
+
 subtest 'max_connections bounds what waits for an application that is busy' => sub {
     my $calls = 0;
     my $host = host(async sub { $calls++; await $_[2]->({ type => 'sse.start' }) }, max_connections => 5);

@@ -8,6 +8,7 @@ use warnings;
 use Carp ();
 use IO::Select;
 use IO::Socket::INET;
+use JSON::PP ();
 use PAGI::SSE::Server;
 use Time::HiRes qw(time);
 
@@ -27,6 +28,14 @@ sub new {
 
 sub server { return $_[0]{server} }
 sub log    { return @{ $_[0]{log} } }
+
+# The library's own figures.
+sub stats {
+    my ($self) = @_;
+    my ($code, $json) = PAGI::SSE::FFI::server_stats($self->{server}->_handle);
+    Carp::croak("stats: $code") if $code < 0;
+    return JSON::PP::decode_json($json);
+}
 
 sub connect {
     my ($self, $request) = @_;

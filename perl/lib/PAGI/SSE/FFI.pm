@@ -92,6 +92,7 @@ $ffi->attach([server_next => '_server_next']   => [qw(uint64 opaque size_t)] => 
 $ffi->attach(server_flush                      => ['uint64']                 => 'sint32');
 $ffi->attach(server_wake                       => [qw(uint64 uint64)]        => 'sint32');
 $ffi->attach(server_busy                       => ['uint64']                 => 'sint64');
+$ffi->attach([server_stats => '_server_stats'] => [qw(uint64 opaque size_t)] => 'sint64');
 $ffi->attach(server_drain                      => ['uint64']                 => 'sint32');
 $ffi->attach(server_close_streams              => [qw(uint64 string size_t)] => 'sint32');
 $ffi->attach(server_stop                       => [qw(uint64 uint64)]        => 'sint32');
@@ -250,8 +251,8 @@ sub conn_respond_list { return _with_headers(\&conn_respond, @_) }
 sub server_start {
     my (%option) = @_;
     my $listen = $option{listen};
-    my $options = pack 'J P J Q L L Q Q Q', 0, $listen, length $listen,
-        map { $option{$_} || 0 } qw(max_body max_connections workers write_timeout_ms head_timeout_ms body_timeout_ms);
+    my $options = pack 'J P J Q L L Q Q Q Q', 0, $listen, length $listen, map { $option{$_} || 0 } qw(
+        max_body max_connections workers write_timeout_ms head_timeout_ms body_timeout_ms max_queued_bytes);
     substr $options, 0, length(pack 'J', 0), pack 'J', length $options;
     my $address = unpack 'J', pack 'P', $options;
     my $code = _server_start($address, \my $handle);
@@ -304,6 +305,11 @@ sub _text {
 sub hub_history {
     my ($hub, $topic, $state, $last) = @_;
     return _text(sub { _hub_history($hub, $topic, length $topic, $state, $last, @_) });
+}
+
+sub server_stats {
+    my ($server) = @_;
+    return _text(sub { _server_stats($server, @_) });
 }
 
 sub hub_stats {

@@ -59,10 +59,7 @@ sub start {
     Carp::croak('PAGI::SSE::Server: started already') if $self->{handle};
     Carp::croak('PAGI::SSE::Server: stopped') if $self->{is_stopped};
     my ($code, $handle) = PAGI::SSE::FFI::server_start(
-        listen          => $self->{listen},
-        max_body        => $self->{max_body},
-        max_connections => $self->{max_connections},
-        workers         => $self->{workers},
+        (map { $_ => $self->{$_} } qw(listen max_body max_connections max_queued_bytes workers)),
         map { ($_ . '_ms' => $self->{$_} && 1000 * $self->{$_}) } @PAGI::SSE::Server::Options::TIMEOUTS,
     );
     if ($code < 0) {
@@ -607,6 +604,15 @@ Largest request body, octets; a larger one is answered with 413. Default 1 MiB.
 Connections open at a time, up to 1,000,000; further clients wait. One whose
 client has gone does not count, though its handler runs on. Default 16384.
 
+=item max_queued_bytes
+
+Octets of memory that may wait in the output queues of all connections together;
+an event of a hub that many have waiting counts once, and less than 4 KiB on a
+connection does not count. Above it the connections that take most are closed
+with the reason C<queue_overflow>, until the rest fits: also one whose client
+does nothing wrong but to be sent something larger than this. The log says so.
+Default 256 MiB.
+
 =item write_timeout
 
 Seconds, at least 0.001, after which a client that takes no octet is dropped,
@@ -654,7 +660,7 @@ pipe whose reader has left costs its lines, not the server.
 Coderef that gets a level (C<error>, C<warning>) and a message, one line:
 control characters in it are escaped. Default: C<warn>. What clients can cause
 at will (a refused request, TLS or HTTP/2 on this port, a head or body that does
-not come in time, C<max_connections> reached, a failed accept) is said once,
+not come in time, C<max_connections> or C<max_queued_bytes> reached, a failed accept) is said once,
 then counted, with one line of a kind a second.
 
 =back

@@ -13,7 +13,12 @@ use Scalar::Util     qw(looks_like_number reftype);
 our @TIMEOUTS = qw(write_timeout head_timeout body_timeout);
 
 my %DEFAULT = (listen => '127.0.0.1:5000', shutdown_timeout => 10, max_connections => 16_384);
-my %MOST = (max_body => 999_999_999_999_999, max_connections => 1_000_000, workers => 256);
+my %MOST = (
+    max_body         => 999_999_999_999_999,
+    max_queued_bytes => 999_999_999_999_999,
+    max_connections  => 1_000_000,
+    workers          => 256
+);
 my %LEAST_SECONDS = (
     shutdown_timeout        => 0,
     cancel_after_disconnect => 0,
