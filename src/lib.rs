@@ -28,3 +28,6 @@ pub mod host;
 pub mod server;
 // The boundary.
 pub mod ffi;
+// Tests with any bytes.
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;

@@ -9,6 +9,8 @@
 
 pub mod conn;
 pub mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub mod hub;
 pub mod parser;
 pub mod record;

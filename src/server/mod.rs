@@ -4,6 +4,8 @@
 mod accept;
 mod answer;
 mod body;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod gate;
 mod head;
 mod http1;
