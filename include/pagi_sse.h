@@ -379,7 +379,8 @@ typedef uint64_t pagi_sse_hub;
 typedef struct pagi_sse_subscribe_options {
   // sizeof(pagi_sse_subscribe_options): lets the struct grow.
   size_t size;
-  // The id that the client has seen (its Last-Event-ID); NULL: a new one.
+  // The id that the client has seen (its Last-Event-ID), as it sent it: what
+  // is no UTF-8 is an unknown id. NULL: a new client.
   const char *last_event_id;
   // Its length, bytes.
   size_t last_event_id_len;
@@ -1131,16 +1132,18 @@ int32_t pagi_sse_hub_open(const char *epoch,
                           pagi_sse_hub *out);
 
 // Delivers what is pending, ends the thread and frees the hub. Connections
-// stay open.
+// stay open, but those given back with pagi_sse_conn_hand_over, which nobody else
+// could end: they are closed in order, reason `app_closed`.
 //
-// *Parameters*: `hub`.
+// *Parameters*: `hub`; `deadline_ms`, the longest wait for the delivery, up to
+// 60000: what is undelivered by then is left out.
 //
 // *Returns* 0, or a handle error.
 // *Ownership*: the number ends; connections stay.
-// *Threads*: any.
+// *Threads*: any. It waits as long as the delivery lasts, as no other function of hubs does.
 // *Fork*: a handle error in a child.
 // *Since*: 0.3.0.
-int32_t pagi_sse_hub_free(pagi_sse_hub hub);
+int32_t pagi_sse_hub_free(pagi_sse_hub hub, uint64_t deadline_ms);
 
 // Gives a topic settings of its own.
 //
@@ -1160,7 +1163,9 @@ int32_t pagi_sse_hub_topic(pagi_sse_hub hub,
                            const struct pagi_sse_topic_options *options);
 
 // Publishes an event to a topic: it is framed once, kept for replay, and
-// delivered to every subscriber. Never waits for a client.
+// delivered to every subscriber. Never waits for a client. While 1 MiB and more is
+// undelivered it lends the delivery its thread for a moment, and from 4 MiB on
+// until there is less: who publishes faster than can be delivered is slowed down.
 //
 // *Parameters*: `hub`; `topic` is valid for its length; `data`, `event` and `key` are each
 // NULL with length 0 if absent, or valid for their lengths; so is `id`, and
@@ -1258,7 +1263,7 @@ int32_t pagi_sse_subscription_free(pagi_sse_subscription subscription);
 int64_t pagi_sse_subscription_stats(pagi_sse_subscription subscription, char *buf, size_t cap);
 
 // For producers that can wait: whether no subscriber's queue is above its
-// high mark and little is undelivered.
+// high mark and less than 64 KiB is undelivered. Delivers nothing by itself.
 //
 // *Parameters*: `hub`.
 //
@@ -1270,8 +1275,8 @@ int64_t pagi_sse_subscription_stats(pagi_sse_subscription subscription, char *bu
 // *Since*: 0.3.0.
 int32_t pagi_sse_hub_ready(pagi_sse_hub hub);
 
-// Delivers what is pending and closes the connections subscribed to a topic,
-// in order.
+// Closes the connections subscribed to a topic, in order: after what was
+// published before, which it delivers to them.
 //
 // *Parameters*: `hub`; `topic` is NULL with length 0, for any, or valid for its length;
 // `reason` is valid for its length; UTF-8.

@@ -118,7 +118,7 @@ int main(int argc, char **argv)
         }
     }
     fprintf(stderr, "%" PRId64 " clients, %" PRId64 " ticks\n", pagi_sse_hub_subscribers(hub, TOPIC), ticks);
-    pagi_sse_hub_free(hub);             /* every tick is delivered, */
+    pagi_sse_hub_free(hub, 1000);             /* every tick is delivered, */
     pagi_sse_server_stop(server, 5000); /* written, and every stream ended */
     return pagi_sse_server_free(server, 1000) < 0;
 }

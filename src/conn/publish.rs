@@ -36,6 +36,16 @@ impl Batch {
     fn joined(&self) -> &Chunk {
         self.joined.as_ref().unwrap_or(self.entries[0].chunk())
     }
+
+    /// Whether those are its events.
+    pub fn is_of(&self, entries: &[Arc<Entry>]) -> bool {
+        self.entries.len() == entries.len()
+            && self
+                .entries
+                .iter()
+                .zip(entries)
+                .all(|(a, b)| Arc::ptr_eq(a, b))
+    }
 }
 
 /// What became of a [`Batch`].
@@ -106,7 +116,7 @@ impl Conn {
     }
 
     /// Queues events from before, whatever their size; starts the stream if
-    /// need be. Writes nothing yet, so a hub may call it with its lock held.
+    /// need be. Writes nothing yet.
     pub fn replay(self: &Arc<Self>, chunks: &[&Chunk], events: u64) -> Result<()> {
         let host = self.host.as_ref().ok_or(Error::NotHosted)?;
         let started = {

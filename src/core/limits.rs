@@ -131,10 +131,15 @@ pub const EVENT_OVERHEAD_BYTES: usize = 200;
 pub const RECORDS_BEHIND: usize = 16;
 /// Topics that expired and are still known by name.
 pub const EXPIRED_TOPICS: usize = 100_000;
+/// Events that a hub forgets, or topics that it looks at, before it lets others
+/// go on.
+pub const EVICTED_AT_ONCE: usize = 256;
 /// Published bytes that are joined into one write at the most.
 pub const BATCH_BYTES: usize = 64 << 10;
-/// Published bytes not yet delivered, from which on the publisher delivers.
+/// Published bytes not yet delivered, from which on the publisher delivers a part.
 pub const PENDING_BYTES: usize = 1 << 20;
+/// Published bytes not yet delivered, from which on it delivers until there are less.
+pub const PENDING_LIMIT_BYTES: usize = 4 << 20;
 /// Published bytes not yet delivered, below which a hub is ready for more.
 pub const READY_PENDING_BYTES: usize = 64 << 10;
 /// What a subscription lets wait, default: bytes.

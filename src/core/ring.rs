@@ -132,9 +132,12 @@ impl Ring {
         self.entries.push_back(entry);
     }
 
-    /// Evicts what is over the limits, telling of each.
-    pub fn trim(&mut self, keep: &Keep, now_ms: u64, mut gone: impl FnMut(&Entry)) {
-        while let Some(oldest) = self.entries.front() {
+    /// Evicts what is over the limits, `most` events at most, telling of each.
+    pub fn trim(&mut self, keep: &Keep, now_ms: u64, most: usize, mut gone: impl FnMut(&Entry)) {
+        for _ in 0..most {
+            let Some(oldest) = self.entries.front() else {
+                return;
+            };
             let fits = self.len() <= keep.events
                 && self.bytes <= keep.bytes
                 && now_ms.saturating_sub(oldest.at_ms) <= keep.age_ms;
@@ -247,19 +250,19 @@ mod tests {
             ring.push(entry(seq, seq, "x"));
         }
         let mut gone = Vec::new();
-        ring.trim(&KEEP, 10, |e| gone.push(e.seq));
+        ring.trim(&KEEP, 10, usize::MAX, |e| gone.push(e.seq));
         assert_eq!(
             (gone, seqs(&ring, 0), ring.evicted()),
             (vec![2], vec![4, 6, 8], 2)
         );
         assert_eq!(seqs(&ring, 5), [6, 8]);
-        ring.trim(&KEEP, 105, |_| {});
+        ring.trim(&KEEP, 105, usize::MAX, |_| {});
         assert_eq!(seqs(&ring, 0), [6, 8], "too old");
         ring.push(entry(9, 105, &"y".repeat(3700)));
-        ring.trim(&KEEP, 105, |_| {});
+        ring.trim(&KEEP, 105, usize::MAX, |_| {});
         assert_eq!(seqs(&ring, 0), [9], "too many bytes");
         assert_eq!(ring.bytes(), entry(9, 0, &"y".repeat(3700)).size());
-        ring.trim(&KEEP, 1000, |_| {});
+        ring.trim(&KEEP, 1000, usize::MAX, |_| {});
         assert!(ring.is_empty());
         assert_eq!((ring.evicted(), ring.newest(), ring.bytes()), (9, 9, 0));
     }
@@ -292,7 +295,7 @@ mod tests {
         ring.push(entry(1, 1, "x"));
         ring.push(Arc::new(silent));
         assert_eq!((ring.len(), ring.newest(), seqs(&ring, 0)), (1, 1, vec![1]));
-        ring.trim(&KEEP, 1000, |_| {});
+        ring.trim(&KEEP, 1000, usize::MAX, |_| {});
         assert_eq!(
             (ring.evicted(), ring.bytes(), ring.is_empty()),
             (1, 0, true)

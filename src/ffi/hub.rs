@@ -1,7 +1,8 @@
 //! Hubs and subscriptions, for C.
 
 use super::conn::pagi_sse_conn;
-use super::{Result, copy_out, guard, retry, set, text, writable};
+use super::runtime::deadline;
+use super::{Result, bytes, copy_out, guard, retry, set, text, writable};
 use crate::conn;
 use crate::core::error::Error;
 use crate::core::frame::Event;
@@ -78,7 +79,8 @@ pub struct pagi_sse_topic_options {
 pub struct pagi_sse_subscribe_options {
     /// sizeof(pagi_sse_subscribe_options): lets the struct grow.
     pub size: usize,
-    /// The id that the client has seen (its Last-Event-ID); NULL: a new one.
+    /// The id that the client has seen (its Last-Event-ID), as it sent it: what
+    /// is no UTF-8 is an unknown id. NULL: a new client.
     pub last_event_id: *const c_char,
     /// Its length, bytes.
     pub last_event_id_len: usize,
@@ -211,19 +213,21 @@ pub unsafe extern "C" fn pagi_sse_hub_open(
 }
 
 /// Delivers what is pending, ends the thread and frees the hub. Connections
-/// stay open.
+/// stay open, but those given back with pagi_sse_conn_hand_over, which nobody else
+/// could end: they are closed in order, reason `app_closed`.
 ///
-/// *Parameters*: `hub`.
+/// *Parameters*: `hub`; `deadline_ms`, the longest wait for the delivery, up to
+/// 60000: what is undelivered by then is left out.
 ///
 /// *Returns* 0, or a handle error.
 /// *Ownership*: the number ends; connections stay.
-/// *Threads*: any.
+/// *Threads*: any. It waits as long as the delivery lasts, as no other function of hubs does.
 /// *Fork*: a handle error in a child.
 /// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
-pub extern "C" fn pagi_sse_hub_free(hub: pagi_sse_hub) -> i32 {
+pub extern "C" fn pagi_sse_hub_free(hub: pagi_sse_hub, deadline_ms: u64) -> i32 {
     guard(|| {
-        hubs().remove(hub)?.stop();
+        hubs().remove(hub)?.stop(deadline(deadline_ms));
         Ok(0)
     })
 }
@@ -258,7 +262,9 @@ pub unsafe extern "C" fn pagi_sse_hub_topic(
 }
 
 /// Publishes an event to a topic: it is framed once, kept for replay, and
-/// delivered to every subscriber. Never waits for a client.
+/// delivered to every subscriber. Never waits for a client. While 1 MiB and more is
+/// undelivered it lends the delivery its thread for a moment, and from 4 MiB on
+/// until there is less: who publishes faster than can be delivered is slowed down.
 ///
 /// # Safety
 /// `hub`; `topic` is valid for its length; `data`, `event` and `key` are each
@@ -370,11 +376,9 @@ pub unsafe extern "C" fn pagi_sse_hub_subscribe(
             };
             // SAFETY: the caller's promise.
             unsafe {
-                wish.last_event_id = text(
-                    "last_event_id",
-                    given.last_event_id,
-                    given.last_event_id_len,
-                )?;
+                // A client may send what it likes, and must not be refused for good.
+                let id = bytes(given.last_event_id, given.last_event_id_len)?;
+                wish.last_event_id = id.map(|id| str::from_utf8(id).unwrap_or(Wish::UNKNOWN_ID));
                 if let Some(event) = text("reset_event", given.reset_event, given.reset_event_len)?
                 {
                     wish.reset_event = event;
@@ -471,7 +475,7 @@ pub unsafe extern "C" fn pagi_sse_subscription_stats(
 }
 
 /// For producers that can wait: whether no subscriber's queue is above its
-/// high mark and little is undelivered.
+/// high mark and less than 64 KiB is undelivered. Delivers nothing by itself.
 ///
 /// *Parameters*: `hub`.
 ///
@@ -486,8 +490,8 @@ pub extern "C" fn pagi_sse_hub_ready(hub: pagi_sse_hub) -> i32 {
     guard(|| Ok(hubs().get(hub)?.hub().ready().into()))
 }
 
-/// Delivers what is pending and closes the connections subscribed to a topic,
-/// in order.
+/// Closes the connections subscribed to a topic, in order: after what was
+/// published before, which it delivers to them.
 ///
 /// # Safety
 /// `hub`; `topic` is NULL with length 0, for any, or valid for its length;

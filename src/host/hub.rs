@@ -1,18 +1,21 @@
 //! A hub with a thread that delivers.
 
-use crate::conn::Host;
+use crate::conn::{self, Conn, Host};
 use crate::core::error::{Error, Result};
 use crate::hub::{Hub, Owner, Settings};
 use crate::rt::{build, now_ms};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
 /// How often what is too old is looked for.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
+
+/// How long it delivers before it looks whether the hub is to end.
+const SLICE: Duration = Duration::from_millis(10);
 
 /// An epoch that no other hub has: six letters and digits by chance. Short, as
 /// each event has it.
@@ -93,23 +96,29 @@ impl RunningHub {
         self.signals.handle.store(handle, Ordering::Relaxed);
     }
 
-    /// Delivers what is pending and ends the thread. Connections stay open.
-    pub fn stop(&self) {
+    /// Delivers what is pending, as far as `deadline` allows, and ends the
+    /// thread. Connections stay open, but those that nobody else has: the handed
+    /// over ones.
+    pub fn stop(&self, deadline: Duration) {
         let runtime = self
             .runtime
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(runtime) = runtime {
-            self.hub.deliver();
-            runtime.shutdown_timeout(Duration::from_secs(1));
+            let by = Instant::now() + deadline;
+            self.hub.deliver_until(|| Instant::now() >= by);
+            let is_kept = |conn: &Conn| conn::table().get(conn.handle()).is_ok();
+            self.hub.close_if("app_closed", |conn| !is_kept(conn));
+            // Its tasks wait for nothing.
+            runtime.shutdown_timeout(by.saturating_duration_since(Instant::now()));
         }
     }
 }
 
 impl Drop for RunningHub {
     fn drop(&mut self) {
-        self.stop();
+        self.stop(Duration::ZERO);
     }
 }
 
@@ -117,7 +126,13 @@ async fn deliver(hub: Arc<Hub>, signals: Arc<Signals>) {
     let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
     loop {
         tokio::select! {
-            () = signals.pending.notified() => hub.deliver(),
+            () = signals.pending.notified() => {
+                let mut until = Instant::now() + SLICE;
+                while !hub.deliver_until(|| Instant::now() >= until) {
+                    tokio::task::yield_now().await;
+                    until = Instant::now() + SLICE;
+                }
+            }
             _ = housekeeping.tick() => hub.expire(),
         }
     }

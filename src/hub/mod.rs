@@ -1,9 +1,14 @@
 //! Topics, their history, and their subscribers: publish once, everyone gets
 //! it.
 //!
-//! Lock order: `turn`, `ready`, `topics`, then a connection's. Delivery holds no
-//! lock of the hub's but `turn`, so a slow write delays nobody's publish.
+//! Lock order: a subscription's `beginning`, `turn`, `ready`, `topics`, those of
+//! `fanout`, then a connection's. Delivery holds no lock of the hub's but `turn`, so a
+//! slow write delays nobody's publish.
 
+mod crowd;
+mod deliver;
+mod fanout;
+mod ids;
 mod ready;
 mod subscription;
 #[cfg(test)]
@@ -14,20 +19,21 @@ mod topics;
 pub use subscription::{Begin, Subscription, Wish};
 pub use topic::{TopicChange, TopicSettings};
 
-use crate::conn::{Batch, Conn, Host, Published, Watch};
+use crate::conn::{Conn, Host, Watch};
 use crate::core::chunk::Chunk;
 use crate::core::error::{Error, Result};
 use crate::core::frame::{self, Event};
 use crate::core::limits;
 use crate::core::ring::Entry;
-use crate::sys;
+use deliver::Turn;
+use ids::Ids;
 use ready::Ready;
 use serde_json::json;
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::cmp::Reverse;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use topics::{Subscriptions, Topics, check_topic};
+use topic::Figures;
+use topics::{Topics, check_topic};
 
 /// What a hub is like.
 #[derive(Clone, Copy, Debug)]
@@ -80,13 +86,14 @@ pub trait Owner: Send + Sync {
 /// See the module. All methods may be called from any thread.
 pub struct Hub {
     owner: Box<dyn Owner>,
-    epoch: Box<str>,
-    own_ids: bool,
+    ids: Ids,
     create: bool,
     topics: Mutex<Topics>,
-    turn: Mutex<()>,
-    /// Something is pending or on its way.
-    behind: AtomicBool,
+    /// Fair: a publisher who wants it gets it after a part.
+    turn: parking_lot::Mutex<Turn>,
+    /// The number of the last event that was to be delivered, once it is among them.
+    newest: AtomicU64,
+    connections: AtomicUsize,
     ready: Ready,
     dropped: AtomicU64,
     overflows: AtomicU64,
@@ -98,12 +105,12 @@ impl Hub {
     pub fn new(owner: Box<dyn Owner>, epoch: &str, settings: &Settings) -> Self {
         Hub {
             owner,
-            epoch: epoch.into(),
-            own_ids: settings.own_ids,
+            ids: Ids::new(epoch, settings.own_ids),
             create: settings.create,
             topics: Mutex::new(Topics::new(settings.topics, settings.total_bytes)),
-            turn: Mutex::default(),
-            behind: AtomicBool::new(false),
+            turn: parking_lot::Mutex::default(),
+            newest: AtomicU64::new(0),
+            connections: AtomicUsize::new(0),
             ready: Ready::default(),
             dropped: AtomicU64::new(0),
             overflows: AtomicU64::new(0),
@@ -116,14 +123,21 @@ impl Hub {
 
     /// What stands before the dot in its ids.
     pub fn epoch(&self) -> &str {
-        &self.epoch
+        self.ids.epoch()
     }
 
     /// Settings of one topic, from now on.
     pub fn set_topic(&self, name: &str, change: &TopicChange) -> Result<()> {
         check_topic(name)?;
         let now = self.owner.now_ms();
-        self.lock().set_topic(name, change, now)
+        self.lock().set_topic(name, change, now)?;
+        self.trim(&[name], now);
+        Ok(())
+    }
+
+    /// Evicts from these topics what their limits do not allow.
+    fn trim(&self, names: &[&str], now: u64) {
+        while self.lock().trim_some(names, now) {}
     }
 
     // ---- publishing
@@ -139,11 +153,8 @@ impl Hub {
             return Err(Error::BadArgument);
         }
         let now = self.owner.now_ms();
-        let make = |topic: &Arc<str>, seq, own: Option<&str>| {
-            let id = match (event.id, own) {
-                (Some(given), _) => Some(Cow::from(given)),
-                (None, own) => own.map(|epoch| format!("{epoch}.{seq}").into()),
-            };
+        let make = |topic: &Arc<str>, seq| {
+            let id = self.ids.for_event(event.id, seq);
             let framed = Event {
                 id: id.as_deref(),
                 ..*event
@@ -153,162 +164,37 @@ impl Hub {
         if event.is_empty() {
             // Nothing that could be sent.
             if let Some(key) = key.filter(|_| delete) {
-                let made = |topic: &Arc<str>, seq| make(topic, seq, None);
-                self.lock().delete_key(topic, key, now, made);
+                // It has no id either: nothing of it is sent.
+                let silent = |topic: &Arc<str>, seq| {
+                    Entry::new(topic, seq, now, Some(key), true, event.id, event)
+                };
+                self.lock().delete_key(topic, key, now, silent);
                 return Ok(0);
             }
-            if self.own_ids {
+            if self.ids.are_own() {
                 return Err(Error::BadArgument);
             }
         }
         let (seq, waiting) = {
             let mut t = self.lock();
-            let epoch = self.id_epoch();
-            let seq = t.publish(topic, now, !quiet, |topic, seq| make(topic, seq, epoch))?;
-            if quiet {
+            let (seq, pends) = t.publish(topic, now, !quiet, make)?;
+            if !pends {
                 return Ok(seq);
             }
-            self.behind.store(true, Ordering::Release);
+            self.newest.store(seq, Ordering::Release);
             (seq, t.pending_bytes)
         };
         if waiting >= limits::PENDING_BYTES {
-            // The task is behind: lend it this thread, so that nothing grows.
-            self.deliver();
+            self.lend(waiting);
         } else {
             self.owner.pending();
         }
         Ok(seq)
     }
 
-    /// What its ids begin with, if it gives any out.
-    fn id_epoch(&self) -> Option<&str> {
-        (!self.own_ids).then_some(&*self.epoch)
-    }
-
     /// An id of this hub's.
     pub fn id(&self, seq: u64) -> String {
-        format!("{}.{seq}", self.epoch)
-    }
-
-    /// Gives what is pending to every subscriber. One thread at a time does;
-    /// a second one waits, and finds nothing or the rest.
-    pub fn deliver(&self) {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        while self.deliver_some() {}
-        self.tell_ready();
-    }
-
-    fn deliver_some(&self) -> bool {
-        let work: Vec<(Subscriptions, Vec<Arc<Entry>>)>;
-        {
-            let mut t = self.lock();
-            if !t.take_pending(limits::BATCH_BYTES) {
-                self.behind.store(false, Ordering::Release);
-                return false;
-            }
-            let mut of_set: HashMap<u64, Vec<Arc<Entry>>> = HashMap::new();
-            for entry in &t.leaving {
-                let topic = t.by_name.get(&entry.topic);
-                for set in topic.map_or(&[][..], |topic| &topic.sets) {
-                    of_set.entry(*set).or_default().push(entry.clone());
-                }
-            }
-            let subscribed = of_set.into_iter().filter_map(|(set, entries)| {
-                let subscriptions = t.sets.get(&set)?.subscriptions.clone();
-                Some((subscriptions, entries))
-            });
-            work = subscribed.collect();
-        }
-        let now_ms = self.owner.now_ms();
-        for (subscriptions, entries) in work {
-            let batch = Batch::new(entries, now_ms);
-            for (i, sub) in subscriptions.iter().enumerate() {
-                // A send puts much else into the cache: what the next ones
-                // need would have to be waited for.
-                if let Some(later) = subscriptions.get(i + 16) {
-                    sys::prefetch(&**later, 1);
-                }
-                if let Some(later) = subscriptions.get(i + 8) {
-                    later.conn.prefetch();
-                }
-                self.deliver_to(sub, &batch);
-            }
-        }
-        true
-    }
-
-    /// Delivers to one subscriber, before its turn, what was published by now:
-    /// the application is about to add to the stream, or to end it.
-    fn catch_up(&self, sub: &Subscription) {
-        if !self.behind.load(Ordering::Acquire) || sub.over.load(Ordering::Acquire) {
-            return;
-        }
-        let entries: Vec<_> = {
-            let t = self.lock();
-            let Some(set) = t.sets.get(&sub.set) else {
-                return;
-            };
-            let all = t.leaving.iter().chain(&t.pending);
-            let next = sub.next.load(Ordering::Relaxed);
-            all.filter(|e| e.seq >= next && set.topics.binary_search(&e.topic).is_ok())
-                .cloned()
-                .collect()
-        };
-        if !entries.is_empty() {
-            self.deliver_to(sub, &Batch::new(entries, self.owner.now_ms()));
-        }
-    }
-
-    fn deliver_to(&self, sub: &Subscription, batch: &Batch) {
-        if sub.over.load(Ordering::Acquire) {
-            return;
-        }
-        match sub.conn.publish(batch, &sub.policy, &sub.next) {
-            Published::Taken {
-                delivered,
-                high,
-                dropped,
-            } => {
-                sub.delivered.fetch_add(delivered, Ordering::Relaxed);
-                if dropped > 0 {
-                    sub.dropped.fetch_add(dropped, Ordering::Relaxed);
-                    self.dropped.fetch_add(dropped, Ordering::Relaxed);
-                }
-                // Whoever changes it looks again, so the mark may be old here. Not
-                // high: what it dropped may have brought it down.
-                if high != sub.high.load(Ordering::Acquire) {
-                    sub.set_high(high);
-                }
-            }
-            Published::Closed => {
-                if sub.conn.reason().as_deref() == Some("queue_overflow") {
-                    self.overflows.fetch_add(1, Ordering::Relaxed);
-                }
-                self.remove(sub);
-            }
-        }
-    }
-
-    /// Whether no subscriber's queue is above its high mark and little is
-    /// pending. If not, [`Owner::ready`] is called once it is so.
-    pub fn ready(&self) -> bool {
-        let is_ready = self.ready.high() == 0 && self.little_pending();
-        is_ready || {
-            // Without a subscriber there is no host that could be told later;
-            // with what is pending delivered, only a subscriber is left to wait for.
-            self.deliver();
-            self.ready.ask(|| self.little_pending())
-        }
-    }
-
-    fn little_pending(&self) -> bool {
-        self.lock().pending_bytes < limits::READY_PENDING_BYTES
-    }
-
-    fn tell_ready(&self) {
-        if self.ready.take(|| self.little_pending()) {
-            self.owner.ready();
-        }
+        self.ids.of(seq)
     }
 
     // ---- subscribing
@@ -331,43 +217,47 @@ impl Hub {
             self.owner.host(host);
         }
         let now = self.owner.now_ms();
+        // Little is left for when all wait.
+        self.trim(names, now);
         let mut t = self.lock();
         let set = t.join(names, wish.create.unwrap_or(self.create), now)?;
-        let names = t.sets[&set].topics.clone();
-        let (begin, since, by_own) = t.begin(&names, self.id_epoch(), wish.last_event_id, now);
-        let entries = t.missed(&names, begin, since, wish.last);
+        let (begin, since, by_own) = t.begin(&set, &self.ids, wish.last_event_id, now);
+        let entries = t.missed(&set, begin, since, wish.last);
         // An id at once, so that a client can resume before its first event;
         // and after a replay that ends with an older one. What the application
         // has given stays while it says as much.
         let has_id = match entries.last() {
-            Some(e) if e.id.is_some() => e.seq >= t.newest(&names),
+            Some(e) if e.id.is_some() => e.seq >= t.newest(&set),
             Some(e) => e.seq == t.seq,
             None => by_own,
         };
-        let cursor = (!self.own_ids && !has_id).then(|| self.id(t.seq));
-        let sub = Arc::new(Subscription {
-            conn: conn.clone(),
-            next: AtomicU64::new(t.seq + 1),
-            delivered: AtomicU64::new(entries.len() as u64),
-            over: AtomicBool::new(false),
-            high: AtomicBool::new(false),
-            dropped: AtomicU64::new(0),
-            policy: wish.policy,
+        let cursor = (!self.ids.are_own() && !has_id).then(|| self.id(t.seq));
+        let sub = Subscription::new(
+            conn.clone(),
             set,
-            hub: Arc::downgrade(self),
-        });
-        // Its end, from now on, waits for the lock that we hold.
+            t.seq + 1,
+            wish.policy,
+            Arc::downgrade(self),
+        );
+        sub.delivered.store(entries.len() as u64, Ordering::Relaxed);
+        let sub = Arc::new(sub);
+        // Deliveries to it, and its end, wait until we are done.
+        let beginning = sub.beginning.lock().unwrap_or_else(PoisonError::into_inner);
         let watcher: Weak<dyn Watch> = Arc::downgrade(&sub) as _;
-        let began = conn.watch(watcher).and_then(|()| {
-            let replayed = replay(conn, &entries, begin, wish.reset_event, cursor.as_deref());
-            replayed.inspect_err(|_| conn.unwatch(&*sub))
-        });
-        if let Err(e) = began {
-            t.leave(set, &sub, now);
+        if let Err(e) = conn.watch(watcher) {
+            t.leave(&sub.set, None, now);
             return Err(e);
         }
-        t.add(set, sub.clone());
+        sub.set.add(&sub);
+        self.connections.fetch_add(1, Ordering::AcqRel);
         drop(t);
+        let replayed = replay(conn, &entries, begin, wish.reset_event, cursor.as_deref());
+        sub.begun.store(true, Ordering::Release);
+        drop(beginning);
+        if let Err(e) = replayed {
+            self.remove(&sub);
+            return Err(e);
+        }
         if conn.is_high() {
             sub.set_high(true);
         }
@@ -378,8 +268,10 @@ impl Hub {
         if sub.over.swap(true, Ordering::AcqRel) {
             return;
         }
+        sub.wait_until_begun();
         let now = self.owner.now_ms();
-        self.lock().leave(sub.set, sub, now);
+        self.lock().leave(&sub.set, Some(sub), now);
+        self.connections.fetch_sub(1, Ordering::AcqRel);
         sub.conn.unwatch(sub);
         sub.set_high(false);
     }
@@ -387,29 +279,29 @@ impl Hub {
     /// Evicts what is too old, and drops topics whose time is over.
     pub fn expire(&self) {
         let now = self.owner.now_ms();
-        self.lock().expire(now);
+        while self.lock().expire_some(now) {}
     }
 
     /// Ends the subscriptions of a topic, or (`None`) all, by closing their
-    /// connections with that reason.
+    /// connections with that reason, after what was published before.
     pub fn close(&self, topic: Option<&str>, reason: &str) -> Result<usize> {
         topic.map_or(Ok(()), check_topic)?;
-        self.deliver();
-        let subscriptions: Vec<_> = {
-            let t = self.lock();
-            let sets: Vec<u64> = match topic {
-                Some(name) => t.by_name.get(name).map_or(Vec::new(), |t| t.sets.clone()),
-                None => t.sets.keys().copied().collect(),
-            };
-            let sets = sets.iter().filter_map(|set| t.sets.get(set));
-            sets.flat_map(|set| set.subscriptions.iter().cloned())
-                .collect()
-        };
+        let subscriptions = self.lock().subscribed(topic);
+        let mut batch = None;
         for sub in &subscriptions {
+            self.catch_up_with(sub, &mut batch);
             sub.conn.shut_down(reason.to_owned().into());
             self.remove(sub);
         }
         Ok(subscriptions.len())
+    }
+
+    /// Closes those connections of its own subscribers of which that is true.
+    pub fn close_if(&self, reason: &str, which: impl Fn(&Conn) -> bool) {
+        let subscriptions = self.lock().subscribed(None);
+        for sub in subscriptions.iter().filter(|sub| which(&sub.conn)) {
+            sub.conn.shut_down(reason.to_owned().into());
+        }
     }
 
     /// The newest events that a topic has kept, or those of its state: at
@@ -417,7 +309,12 @@ impl Hub {
     pub fn read(&self, topic: &str, state: bool, last: usize) -> Result<Vec<Arc<Entry>>> {
         check_topic(topic)?;
         let now = self.owner.now_ms();
-        Ok(self.lock().read(topic, state, last, now))
+        self.trim(&[topic], now);
+        let mut entries = self.lock().read(topic, state, last, now);
+        entries.sort_unstable_by_key(|e| Reverse(e.seq));
+        entries.truncate(last);
+        entries.reverse();
+        Ok(entries)
     }
 
     /// Whether a subscriber that may create no topic may name this one.
@@ -430,42 +327,48 @@ impl Hub {
     pub fn subscribers(&self, topic: &str) -> Result<usize> {
         check_topic(topic)?;
         let t = self.lock();
-        Ok(t.by_name.get(topic).map_or(0, |t| t.subscribers))
+        let topic = t.get(topic);
+        Ok(topic.map_or(0, |t| t.channel.subscribers.load(Ordering::Relaxed)))
+    }
+
+    /// Looks at all topics, while others go on.
+    fn each_topic(&self, mut look: impl FnMut(&[(Arc<str>, Figures)])) {
+        let mut from = Some(0);
+        while let Some(at) = from {
+            let some: Vec<_>;
+            {
+                let t = self.lock();
+                let (topics, next) = t.some(at, limits::EVICTED_AT_ONCE);
+                some = topics
+                    .map(|t| (t.channel.name.clone(), t.figures()))
+                    .collect();
+                from = next;
+            }
+            look(&some);
+        }
     }
 
     /// Names of the topics, in order.
     pub fn topics(&self) -> Vec<Arc<str>> {
-        let mut names: Vec<_> = self.lock().by_name.keys().cloned().collect();
+        let mut names = Vec::new();
+        self.each_topic(|some| names.extend(some.iter().map(|(name, _)| name.clone())));
         names.sort_unstable();
         names
     }
 
-    /// Figures of now, and counts from the beginning.
+    /// Figures of now, and counts from the beginning. Topics are looked at
+    /// some at a time.
     pub fn stats(&self) -> serde_json::Value {
+        let mut topics = serde_json::Map::new();
+        self.each_topic(|some| {
+            topics.extend(some.iter().map(|(name, f)| (name.to_string(), f.json())));
+        });
         let high = self.ready.high();
         let t = self.lock();
-        let connections: usize = t.sets.values().map(|s| s.subscriptions.len()).sum();
-        let topics: serde_json::Map<_, _> = t
-            .by_name
-            .iter()
-            .map(|(name, topic)| {
-                let (keys, state_bytes, refused) = topic.state();
-                let figures = json!({
-                    "subscribers": topic.subscribers,
-                    "published": topic.published,
-                    "kept_events": topic.ring.len(),
-                    "kept_bytes": topic.ring.bytes(),
-                    "keys": keys,
-                    "state_bytes": state_bytes,
-                    "refused_keys": refused,
-                });
-                (name.to_string(), figures)
-            })
-            .collect();
         json!({
-            "epoch": self.epoch,
+            "epoch": self.epoch(),
             "published": t.seq - t.silent,
-            "connections": connections,
+            "connections": self.connections.load(Ordering::Relaxed),
             "pending_bytes": t.pending_bytes,
             "kept_bytes": t.kept_bytes(),
             "evicted": t.evicted,

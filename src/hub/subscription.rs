@@ -1,12 +1,13 @@
 //! One connection's subscription: how it begins, and what became of it.
 
 use super::Hub;
+use super::fanout::Set;
 use crate::conn::{Conn, Watch};
 use crate::core::limits;
 use crate::core::outbox::{Full, Policy};
 use serde_json::json;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// How a subscription begins and what it takes.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +24,11 @@ pub struct Wish<'a> {
     pub create: Option<bool>,
     /// Topics that it may name.
     pub max_topics: usize,
+}
+
+impl Wish<'_> {
+    /// An id that no event ever has, for one that is no text.
+    pub const UNKNOWN_ID: &'static str = "\0";
 }
 
 impl Default for Wish<'_> {
@@ -76,12 +82,18 @@ pub struct Subscription {
     /// The first number that it has not got yet; under the connection's lock.
     pub(super) next: AtomicU64,
     pub(super) delivered: AtomicU64,
+    /// Its replay is queued.
+    pub(super) begun: AtomicBool,
     pub(super) over: AtomicBool,
     pub(super) high: AtomicBool,
     pub(super) dropped: AtomicU64,
     pub(super) policy: Policy,
-    pub(super) set: u64,
+    pub(super) set: Arc<Set>,
     pub(super) hub: Weak<Hub>,
+    /// In the set, kept by whoever has its lock.
+    pub(super) place: AtomicUsize,
+    /// Held until its replay is queued.
+    pub(super) beginning: Mutex<()>,
 }
 
 impl Watch for Subscription {
@@ -107,6 +119,51 @@ impl Watch for Subscription {
 }
 
 impl Subscription {
+    /// One whose connection nobody has.
+    #[cfg(test)]
+    pub(super) fn of_nobody(set: &Arc<Set>) -> Arc<Self> {
+        Arc::new(Subscription::new(
+            Conn::detached(),
+            set.clone(),
+            1,
+            Wish::default().policy,
+            Weak::new(),
+        ))
+    }
+
+    /// One that has got what is before the number `next`, and has not begun.
+    pub(super) fn new(
+        conn: Arc<Conn>,
+        set: Arc<Set>,
+        next: u64,
+        policy: Policy,
+        hub: Weak<Hub>,
+    ) -> Self {
+        Subscription {
+            conn,
+            next: AtomicU64::new(next),
+            delivered: AtomicU64::new(0),
+            begun: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+            high: AtomicBool::new(false),
+            dropped: AtomicU64::new(0),
+            policy,
+            set,
+            hub,
+            place: AtomicUsize::new(0),
+            beginning: Mutex::default(),
+        }
+    }
+
+    /// Waits, a moment at most, until its replay is queued: what is published
+    /// comes behind it.
+    pub(super) fn wait_until_begun(&self) {
+        if !self.begun.load(Ordering::Acquire) {
+            let begun = self.beginning.lock();
+            drop(begun.unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
     /// Ends it, after what was published before; the connection stays.
     pub fn unsubscribe(&self) {
         self.catch_up();

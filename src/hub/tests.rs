@@ -1,9 +1,9 @@
 use super::*;
 use crate::conn::{Framing, Report};
-use crate::core::outbox::{Full, Policy};
+use crate::core::outbox::{Full, Marks, Policy};
 use crate::core::ring::Keep;
 use crate::wire::Wire;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 /// The hub's owner and the connections' host: a clock, and what it was told.
 #[derive(Default)]
@@ -11,6 +11,9 @@ struct World {
     now: AtomicU64,
     told_ready: AtomicUsize,
     told_drained: AtomicUsize,
+    /// Whoever tells of output waits for it.
+    gate: Mutex<()>,
+    at_gate: AtomicBool,
 }
 
 impl Owner for Arc<World> {
@@ -25,7 +28,10 @@ impl Owner for Arc<World> {
 }
 
 impl Host for World {
-    fn output(&self, _: &Arc<Conn>) {}
+    fn output(&self, _: &Arc<Conn>) {
+        self.at_gate.store(true, Ordering::Relaxed);
+        drop(self.gate.lock().unwrap());
+    }
     fn keepalive(&self, _: &Arc<Conn>) {}
     fn now_ms(&self) -> u64 {
         self.now.load(Ordering::Relaxed)
@@ -833,8 +839,17 @@ fn a_replay_and_sends_of_its_own_bring_a_client_above_the_mark_too() {
 #[test]
 fn ready_is_told_by_the_delivery_of_what_was_pending() {
     let f = plain();
-    assert!(!f.hub.ready.ask(|| false), "as when much is pending");
-    f.publish("a", "x");
+    let conn = f.conn();
+    f.subscribe(&conn, &["a"], None).unwrap();
+    f.publish("a", &"x".repeat(limits::READY_PENDING_BYTES / 2));
+    f.publish("a", &"x".repeat(limits::READY_PENDING_BYTES / 2));
+    assert!(!f.hub.ready(), "much is pending");
+    conn.set_marks(Marks {
+        low: 1,
+        high: 1 << 20,
+        limit: 1 << 20,
+    })
+    .unwrap();
     f.hub.deliver();
     assert_eq!(f.world.told_ready.load(Ordering::Relaxed), 1);
     f.hub.deliver();
@@ -851,6 +866,7 @@ fn ready_and_drained_are_told_when_what_was_left_out_has_made_the_room() {
     };
     f.with_policy(&conn, &["a"], None, latest).unwrap();
     f.publish_with("a", &"x".repeat(limits::HIGH_WATER_BYTES), None, Some("k"));
+    f.hub.deliver();
     assert!(!f.hub.ready());
     assert!(conn.is_high());
     f.publish_with("a", "small", None, Some("k"));
@@ -909,4 +925,73 @@ fn replay_and_live_are_joined_without_a_gap() {
         }
         publisher.join().unwrap();
     });
+}
+
+#[test]
+fn nothing_stays_of_a_hub_that_goes() {
+    let f = plain();
+    let conn = f.conn();
+    let subscribed = f.subscribe(&conn, &["a", "b"], None).unwrap();
+    f.publish("a", "1");
+    let (hub, sub) = (Arc::downgrade(&f.hub), Arc::downgrade(&subscribed.0));
+    drop(subscribed);
+    assert_eq!(sub.strong_count(), 1);
+    drop(f);
+    assert_eq!((hub.strong_count(), sub.strong_count()), (0, 0));
+}
+
+/// A delivery that stands still, in a system call say, is nobody else's business.
+#[test]
+fn nothing_that_is_asked_of_a_hub_waits_for_the_thread_that_delivers() {
+    let f = plain();
+    let (conn, other) = (f.conn(), f.conn());
+    f.subscribe(&conn, &["a"], None).unwrap();
+    f.subscribe(&other, &["b"], None).unwrap();
+    read(&conn);
+    f.publish("a", "1");
+    let gate = f.world.gate.lock().unwrap();
+    f.world.at_gate.store(false, Ordering::Relaxed);
+    std::thread::scope(|s| {
+        s.spawn(|| f.hub.deliver());
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !f.world.at_gate.load(Ordering::Relaxed) {
+            assert!(std::time::Instant::now() < deadline);
+            std::thread::yield_now();
+        }
+        let (done, all) = std::sync::mpsc::channel();
+        let hub = &f.hub;
+        s.spawn(move || {
+            let event = Event::default();
+            done.send(hub.publish("a", &event, Put::default()).is_ok())
+                .unwrap();
+            done.send(hub.ready()).unwrap();
+            done.send(hub.stats()["pending_bytes"].as_u64() > Some(0))
+                .unwrap();
+            done.send(hub.close(Some("b"), "over") == Ok(1)).unwrap();
+            hub.expire();
+            done.send(true).unwrap();
+        });
+        let patience = std::time::Duration::from_secs(20);
+        let got: Vec<_> = (0..5).map(|_| all.recv_timeout(patience)).collect();
+        drop(gate);
+        assert_eq!(got, [Ok(true); 5]);
+    });
+    assert_eq!(read(&conn), "#e.1 1 | #e.2");
+}
+
+/// Against growth: who publishes faster than is delivered has to do it.
+#[test]
+fn what_is_undelivered_is_bounded_by_those_who_publish() {
+    let f = fixture(keep(1), 64 << 20);
+    let conn = f.conn();
+    let latest = Policy {
+        full: Full::DropOldest,
+        ..POLICY
+    };
+    f.with_policy(&conn, &["a"], None, latest).unwrap();
+    let most = (0..200).map(|_| {
+        f.publish("a", &"x".repeat(300_000));
+        f.hub.stats()["pending_bytes"].as_u64().unwrap() as usize
+    });
+    assert!(most.max().unwrap() < limits::PENDING_LIMIT_BYTES);
 }

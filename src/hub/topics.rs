@@ -1,37 +1,28 @@
 //! All topics of a hub: what they keep, within the limit on all of them, and
 //! who is subscribed.
 
+use super::fanout::{Channel, Pending, Set, Sets};
+use super::ids::Ids;
 use super::subscription::{Begin, Subscription};
 use super::topic::{Topic, TopicChange, TopicSettings};
 use crate::core::error::{Error, Result};
 use crate::core::limits;
 use crate::core::ring::{Entry, Ring};
+use slab::Slab;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-
-/// Copied when it changes while a delivery goes through it.
-pub(super) type Subscriptions = Arc<Vec<Arc<Subscription>>>;
-
-/// Topics that somebody subscribed to together, in order of their names.
-pub(super) type Names = Arc<[Arc<str>]>;
-
-/// Those with the same topics: what is published is joined once for them.
-pub(super) struct Set {
-    pub topics: Names,
-    pub subscriptions: Subscriptions,
-}
 
 pub(super) struct Topics {
     /// The newest event's number.
     pub seq: u64,
-    pub by_name: HashMap<Arc<str>, Topic>,
-    pub sets: HashMap<u64, Set>,
+    topics: Slab<Topic>,
+    by_name: HashMap<Arc<str>, usize>,
+    sets: Sets,
     /// Published and not yet on their way.
-    pub pending: VecDeque<Arc<Entry>>,
+    pending: VecDeque<Pending>,
+    /// Of these and of those on their way.
     pub pending_bytes: usize,
-    /// On their way: some subscribers have got them.
-    pub leaving: Vec<Arc<Entry>>,
     pub evicted: u64,
     /// Numbers that no event has.
     pub silent: u64,
@@ -42,10 +33,11 @@ pub(super) struct Topics {
     defaults: TopicSettings,
     total_bytes: usize,
     settings: HashMap<Arc<str>, TopicSettings>,
-    set_of: HashMap<Names, u64>,
-    last_set: u64,
+    last_channel: u64,
     /// What the rings hold, in order, for the limit on all of them.
-    order: BTreeMap<u64, Arc<str>>,
+    order: BTreeMap<u64, usize>,
+    /// When to look at which topic, see [`Topic::due_ms`].
+    due: BTreeSet<(u64, usize)>,
     /// Topics that expired, with their newest number; and the newest of those
     /// that are not even remembered so.
     expired: HashMap<Arc<str>, u64>,
@@ -65,11 +57,11 @@ impl Topics {
     pub fn new(defaults: TopicSettings, total_bytes: usize) -> Self {
         Topics {
             seq: 0,
+            topics: Slab::new(),
             by_name: HashMap::new(),
-            sets: HashMap::new(),
+            sets: Sets::default(),
             pending: VecDeque::new(),
             pending_bytes: 0,
-            leaving: Vec::new(),
             evicted: 0,
             silent: 0,
             unclaimed: 0,
@@ -78,9 +70,9 @@ impl Topics {
             defaults,
             total_bytes,
             settings: HashMap::new(),
-            set_of: HashMap::new(),
-            last_set: 0,
+            last_channel: 0,
             order: BTreeMap::new(),
+            due: BTreeSet::new(),
             expired: HashMap::new(),
             forgotten: 0,
         }
@@ -92,18 +84,32 @@ impl Topics {
         self.by_name.contains_key(name) || self.settings.contains_key(name)
     }
 
+    /// That topic.
+    pub fn get(&self, name: &str) -> Option<&Topic> {
+        self.topics.get(*self.by_name.get(name)?)
+    }
+
+    /// So many topics that were there when the number was: the topics from this
+    /// place on, and where to go on; `None`: there are no more.
+    pub fn some(&self, from: usize, n: usize) -> (impl Iterator<Item = &Topic>, Option<usize>) {
+        let to = self.topics.capacity().min(from.saturating_add(n));
+        let some = (from..to).filter_map(|slot| self.topics.get(slot));
+        (some, (to < self.topics.capacity()).then_some(to))
+    }
+
     /// Puts a topic there if it is not, for the application or a subscriber.
-    fn ensure(&mut self, name: &str, now: u64, claims: bool) -> Result<Arc<str>> {
-        if let Some((name, topic)) = self.by_name.get_key_value(name) {
-            let name = name.clone();
+    fn ensure(&mut self, name: &str, now: u64, claims: bool) -> Result<usize> {
+        if let Some(&slot) = self.by_name.get(name) {
+            let topic = &mut self.topics[slot];
             if claims && !topic.claimed {
-                self.claim(&name);
+                topic.claimed = true;
+                self.unclaimed -= 1;
             }
-            return Ok(name);
+            return Ok(slot);
         }
         let claimed = claims || self.settings.contains_key(name);
         // What clients may name is to leave room for what the application does.
-        if self.by_name.len() >= limits::TOPICS
+        if self.topics.len() >= limits::TOPICS
             || !claimed && self.unclaimed >= limits::UNCLAIMED_TOPICS
         {
             return Err(Error::TooManyTopics);
@@ -111,60 +117,62 @@ impl Topics {
         let lost = self.expired.remove(name).unwrap_or(self.forgotten);
         let settings = self.settings.get(name).copied().unwrap_or(self.defaults);
         let name: Arc<str> = name.into();
-        let mut topic = Topic::new(settings, lost, now);
+        self.last_channel += 1;
+        let slot = self.topics.vacant_key();
+        let channel = Channel::new(self.last_channel, slot, name.clone());
+        let mut topic = Topic::new(channel, settings, lost, now);
         topic.claimed = claimed;
         self.unclaimed += usize::from(!claimed);
-        self.by_name.insert(name.clone(), topic);
-        Ok(name)
-    }
-
-    fn claim(&mut self, name: &str) {
-        if let Some(topic) = self.by_name.get_mut(name) {
-            topic.claimed = true;
-            self.unclaimed -= 1;
-        }
+        self.topics.insert(topic);
+        self.by_name.insert(name, slot);
+        self.schedule(slot);
+        Ok(slot)
     }
 
     /// Changes something about a topic with what its state may take: half of
     /// what is kept, for all topics.
-    fn change(&mut self, name: &str, change: impl FnOnce(&mut Topic, usize)) {
-        let Some(topic) = self.by_name.get_mut(name) else {
-            return;
-        };
-        let before = topic.state().1;
-        let others = self.state_bytes - before;
+    fn change(&mut self, slot: usize, change: impl FnOnce(&mut Topic, usize)) {
+        let topic = &mut self.topics[slot];
+        let others = self.state_bytes - topic.state().1;
         change(topic, (self.total_bytes / 2).saturating_sub(others));
         self.state_bytes = others + topic.state().1;
     }
 
-    /// Settings of one topic, from now on.
+    /// Settings of one topic, from now on; what they do not allow goes with
+    /// [`Topics::trim_some`].
     pub fn set_topic(&mut self, name: &str, change: &TopicChange, now: u64) -> Result<()> {
         if !self.settings.contains_key(name) && self.settings.len() >= limits::TOPICS {
             return Err(Error::TooManyTopics);
         }
-        let name = self.ensure(name, now, true)?;
-        let settings = self.by_name[&name].settings().with(change);
-        self.settings.insert(name.clone(), settings);
-        self.change(&name, |topic, room| topic.set(settings, room));
-        self.trim(&name, now);
+        let slot = self.ensure(name, now, true)?;
+        let topic = &self.topics[slot];
+        let settings = topic.settings().with(change);
+        self.settings.insert(topic.channel.name.clone(), settings);
+        self.change(slot, |topic, room| topic.set(settings, room));
+        self.schedule(slot);
         Ok(())
     }
 
-    /// Adds a new event to its topic, and, if so told, to what is pending.
+    /// Adds a new event to its topic, and, if so told and somebody is
+    /// subscribed, to what is pending: its number, and whether it was.
     pub fn publish(
         &mut self,
         topic: &str,
         now: u64,
         deliver: bool,
         make: impl FnOnce(&Arc<str>, u64) -> Entry,
-    ) -> Result<u64> {
-        let name = self.ensure(topic, now, true)?;
-        let entry = self.keep(name, now, make);
-        if deliver {
+    ) -> Result<(u64, bool)> {
+        let slot = self.ensure(topic, now, true)?;
+        let entry = self.keep(slot, now, make);
+        let channel = &self.topics[slot].channel;
+        let pends = deliver && !channel.is_unused();
+        if pends {
+            let channel = channel.clone();
             self.pending_bytes += entry.size();
-            self.pending.push_back(entry);
+            channel.push(entry.clone());
+            self.pending.push_back(Pending { channel, entry });
         }
-        Ok(self.seq)
+        Ok((self.seq, pends))
     }
 
     /// Deletes a key of a topic's state, without an event.
@@ -175,36 +183,34 @@ impl Topics {
         now: u64,
         make: impl FnOnce(&Arc<str>, u64) -> Entry,
     ) {
-        let known = self.by_name.get_key_value(topic);
-        let known = known.filter(|(_, topic)| topic.may_have(key));
-        if let Some((name, _)) = known {
-            let name = name.clone();
+        let known = self.by_name.get(topic).copied();
+        if let Some(slot) = known.filter(|&slot| self.topics[slot].may_have(key)) {
             self.silent += 1;
-            self.keep(name, now, make);
+            self.keep(slot, now, make);
         }
     }
 
     fn keep(
         &mut self,
-        name: Arc<str>,
+        slot: usize,
         now: u64,
         make: impl FnOnce(&Arc<str>, u64) -> Entry,
     ) -> Arc<Entry> {
         self.seq += 1;
-        let entry = Arc::new(make(&name, self.seq));
-        self.change(&name, |topic, room| topic.push(&entry, room));
+        let entry = Arc::new(make(&self.topics[slot].channel.name, self.seq));
+        self.change(slot, |topic, room| topic.push(&entry, room));
         self.ring_bytes += entry.size();
-        self.order.insert(entry.seq, name.clone());
-        self.trim(&name, now);
+        self.order.insert(entry.seq, slot);
+        self.trim(slot, now, limits::EVICTED_AT_ONCE);
         while self.kept_bytes() > self.total_bytes {
             let Some((_, oldest)) = self.order.pop_first() else {
                 break;
             };
-            let topic = self.by_name.get_mut(&oldest);
-            let evicted = topic.and_then(|topic| topic.ring.evict());
+            let evicted = self.topics[oldest].ring.evict();
             self.ring_bytes -= evicted.as_ref().map_or(0, |e| e.size());
             self.evicted += u64::from(evicted.is_some_and(|e| !e.is_silent()));
         }
+        self.schedule(slot);
         entry
     }
 
@@ -213,144 +219,122 @@ impl Topics {
         self.ring_bytes + self.state_bytes
     }
 
-    /// Evicts from one history what its own limits do not allow.
-    fn trim(&mut self, name: &str, now: u64) {
+    /// Evicts from one history what its own limits do not allow, `most` events
+    /// at most: how many it were.
+    fn trim(&mut self, slot: usize, now: u64, most: usize) -> usize {
         let Topics {
-            by_name,
+            topics,
             order,
             ring_bytes,
             evicted,
             ..
         } = self;
-        if let Some(topic) = by_name.get_mut(name) {
-            topic.trim(now, |e| {
-                *ring_bytes -= e.size();
-                order.remove(&e.seq);
-                *evicted += u64::from(!e.is_silent());
-            });
-        }
+        let mut n = 0;
+        topics[slot].trim(now, most, |e| {
+            n += 1;
+            *ring_bytes -= e.size();
+            order.remove(&e.seq);
+            *evicted += u64::from(!e.is_silent());
+        });
+        n
     }
 
-    /// Moves pending events to those that are on their way, up to so many
-    /// bytes; `false`: nothing is.
-    pub fn take_pending(&mut self, max: usize) -> bool {
-        self.leaving.clear();
-        let mut bytes = 0;
+    /// Evicts from these histories what their own limits do not allow, a part
+    /// of it: `true` if there may be more.
+    pub fn trim_some(&mut self, names: &[&str], now: u64) -> bool {
+        let mut left = limits::EVICTED_AT_ONCE;
+        for name in names {
+            if let Some(&slot) = self.by_name.get(*name) {
+                left -= self.trim(slot, now, left);
+            }
+        }
+        left == 0
+    }
+
+    /// The oldest pending events, up to about so many bytes, and how many they are.
+    pub fn take_pending(&mut self, max: usize) -> (Vec<Pending>, usize) {
+        let (mut taken, mut bytes) = (Vec::new(), 0);
         while bytes < max {
-            let Some(entry) = self.pending.pop_front() else {
+            let Some(pending) = self.pending.pop_front() else {
                 break;
             };
-            bytes += entry.size();
-            self.leaving.push(entry);
+            bytes += pending.entry.size();
+            taken.push(pending);
         }
-        self.pending_bytes -= bytes;
-        !self.leaving.is_empty()
+        (taken, bytes)
     }
 
     // ---- subscribers
 
     /// The set of these topics, which are put there if they are not, unless
-    /// that is forbidden.
-    pub fn join(&mut self, names: &[&str], create: bool, now: u64) -> Result<u64> {
+    /// that is forbidden. It goes with its last member, or with
+    /// [`Topics::leave`].
+    pub fn join(&mut self, names: &[&str], create: bool, now: u64) -> Result<Arc<Set>> {
         if !create && !names.iter().all(|name| self.exists(name)) {
             return Err(Error::NoTopic);
         }
-        let mut sorted = Vec::with_capacity(names.len());
+        let mut channels: Vec<Arc<Channel>> = Vec::with_capacity(names.len());
         for name in names {
             match self.ensure(name, now, false) {
-                Ok(name) => sorted.push(name),
+                Ok(slot) => channels.push(self.topics[slot].channel.clone()),
                 Err(e) => {
                     // Nothing half done.
-                    sorted.iter().for_each(|name| self.drop_unused(name));
+                    channels.iter().for_each(|c| self.drop_unused(c.slot));
                     return Err(e);
                 }
             }
         }
-        sorted.sort_unstable();
-        sorted.dedup();
-        let names: Names = sorted.into();
-        if let Some(&set) = self.set_of.get(&names) {
-            return Ok(set);
-        }
-        self.last_set += 1;
-        let set = self.last_set;
-        for name in &*names {
-            if let Some(topic) = self.by_name.get_mut(name) {
-                topic.sets.push(set);
-            }
-        }
-        self.set_of.insert(names.clone(), set);
-        let subscriptions = Subscriptions::default();
-        self.sets.insert(
-            set,
-            Set {
-                topics: names,
-                subscriptions,
-            },
-        );
-        Ok(set)
+        Ok(self.sets.join(channels))
     }
 
-    /// Adds a subscriber to a set.
-    pub fn add(&mut self, set: u64, sub: Arc<Subscription>) {
-        let Some(set) = self.sets.get_mut(&set) else {
-            return;
-        };
-        Arc::make_mut(&mut set.subscriptions).push(sub);
-        for name in &*set.topics {
-            if let Some(topic) = self.by_name.get_mut(name) {
-                topic.subscribers += 1;
-            }
+    /// Takes a subscriber away, if there is one, and what nobody uses then.
+    pub fn leave(&mut self, set: &Set, sub: Option<&Subscription>, now: u64) {
+        if let Some(sub) = sub {
+            set.remove(sub);
         }
-    }
-
-    /// Takes a subscriber away, if it is one, and what nobody uses then.
-    pub fn leave(&mut self, id: u64, sub: &Subscription, now: u64) {
-        let Some(set) = self.sets.get_mut(&id) else {
-            return;
-        };
-        let subscriptions = Arc::make_mut(&mut set.subscriptions);
-        let at = subscriptions.iter().position(|s| std::ptr::eq(&**s, sub));
-        if let Some(at) = at {
-            subscriptions.swap_remove(at);
-        }
-        let over = subscriptions.is_empty();
-        let names = set.topics.clone();
+        let over = set.is_empty();
         if over {
-            self.set_of.remove(&names);
-            self.sets.remove(&id);
+            self.sets.dissolve(set);
         }
-        for name in &*names {
-            if let Some(topic) = self.by_name.get_mut(name) {
-                topic.subscribers -= usize::from(at.is_some());
-                topic.used_ms = now;
-                if over {
-                    topic.sets.retain(|&s| s != id);
-                }
+        for channel in set.channels() {
+            self.topics[channel.slot].used_ms = now;
+            if over {
+                self.schedule(channel.slot);
+                self.drop_unused(channel.slot);
             }
-            self.drop_unused(name);
+        }
+    }
+
+    /// All that are subscribed to that topic, or to any.
+    pub fn subscribed(&self, topic: Option<&str>) -> Vec<Arc<Subscription>> {
+        match topic {
+            Some(name) => self
+                .get(name)
+                .map_or(Vec::new(), |t| t.channel.subscribed()),
+            None => self.sets.subscribed(),
         }
     }
 
     /// How a subscriber with that id begins, after which number, and whether
-    /// the id is one of the application's. Ids of the hub's begin with the
-    /// epoch, if there are any.
+    /// the id is one of the application's.
     pub fn begin(
         &mut self,
-        names: &Names,
-        epoch: Option<&str>,
+        set: &Set,
+        ids: &Ids,
         id: Option<&str>,
         now: u64,
     ) -> (Begin, u64, bool) {
-        names.iter().for_each(|name| self.trim(name, now));
+        for channel in set.channels() {
+            self.trim(channel.slot, now, usize::MAX);
+        }
         let Some(id) = id.filter(|id| !id.is_empty()) else {
             return (Begin::New, self.seq, false);
         };
-        let rings = || self.rings(names);
+        let rings = || self.rings(set);
         // The same id twice, on two topics or as one of the hub's: rather an
         // event twice than one never.
         let given = rings().filter_map(|ring| ring.find(id)).min();
-        let ours = epoch.and_then(|epoch| self.seq_of(epoch, id));
+        let ours = ids.seq(id, self.seq);
         match given.into_iter().chain(ours).min() {
             None => (Begin::Unknown, 0, false),
             Some(since) if rings().any(|ring| ring.evicted() > since) => (Begin::TooOld, 0, false),
@@ -358,29 +342,25 @@ impl Topics {
         }
     }
 
-    fn rings(&self, names: &Names) -> impl Iterator<Item = &Ring> {
-        let topics = names.iter().filter_map(|n| self.by_name.get(n));
-        topics.map(|topic| &topic.ring)
+    fn of_set<'a>(&'a self, set: &'a Set) -> impl Iterator<Item = &'a Topic> {
+        set.channels().iter().map(|c| &self.topics[c.slot])
+    }
+
+    fn rings<'a>(&'a self, set: &'a Set) -> impl Iterator<Item = &'a Ring> {
+        self.of_set(set).map(|topic| &topic.ring)
     }
 
     /// The newest event's number of these topics, kept or gone.
-    pub fn newest(&self, names: &Names) -> u64 {
-        self.rings(names).map(Ring::newest).max().unwrap_or(0)
-    }
-
-    /// The number in an id of ours, that was given out.
-    fn seq_of(&self, epoch: &str, id: &str) -> Option<u64> {
-        let digits = id.strip_prefix(epoch)?.strip_prefix('.')?;
-        let seq = digits.parse().ok().filter(|&seq: &u64| seq <= self.seq)?;
-        (digits == seq.to_string()).then_some(seq)
+    pub fn newest(&self, set: &Set) -> u64 {
+        self.rings(set).map(Ring::newest).max().unwrap_or(0)
     }
 
     /// What a subscriber gets before the live events, in order; a new one the
     /// `last` of its topics beside the state.
-    pub fn missed(&self, names: &Names, begin: Begin, since: u64, last: usize) -> Vec<Arc<Entry>> {
+    pub fn missed(&self, set: &Set, begin: Begin, since: u64, last: usize) -> Vec<Arc<Entry>> {
         let mut entries: Vec<Arc<Entry>> = Vec::new();
         let mut newest: Vec<&Arc<Entry>> = Vec::new();
-        for topic in names.iter().filter_map(|name| self.by_name.get(name)) {
+        for topic in self.of_set(set) {
             match begin {
                 Begin::New => {
                     entries.extend(topic.present().cloned());
@@ -398,42 +378,36 @@ impl Topics {
 
     /// The newest events of a topic's history, or its state; oldest first.
     pub fn read(&mut self, name: &str, state: bool, last: usize, now: u64) -> Vec<Arc<Entry>> {
-        self.trim(name, now);
-        let Some(topic) = self.by_name.get(name) else {
+        let Some(&slot) = self.by_name.get(name) else {
             return Vec::new();
         };
-        let mut entries: Vec<_> = match state {
+        self.trim(slot, now, usize::MAX);
+        let topic = &self.topics[slot];
+        match state {
             true => topic.present().cloned().collect(),
             false => topic.ring.after(0).rev().take(last).cloned().collect(),
-        };
-        entries.sort_unstable_by_key(|e| Reverse(e.seq));
-        entries.truncate(last);
-        entries.reverse();
-        entries
+        }
     }
 
     // ---- housekeeping
 
     /// A topic that nobody has published to, and nobody has settings for, goes
     /// with its last subscriber.
-    fn drop_unused(&mut self, name: &Arc<str>) {
-        let unused = self.by_name.get(name).is_some_and(Topic::is_unused);
-        if unused && !self.settings.contains_key(name) {
-            self.forget(name);
+    fn drop_unused(&mut self, slot: usize) {
+        let unused = self.topics.get(slot).filter(|topic| topic.is_unused());
+        if unused.is_some_and(|topic| !self.settings.contains_key(&topic.channel.name)) {
+            self.forget(slot);
         }
     }
 
     /// Drops a topic, but for what resuming needs: the number of its newest.
-    fn forget(&mut self, name: &Arc<str>) {
-        let Some(mut topic) = self.by_name.remove(name) else {
-            return;
-        };
+    fn forget(&mut self, slot: usize) {
+        self.drain(slot, usize::MAX);
+        let topic = self.topics.remove(slot);
+        let name = &topic.channel.name;
+        self.by_name.remove(name);
+        self.due.remove(&(topic.due_ms, slot));
         let newest = topic.ring.newest();
-        while let Some(e) = topic.ring.evict() {
-            self.ring_bytes -= e.size();
-            self.order.remove(&e.seq);
-            self.evicted += u64::from(!e.is_silent());
-        }
         self.unclaimed -= usize::from(!topic.claimed);
         self.state_bytes -= topic.state().1;
         if newest > self.forgotten {
@@ -446,18 +420,59 @@ impl Topics {
         }
     }
 
-    /// Evicts what is too old, and drops topics whose time is over.
-    pub fn expire(&mut self, now: u64) {
-        let names: Vec<_> = self.by_name.keys().cloned().collect();
-        for name in &names {
-            self.trim(name, now);
-            let over = self.by_name.get(name).is_some_and(|topic| {
-                let idle = now.saturating_sub(topic.used_ms);
-                topic.subscribers == 0 && idle > topic.settings().ttl_ms
-            });
-            if over {
-                self.forget(name);
-            }
+    /// Has a topic looked at when something of it may be over.
+    fn schedule(&mut self, slot: usize) {
+        let topic = &mut self.topics[slot];
+        let due = topic.over_ms();
+        if due < topic.due_ms {
+            self.due.remove(&(topic.due_ms, slot));
+            self.due.insert((due, slot));
+            topic.due_ms = due;
         }
+    }
+
+    /// Evicts what is too old, and drops topics whose time is over, a part of
+    /// them: `true` if there is more.
+    pub fn expire_some(&mut self, now: u64) -> bool {
+        let mut left = limits::EVICTED_AT_ONCE;
+        while let Some(&(due, slot)) = self.due.first()
+            && due <= now
+        {
+            if left == 0 {
+                return true;
+            }
+            self.due.pop_first();
+            let over = {
+                let topic = &mut self.topics[slot];
+                topic.due_ms = u64::MAX;
+                topic.is_over(now)
+            };
+            let most = left;
+            left -= match over {
+                true => self.drain(slot, most),
+                false => self.trim(slot, now, most),
+            };
+            if over && left > 0 {
+                self.forget(slot);
+            } else {
+                self.schedule(slot);
+            }
+            left = left.saturating_sub(1);
+        }
+        false
+    }
+
+    /// Evicts `most` events of a history.
+    fn drain(&mut self, slot: usize, most: usize) -> usize {
+        let mut n = 0;
+        while n < most
+            && let Some(e) = self.topics[slot].ring.evict()
+        {
+            n += 1;
+            self.ring_bytes -= e.size();
+            self.order.remove(&e.seq);
+            self.evicted += u64::from(!e.is_silent());
+        }
+        n
     }
 }

@@ -73,7 +73,7 @@ static void reasons(void)
     IS(pagi_sse_hub_open(NONE, NULL, 0, 0, &hub), 0);
     IS(pagi_sse_hub_close(hub, NONE, text, sizeof text), R(REASON_TOO_LONG));
     IS(pagi_sse_hub_close(hub, NONE, text, PAGI_SSE_REASON_BYTES), 0);
-    IS(pagi_sse_hub_free(hub), 0);
+    IS(pagi_sse_hub_free(hub, 1000), 0);
 }
 
 static void http(void)

@@ -342,7 +342,7 @@ static void a_hub(void)
     OK(whole);
     IS(pagi_sse_subscription_free(s), 0);
     ended(c, "maintenance");
-    IS(pagi_sse_hub_free(hub), 0);
+    IS(pagi_sse_hub_free(hub, 1000), 0);
 }
 
 static void freed_while_it_runs(void)

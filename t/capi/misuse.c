@@ -66,7 +66,7 @@ static int64_t h6(uint64_t h) { return pagi_sse_hub_subscribers(h, S("t")); }
 static int64_t h7(uint64_t h) { return pagi_sse_hub_stats(h, NONE); }
 static int64_t h8(uint64_t h) { return pagi_sse_hub_history(h, S("t"), 0, 0, NONE); }
 static int64_t h9(uint64_t h) { return pagi_sse_hub_has_topic(h, S("t")); }
-static int64_t h10(uint64_t h) { return pagi_sse_hub_free(h); }
+static int64_t h10(uint64_t h) { return pagi_sse_hub_free(h, 1000); }
 static int64_t u1(uint64_t h) { return pagi_sse_subscription_cancel(h); }
 static int64_t u2(uint64_t h) { return pagi_sse_subscription_stats(h, NONE); }
 static int64_t u3(uint64_t h) { return pagi_sse_subscription_free(h); }
@@ -103,7 +103,7 @@ static pagi_sse_subscription subscribed(void)
     IS(pagi_sse_conn_open_queue(rt, PAGI_SSE_WIRE_EVENTS, &conn), 0);
     IS(pagi_sse_hub_subscribe(hub, conn, S("t"), NULL, &s), 0);
     IS(pagi_sse_conn_free(conn), 0);
-    IS(pagi_sse_hub_free(hub), 0);
+    IS(pagi_sse_hub_free(hub, 1000), 0);
     IS(pagi_sse_runtime_free(rt, 1000), 0);
     return s;
 }

@@ -212,7 +212,7 @@ static void one_at_a_time(void)
     IS(pagi_sse_hub_subscribe(other, c.conn, S("u"), NULL, &sub), NEW);
     GETS(c, "id: e.0\n\nid: f.0\n\n");
     IS(pagi_sse_subscription_free(sub), 0);
-    IS(pagi_sse_hub_free(other), 0);
+    IS(pagi_sse_hub_free(other, 1000), 0);
     leaves(c);
     free_hub();
 }

@@ -64,6 +64,7 @@ on_each_server 'after its id; a quiet topic causes no reset' => sub {
         ['<&>',  'unknown_id', 'garbage'],
         ['e.02', 'unknown_id', 'another form of a number'],
         ['e.99', 'unknown_id', 'the future'],
+        map({ [$_, 'unknown_id', 'no UTF-8: ' . unpack 'H*', $_] } "\xff", "e.\xc3", "caf\xe9", "\xed\xa0\x80"),
     );
     for (@case) {
         my ($id, $reason, $name) = @$_;
@@ -191,5 +192,17 @@ on_each_server 'on_reset is called under serve, too' => sub {
     $client->gets(reset_block('unknown_id') . cursor(0) . "data: direct\n\n", 'behind the reset');
     is \@reset, [T(), 'unknown_id'], 'with the object and the reason';
 };
+
+# Else a browser would be refused for good: it sends the same again.
+for my $id ("\xff", "e.\xc3") {
+    subtest 'in a scope of type http, an id that is no UTF-8 is an unknown one: ' . unpack('H*', $id) => sub {
+        my $hub = hub();
+        $hub->publish('t', data => 1);
+        my $peer = peer(scope => { type => 'http', headers => [['last-event-id', $id]] }, options => [upgrade => 1]);
+        my $sub = $hub->subscribe($peer->sse, 't');
+        is $sub->reset_reason, 'unknown_id', 'reset_reason';
+        $peer->sse->close;
+    };
+}
 
 done_testing;

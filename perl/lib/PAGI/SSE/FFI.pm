@@ -99,7 +99,7 @@ $ffi->attach(server_stop                       => [qw(uint64 uint64)]        => 
 $ffi->attach(server_free                       => [qw(uint64 uint64)]        => 'sint32');
 
 $ffi->attach([hub_open => '_hub_open']   => [qw(string size_t opaque uint64 uint32 uint64*)] => 'sint32');
-$ffi->attach(hub_free                    => ['uint64']                                       => 'sint32');
+$ffi->attach(hub_free                    => ['uint64', 'uint64']                             => 'sint32');
 $ffi->attach([hub_topic => '_hub_topic'] => [qw(uint64 string size_t opaque)]                => 'sint32');
 $ffi->attach(
     hub_publish => [qw(uint64 string size_t string size_t string size_t string size_t string size_t sint64 uint32)] =>

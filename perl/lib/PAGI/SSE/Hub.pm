@@ -19,6 +19,7 @@ use Scalar::Util                 qw(blessed weaken);
 PAGI::SSE::Check::own_class(__PACKAGE__);
 
 use constant MOST_EVENTS => 2**32 - 1;    # the library takes 32 bits
+use constant FREE_MS     => 5000;
 
 my %FULL = (disconnect => 0, drop_oldest => 1, drop_newest => 2, latest => 3);
 # By handle, weak: for the records that say a hub is ready.
@@ -321,7 +322,7 @@ sub DESTROY {
     return if ${^GLOBAL_PHASE} eq 'DESTRUCT';
     local ($@, $!, $?);
     PAGI::SSE::Hub::Bridge->unpin($self->{handle});
-    PAGI::SSE::FFI::hub_free($self->{handle});
+    PAGI::SSE::FFI::hub_free($self->{handle}, FREE_MS);
     return;
 }
 
@@ -444,8 +445,9 @@ fail. Workers of a prefork server have a hub each, with an epoch each: what one
 publishes reaches its own clients only, and a client that comes back to
 another worker is reset.
 
-A hub that goes out of scope delivers what is pending and leaves its streams
-open, and silent. Keep it as long as the application runs, or C<close> it.
+A hub that goes out of scope delivers what is pending, in 5 seconds at most. It
+closes the streams that C<serve> has given to it alone, and leaves the others open,
+and silent. Keep it as long as the application runs, or C<close> it.
 
 =head2 Limits
 
@@ -576,7 +578,8 @@ The type of the event that tells the client; C<reset>.
 
 =item last_event_id
 
-In place of the header's; any text. undef: a new client.
+In place of the header's; any text. undef: a new client. What is no id that was
+given out, or no UTF-8, is an unknown id.
 
 =item query_id
 
@@ -616,7 +619,9 @@ ended.
     await $hub->ready;
 
 Done when no subscriber's queue is above its high mark (64 KiB, until it has
-fallen to 16 KiB or the client has left): for producers that can wait.
+fallen to 16 KiB or the client has left) and less than 64 KiB is undelivered: for
+producers that can wait. Those who do not are slowed down: while 1 MiB is
+undelivered C<publish> delivers a part of it, and from 4 MiB on until there is less.
 
 =head2 fileno, dispatch
 
@@ -635,8 +640,7 @@ forks, in the child. The embedded server needs none of this.
     my $count = $hub->close(reason => 'x-moved');
     my $count = $hub->close;
 
-Delivers what is pending and closes the connections of a topic's subscribers, or
-of all. The reason is C<app_closed> if none is given. Returns their number; topic
+Closes the connections of a topic's subscribers, or of all, after what was published before. The reason is C<app_closed> if none is given. Returns their number; topic
 and hub stay.
 
 =head2 subscribers, topics, stats, epoch

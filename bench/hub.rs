@@ -1,0 +1,320 @@
+//! What a hub's own work costs, and how long others wait for it meanwhile:
+//! `cargo bench --bench hub [-- NAME...]`. Each line names what it measures.
+use pagi_sse::conn::{Conn, Framing, Host, Report};
+use pagi_sse::core::frame::Event;
+use pagi_sse::host::runtime::{Open, Options};
+use pagi_sse::hub::{Hub, Owner, Put, Settings, Subscription, Wish};
+use pagi_sse::wire::Wire;
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+struct World(Instant);
+
+struct Owned(Arc<World>);
+
+impl Owner for Owned {
+    fn pending(&self) {}
+    fn ready(&self) {}
+    fn host(&self, _: &Arc<dyn Host>) {}
+    fn now_ms(&self) -> u64 {
+        Host::now_ms(&*self.0)
+    }
+}
+
+impl Host for World {
+    fn output(&self, _: &Arc<Conn>) {}
+    fn keepalive(&self, _: &Arc<Conn>) {}
+    fn now_ms(&self) -> u64 {
+        self.0.elapsed().as_millis() as u64
+    }
+    fn ready(&self, _: u64) {}
+    fn report(&self, _: &Conn, _: Report) {}
+}
+
+type Sub = (Arc<Conn>, Arc<Subscription>);
+
+fn hub() -> (Arc<World>, Arc<Hub>) {
+    let world = Arc::new(World(Instant::now()));
+    let settings = Settings {
+        total_bytes: 1 << 30,
+        ..Settings::default()
+    };
+    let hub = Hub::new(Box::new(Owned(world.clone())), "e", &settings);
+    (world, Arc::new(hub))
+}
+
+/// Takes no byte, so that what is left is the hub's own part.
+fn nobody(world: &Arc<World>) -> Arc<Conn> {
+    let framing = Framing {
+        sse: true,
+        wire: Wire::Events,
+        head: true,
+        ..Framing::default()
+    };
+    Conn::hosted(world.clone(), framing)
+}
+
+fn subscribe(hub: &Arc<Hub>, conn: Arc<Conn>, names: &[&str]) -> Sub {
+    let (sub, _) = hub.subscribe(&conn, names, &Wish::default()).unwrap();
+    (conn, sub)
+}
+
+fn crowd(hub: &Arc<Hub>, n: usize, own: bool, conn: impl Fn() -> Arc<Conn>) -> Vec<Sub> {
+    let user = |i: usize| format!("user:{}", if own { i } else { 0 });
+    let each = (0..n).map(|i| subscribe(hub, conn(), &["all", &user(i)]));
+    each.collect()
+}
+
+fn publish(hub: &Hub, topic: &str) {
+    let event = Event {
+        data: Some("0123456789012345678901234567890123456789"),
+        ..Event::default()
+    };
+    hub.publish(topic, &event, Put::default()).unwrap();
+}
+
+fn ms(d: Duration) -> f64 {
+    d.as_secs_f64() * 1000.0
+}
+
+/// The longest that a publisher waited while something was done.
+fn longest_wait(hub: &Arc<Hub>, work: impl FnOnce()) -> Duration {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|s| {
+        let publisher = s.spawn(|| {
+            let mut longest = Duration::ZERO;
+            while !over.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                publish(hub, "elsewhere");
+                longest = longest.max(began.elapsed());
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            longest
+        });
+        std::thread::sleep(Duration::from_millis(20));
+        work();
+        over.store(true, Ordering::Relaxed);
+        publisher.join().unwrap()
+    })
+}
+
+/// The least of `n` times.
+fn least(n: usize, mut work: impl FnMut() -> Duration) -> Duration {
+    (0..n).map(|_| work()).min().unwrap_or_default()
+}
+
+fn timed(work: impl FnOnce()) -> Duration {
+    let began = Instant::now();
+    work();
+    began.elapsed()
+}
+
+fn burst() {
+    for (what, own) in [("one set", false), ("a set each", true)] {
+        let (world, hub) = hub();
+        let _crowd = crowd(&hub, 5000, own, || nobody(&world));
+        let took = least(9, || {
+            (0..250).for_each(|_| publish(&hub, "all"));
+            timed(|| hub.deliver())
+        });
+        println!("burst of 250 to 5,000, {what}: {:.2} ms", ms(took));
+        let waited = longest_wait(&hub, || {
+            for _ in 0..20 {
+                (0..250).for_each(|_| publish(&hub, "all"));
+                hub.deliver();
+            }
+        });
+        println!("  a publisher waited {:.2} ms", ms(waited));
+        if own {
+            let took = timed(|| {
+                (0..5000).for_each(|i| publish(&hub, &format!("user:{i}")));
+                hub.deliver();
+            });
+            println!("  one event to each user: {:.2} ms", ms(took));
+        }
+    }
+}
+
+fn ahead() {
+    let (world, hub) = hub();
+    let (conn, _sub) = subscribe(&hub, nobody(&world), &["all"]);
+    let _other = subscribe(&hub, nobody(&world), &["elsewhere"]);
+    (0..3000).for_each(|_| publish(&hub, "elsewhere"));
+    let took = least(9, || timed(|| (0..100).for_each(|_| conn.catch_up())));
+    println!(
+        "catch up, 3,000 pending elsewhere: {:.2} us",
+        ms(took) * 10.0
+    );
+}
+
+fn coming() {
+    for (what, own) in [("one set", false), ("a set each", true)] {
+        let (world, hub) = hub();
+        let crowd = crowd(&hub, 10_000, own, || nobody(&world));
+        let over = AtomicBool::new(false);
+        let took = std::thread::scope(|s| {
+            // A delivery looks at the lists all the time.
+            s.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    publish(&hub, "all");
+                    hub.deliver();
+                }
+            });
+            let took = least(20, || {
+                timed(|| {
+                    for _ in 0..20 {
+                        let (_, sub) = subscribe(&hub, nobody(&world), &["all", "user:0"]);
+                        sub.unsubscribe();
+                    }
+                })
+            });
+            over.store(true, Ordering::Relaxed);
+            took
+        });
+        println!(
+            "come and go among 10,000, {what}: {:.1} us",
+            ms(took) * 50.0
+        );
+        let took = timed(|| {
+            for (_, sub) in &crowd {
+                sub.unsubscribe();
+            }
+        });
+        println!("  all go: {:.1} ms", ms(took));
+    }
+}
+
+fn topics() {
+    let (_world, hub) = hub();
+    for i in 0..99_000 {
+        publish(&hub, &format!("topic/{i}"));
+        if i % 1000 == 0 {
+            hub.deliver();
+        }
+    }
+    hub.deliver();
+    let waited = longest_wait(&hub, || drop(hub.stats()));
+    println!(
+        "stats of 99,000 topics: a publisher waited {:.2} ms",
+        ms(waited)
+    );
+    let waited = longest_wait(&hub, || hub.expire());
+    println!(
+        "expire, nothing to do: a publisher waited {:.2} ms",
+        ms(waited)
+    );
+    let took = timed(|| hub.expire());
+    println!("  it took {:.2} ms", ms(took));
+}
+
+/// A child with `n` clients that read what comes.
+fn clients(port: u16, n: usize) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut tasks = Vec::new();
+        for _ in 0..n {
+            let mut socket = tokio::net::TcpStream::connect(("127.0.0.1", port))
+                .await
+                .unwrap();
+            tasks.push(tokio::spawn(async move {
+                let mut buf = [0; 4096];
+                while tokio::io::AsyncReadExt::read(&mut socket, &mut buf)
+                    .await
+                    .is_ok_and(|n| n > 0)
+                {}
+            }));
+        }
+        println!("{n}");
+        for task in tasks {
+            let _ = task.await;
+        }
+    });
+}
+
+/// Of this process: the 14th and 15th field, hundredths of a second.
+fn cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields = stat.rsplit(')').next().unwrap().split_whitespace();
+    let ticks: u64 = fields
+        .skip(11)
+        .take(2)
+        .map(|n| n.parse::<u64>().unwrap())
+        .sum();
+    Duration::from_millis(10 * ticks)
+}
+
+fn sockets() {
+    const CLIENTS: usize = 3000;
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    for round in 0..3 {
+        for (what, own) in [("one set", false), ("a set each", true)] {
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args(["clients", &port.to_string(), &CLIENTS.to_string()])
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let accepted: Vec<TcpStream> =
+                (0..CLIENTS).map(|_| listener.accept().unwrap().0).collect();
+            let _ = child.stdout.as_mut().unwrap().read(&mut [0; 16]);
+            let runtime = Open::start(Options::default()).unwrap();
+            let (_world, hub) = hub();
+            let framing = Framing {
+                sse: true,
+                wire: Wire::Events,
+                ..Framing::default()
+            };
+            let accepted = std::sync::Mutex::new(accepted);
+            let _crowd = crowd(&hub, CLIENTS, own, || {
+                let socket = accepted.lock().unwrap().pop().unwrap();
+                runtime.on_socket(socket.into(), framing).unwrap()
+            });
+            std::thread::sleep(Duration::from_millis(200));
+            let before = cpu();
+            for _ in 0..10 {
+                (0..250).for_each(|_| publish(&hub, "all"));
+                hub.deliver();
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let took = cpu() - before;
+            println!(
+                "{round}: 10 bursts to {CLIENTS} sockets, {what}: {:.0} ms CPU",
+                ms(took)
+            );
+            runtime.end(Duration::from_secs(1));
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| a != "--bench")
+        .collect();
+    if let [child, port, n] = &args[..]
+        && child == "clients"
+    {
+        return clients(port.parse().unwrap(), n.parse().unwrap());
+    }
+    let all: [(&str, fn()); 5] = [
+        ("burst", burst),
+        ("ahead", ahead),
+        ("coming", coming),
+        ("topics", topics),
+        ("sockets", sockets),
+    ];
+    for (name, measure) in all {
+        if args.is_empty() || args.iter().any(|a| a == name) {
+            measure();
+        }
+    }
+}
