@@ -364,19 +364,23 @@ impl Hub {
             topics.extend(some.iter().map(|(name, f)| (name.to_string(), f.json())));
         });
         let high = self.ready.high();
-        let t = self.lock();
-        json!({
-            "epoch": self.epoch(),
-            "published": t.seq - t.silent,
-            "connections": self.connections.load(Ordering::Relaxed),
-            "pending_bytes": t.pending_bytes,
-            "kept_bytes": t.kept_bytes(),
-            "evicted": t.evicted,
-            "dropped": self.dropped.load(Ordering::Relaxed),
-            "overflows": self.overflows.load(Ordering::Relaxed),
-            "high": high,
-            "topics": topics,
-        })
+        let mut all = {
+            let t = self.lock();
+            json!({
+                "epoch": self.epoch(),
+                "published": t.seq - t.silent,
+                "connections": self.connections.load(Ordering::Relaxed),
+                "pending_bytes": t.pending_bytes,
+                "kept_bytes": t.kept_bytes(),
+                "evicted": t.evicted,
+                "dropped": self.dropped.load(Ordering::Relaxed),
+                "overflows": self.overflows.load(Ordering::Relaxed),
+                "high": high,
+            })
+        };
+        // Not within `json!`, which copies.
+        all["topics"] = topics.into();
+        all
     }
 }
 
