@@ -49,19 +49,39 @@ impl Desk {
         runtime.spawn(cut::run(self.registry.clone(), self.notices.clone()));
     }
 
-    /// Makes a connection with a handle that the host program will own.
-    pub fn open(self: &Arc<Self>, framing: Framing) -> Result<Arc<Conn>> {
+    /// Makes a connection with a handle that the host program will own. Until
+    /// [`Desk::admit`] nobody else knows of it; else [`Desk::withdraw`].
+    pub fn make(self: &Arc<Self>, framing: Framing) -> Result<Arc<Conn>> {
         let conn = Conn::hosted(self.clone(), framing);
         conn.set_handle(conn::table().insert(conn.clone())?);
-        self.registry.add(&conn);
         Ok(conn)
     }
 
-    /// Takes that back: nobody has heard of it.
+    /// Takes that back.
     pub fn withdraw(&self, conn: &Conn) {
         // Cannot fail: nobody else knows the handle.
         let _ = conn::table().remove(conn.handle());
-        self.registry.remove(conn, |_| {});
+    }
+
+    /// Counts it among those in progress, with the record that tells the host
+    /// program. `false` after [`Registry::close`], and it is withdrawn.
+    #[must_use]
+    pub fn admit(&self, conn: &Arc<Conn>, record: Option<Vec<u8>>) -> bool {
+        let tell = || record.into_iter().for_each(|r| self.push(r));
+        let admitted = self.registry.add(conn, tell);
+        if !admitted {
+            self.withdraw(conn);
+        }
+        admitted
+    }
+
+    /// Both.
+    pub fn open(self: &Arc<Self>, framing: Framing) -> Result<Arc<Conn>> {
+        let conn = self.make(framing)?;
+        match self.admit(&conn, None) {
+            true => Ok(conn),
+            false => Err(Error::Stopped),
+        }
     }
 
     /// Connections in progress.

@@ -46,6 +46,7 @@ struct Inner {
     /// By handle, so that one can go on where one was.
     open: BTreeMap<u64, (Arc<Conn>, Instant)>,
     opened: u64,
+    is_closed: bool,
     /// Of those that have ended.
     figures: Figures,
     survey: Option<Survey>,
@@ -96,12 +97,23 @@ impl Registry {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One more, which has its handle.
-    pub fn add(&self, conn: &Arc<Conn>) {
+    /// One more, which has its handle; `tell` is called before anybody can find
+    /// it here. `false` after [`Registry::close`]: too late.
+    pub fn add(&self, conn: &Arc<Conn>, tell: impl FnOnce()) -> bool {
         let mut inner = self.lock();
+        if inner.is_closed {
+            return false;
+        }
         inner.opened += 1;
         let entry = (conn.clone(), Instant::now());
         inner.open.insert(conn.handle(), entry);
+        tell();
+        true
+    }
+
+    /// No more: who is not here by now never will be.
+    pub fn close(&self) {
+        self.lock().is_closed = true;
     }
 
     /// One less, if it is there; `tell` gets the time that it took, before
@@ -223,6 +235,8 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conn::Framing;
+    use crate::core::error::Error;
     use crate::core::limits::QUEUED_BYTES;
     use crate::host::desk::Desk;
     use crate::wire::Wire;
@@ -264,5 +278,53 @@ mod tests {
         });
         assert_eq!(events(), CONNS);
         assert_eq!(desk.registry().live(), 0);
+    }
+
+    #[test]
+    fn who_comes_behind_the_close_was_never_there() {
+        let desk = Desk::new(QUEUED_BYTES).unwrap();
+        let before = desk.make(Framing::default()).unwrap();
+        let late = desk.make(Framing::default()).unwrap();
+        assert_eq!(desk.registry().live(), 0, "nobody knows of them");
+        assert!(desk.admit(&before, Some(b"before".to_vec())));
+        desk.registry().close();
+        assert!(!desk.admit(&late, Some(b"late".to_vec())));
+        assert!(
+            desk.open(Framing::default())
+                .is_err_and(|e| e == Error::Stopped)
+        );
+        assert_eq!(desk.registry().live(), 1);
+        assert_eq!(
+            crate::conn::table().get(late.handle()).err(),
+            Some(Error::HandleStale)
+        );
+        let mut buf = [0; 64];
+        let used = desk.next(&mut buf);
+        assert_eq!(&buf[4..used], b"before");
+        desk.close();
+        assert_eq!(desk.registry().live(), 0);
+        assert_eq!(Arc::strong_count(&late), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn settling_looks_whenever_one_has_ended_and_not_beyond_its_time() {
+        let desk = Desk::new(QUEUED_BYTES).unwrap();
+        let conns: Vec<_> = (0..3)
+            .map(|_| desk.open(Framing::default()).unwrap())
+            .collect();
+        let started = tokio::time::Instant::now();
+        let by = started + Duration::from_secs(10);
+        let ends = async {
+            for conn in &conns {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                conn.transport_ended();
+            }
+        };
+        let registry = desk.registry();
+        tokio::join!(registry.settle(by, || registry.live() == 0), ends);
+        assert_eq!(started.elapsed().as_secs(), 3);
+        registry.settle(by, || false).await;
+        assert_eq!(started.elapsed().as_secs(), 10);
+        assert_eq!(desk.stats()["connections"]["opened"], 3);
     }
 }

@@ -60,7 +60,8 @@ impl Open {
 
     /// A connection whose output the host program pulls.
     pub fn pulled(&self, framing: Framing) -> Result<Arc<Conn>> {
-        self.runtime().as_ref().ok_or(Error::Stopped)?;
+        let runtime = self.runtime();
+        runtime.as_ref().ok_or(Error::Stopped)?;
         self.desk.open(Framing {
             pull: true,
             ..framing
@@ -78,11 +79,14 @@ impl Open {
             let runtime = self.runtime();
             let runtime = runtime.as_ref().ok_or(Error::Stopped)?;
             let _context = runtime.enter();
-            let conn = self.desk.open(framing)?;
-            // Last, as the connection has it then; the program has its own back
-            // as it was, if this fails.
+            let conn = self.desk.make(framing)?;
+            // What may fail is behind us then, and the program has its own back
+            // as it was.
             let socket = Socket::copy_of(fd.as_fd(), self.options.write_timeout)
                 .inspect_err(|_| self.desk.withdraw(&conn))?;
+            if !self.desk.admit(&conn, None) {
+                return Err(Error::Stopped);
+            }
             runtime.spawn(stream::run(
                 Arc::new(socket),
                 conn.clone(),

@@ -208,3 +208,110 @@ impl Drop for Socket {
         self.shutdown(Shutdown::Both);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd as _;
+    use std::os::unix::net::UnixStream as Pair;
+
+    fn copy(fd: BorrowedFd<'_>) -> Result<Socket> {
+        Socket::copy_of(fd, Duration::from_secs(30))
+    }
+
+    #[test]
+    fn a_socket_that_cannot_be_taken_is_as_it_was() {
+        let runtime = crate::rt::build(1).unwrap();
+        let handle = runtime.handle().clone();
+        runtime.shutdown_timeout(Duration::from_secs(10));
+        // No socket can be registered with a runtime that has ended.
+        let _context = handle.enter();
+        for blocked in [true, false] {
+            let (ours, _theirs) = Pair::pair().unwrap();
+            ours.set_nonblocking(!blocked).unwrap();
+            assert_eq!(copy(ours.as_fd()).err(), Some(Error::Os));
+            assert_eq!(SockRef::from(&ours).nonblocking().unwrap(), !blocked);
+            assert!(ours.peer_addr().is_ok(), "and connected");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_connected_stream_is_taken() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let datagrams = std::os::unix::net::UnixDatagram::pair().unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        for fd in [listener.as_fd(), datagrams.0.as_fd(), file.as_fd()] {
+            assert_eq!(copy(fd).err(), Some(Error::BadSocket));
+        }
+        assert!(!SockRef::from(&listener).nonblocking().unwrap());
+    }
+
+    async fn both() -> [(Socket, std::fs::File); 2] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let theirs = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let tcp = listener.accept().unwrap().0;
+        let (unix, other) = Pair::pair().unwrap();
+        let file = |fd: std::os::fd::OwnedFd| std::fs::File::from(fd);
+        [
+            (copy(tcp.as_fd()).unwrap(), file(theirs.into())),
+            (copy(unix.as_fd()).unwrap(), file(other.into())),
+        ]
+    }
+
+    #[tokio::test]
+    async fn what_the_other_side_does_is_seen() {
+        use std::io::Write as _;
+        for (ours, mut theirs) in both().await {
+            assert!(!ours.has_input());
+            std::future::poll_fn(|cx| ours.poll_writable(cx))
+                .await
+                .unwrap();
+            assert_eq!(
+                ours.try_write(&[IoSlice::new(b"a"), IoSlice::new(b"bc")])
+                    .unwrap(),
+                3
+            );
+            let mut got = [0; 3];
+            theirs.read_exact(&mut got).unwrap();
+            assert_eq!(&got, b"abc");
+            theirs.write_all(b"hello").unwrap();
+            std::future::poll_fn(|cx| ours.poll_readable(cx))
+                .await
+                .unwrap();
+            assert!(ours.has_input() && !ours.is_dead());
+            let mut bytes = [0; 8];
+            let mut buf = ReadBuf::new(&mut bytes);
+            std::future::poll_fn(|cx| ours.poll_read(cx, &mut buf))
+                .await
+                .unwrap();
+            assert_eq!(buf.filled(), b"hello");
+            SockRef::from(&theirs).shutdown(Shutdown::Write).unwrap();
+            ours.half_closed().await;
+            assert!(!ours.is_dead(), "it may still read");
+            assert_eq!(ours.try_read(&mut [0; 8]).unwrap(), 0);
+            ours.shutdown(Shutdown::Write);
+            assert_eq!(theirs.read(&mut [0; 8]).unwrap(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reset_is_a_failure_and_a_drop_ends_both_ways() {
+        let [(tcp, theirs), (unix, other)] = both().await;
+        SockRef::from(&theirs)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+        drop(theirs);
+        tcp.failed().await;
+        assert!(tcp.is_dead());
+        // A child of a fork may have a copy.
+        let copy = SockRef::from(match &unix {
+            Socket::Unix(s) => s,
+            Socket::Tcp(_) => unreachable!(),
+        })
+        .try_clone()
+        .unwrap();
+        drop(unix);
+        assert_eq!((&other).read(&mut [0; 8]).unwrap(), 0);
+        drop(copy);
+    }
+}

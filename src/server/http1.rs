@@ -201,9 +201,6 @@ async fn answer(
         return asker.refuse(refusal::TOO_LARGE, &refusal::known(&parts));
     }
     let sse = accepts_event_stream(&parts.headers);
-    if *shared.stage.borrow() == Stage::Draining {
-        return asker.too_late(sse, &refusal::known(&parts));
-    }
     let framing = Framing {
         sse,
         wire: match parts.version {
@@ -213,7 +210,7 @@ async fn answer(
         head: parts.method == http::Method::HEAD,
         ..Framing::default()
     };
-    let Ok(conn) = shared.desk.open(framing) else {
+    let Ok(conn) = shared.desk.make(framing) else {
         return asker.refuse(refusal::NO_HANDLE, &refusal::known(&parts));
     };
     conn.hold(place);
@@ -222,9 +219,14 @@ async fn answer(
     let record = record::request(conn.handle(), &parts, &asker.peers, sse, has_body);
     if has_body {
         conn.expect_body();
+    }
+    if !shared.desk.admit(&conn, Some(record)) {
+        link.release();
+        return asker.too_late(sse, &refusal::known(&parts));
+    }
+    if has_body {
         tokio::spawn(pump(body, conn.clone(), link.clone(), asker));
     }
-    shared.desk.push(record);
     let decision = tokio::select! {
         biased;
         decision = poll_fn(|cx| conn.poll_decision(cx)) => decision,

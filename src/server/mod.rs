@@ -201,6 +201,8 @@ impl Server {
 
     /// Accepts no more connections or requests; what is in progress goes on.
     pub fn drain(&self) {
+        // First, so that who is told of the drain finds no more to come.
+        self.shared.desk.registry().close();
         self.shared.stage.send_replace(Stage::Draining);
     }
 
