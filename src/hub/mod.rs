@@ -9,6 +9,8 @@ mod crowd;
 mod deliver;
 mod fanout;
 mod ids;
+#[cfg(test)]
+mod model;
 mod ready;
 mod subscription;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 /// The hub's owner and the connections' host: a clock, and what it was told.
 #[derive(Default)]
-struct World {
+pub(super) struct World {
     now: AtomicU64,
     told_ready: AtomicUsize,
     told_drained: AtomicUsize,
@@ -43,12 +43,12 @@ impl Host for World {
     }
 }
 
-struct Fixture {
+pub(super) struct Fixture {
     world: Arc<World>,
-    hub: Arc<Hub>,
+    pub hub: Arc<Hub>,
 }
 
-fn keep(events: usize) -> TopicSettings {
+pub(super) fn keep(events: usize) -> TopicSettings {
     TopicSettings {
         keep: Keep {
             events,
@@ -60,7 +60,7 @@ fn keep(events: usize) -> TopicSettings {
     }
 }
 
-fn fixture(settings: TopicSettings, total_bytes: usize) -> Fixture {
+pub(super) fn fixture(settings: TopicSettings, total_bytes: usize) -> Fixture {
     let world = Arc::<World>::default();
     let owner = Box::new(world.clone());
     let settings = Settings {
@@ -83,7 +83,7 @@ const POLICY: Policy = Policy {
 };
 
 impl Fixture {
-    fn conn(&self) -> Arc<Conn> {
+    pub(super) fn conn(&self) -> Arc<Conn> {
         let framing = Framing {
             sse: true,
             wire: Wire::Events,
@@ -93,7 +93,7 @@ impl Fixture {
         Conn::hosted(self.world.clone(), framing)
     }
 
-    fn pass(&self, ms: u64) {
+    pub(super) fn pass(&self, ms: u64) {
         self.world.now.fetch_add(ms, Ordering::Relaxed);
     }
 
@@ -106,7 +106,7 @@ impl Fixture {
         self.with_policy(conn, topics, id, POLICY)
     }
 
-    fn with_policy(
+    pub(super) fn with_policy(
         &self,
         conn: &Arc<Conn>,
         topics: &[&str],
@@ -156,7 +156,7 @@ impl Fixture {
 }
 
 /// What waits, a line for each block: its id, type and data.
-fn read(conn: &Arc<Conn>) -> String {
+pub(super) fn read(conn: &Arc<Conn>) -> String {
     let mut bytes = Vec::new();
     let _ = conn.pull(1 << 20, |b| bytes.extend_from_slice(b));
     let text = String::from_utf8(bytes).unwrap();
@@ -994,4 +994,18 @@ fn what_is_undelivered_is_bounded_by_those_who_publish() {
         f.hub.stats()["pending_bytes"].as_u64().unwrap() as usize
     });
     assert!(most.max().unwrap() < limits::PENDING_LIMIT_BYTES);
+}
+
+#[test]
+fn what_all_have_got_and_the_history_has_forgotten_is_held_by_nobody() {
+    let f = fixture(keep(1), 1 << 20);
+    let conn = f.conn();
+    f.subscribe(&conn, &["a"], None).unwrap();
+    f.publish("a", "1");
+    let first = Arc::downgrade(&f.hub.read("a", false, 1).unwrap()[0]);
+    f.publish("a", "2");
+    assert_eq!(first.strong_count(), 2, "pending, and in its topic's queue");
+    f.hub.deliver();
+    read(&conn);
+    assert_eq!(first.strong_count(), 0);
 }
