@@ -442,7 +442,7 @@ impl Conn {
     pub fn disconnect(&self, reason: Reason) -> bool {
         let (closed, first, drained) = {
             let mut inner = self.lock();
-            let drained = inner.outbox.clear();
+            let drained = inner.lose_rest();
             let first = !std::mem::replace(&mut inner.severed, true);
             (inner.state.close(Some(reason)), first, drained)
         };

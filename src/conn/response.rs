@@ -105,6 +105,14 @@ impl Inner {
         }
     }
 
+    /// What waited is dropped: what has gone is not the whole.
+    pub(super) fn lose_rest(&mut self) -> bool {
+        if let (Some(r), false) = (&mut self.response, self.outbox.is_empty()) {
+            r.complete = false;
+        }
+        self.outbox.clear()
+    }
+
     pub(super) fn streams(&self) -> bool {
         self.response.as_ref().is_some_and(|r| r.stream)
     }
@@ -318,8 +326,9 @@ impl Conn {
         if inner.fault().is_some() && inner.is_stream() {
             return Poll::Ready(Decision::Gone { died });
         }
-        // The head waits for the first of the body.
-        let response = inner.response.as_mut().filter(|r| r.began);
+        // The head waits for the first of the body, and goes when all of it can.
+        let lost = inner.severed && !inner.is_complete();
+        let response = inner.response.as_mut().filter(|r| r.began && !lost);
         if let Some((status, map)) = response.and_then(|r| r.head.take()) {
             return Poll::Ready(Decision::Response(status, map));
         }

@@ -616,6 +616,33 @@ fn a_response_that_is_broken_off_is_cut() {
 }
 
 #[test]
+fn a_response_whose_rest_is_dropped_is_not_taken_for_the_whole() {
+    let given = || {
+        let (_, conn) = FakeHost::conn(GET);
+        conn.respond(200, []).unwrap();
+        conn.body(&[b'x'; 100_000], false).unwrap();
+        conn
+    };
+    let conn = given();
+    conn.disconnect("queue_overflow".into());
+    assert_eq!(decision(&conn), "gone", "not an empty one");
+    let conn = given();
+    assert_eq!(decision(&conn), "200 ");
+    assert!(next_body(&conn).is_ready());
+    conn.disconnect("queue_overflow".into());
+    assert_eq!(next_body(&conn), Poll::Ready(None));
+    assert!(conn.is_cut() && !conn.is_answered());
+    assert_eq!(conn.body_left(), None);
+    let conn = given();
+    assert_eq!(decision(&conn), "200 ");
+    while conn.buffered() > 0 {
+        assert!(next_body(&conn).is_ready());
+    }
+    conn.disconnect("client_closed".into());
+    assert!(!conn.is_cut(), "the transport has it all");
+}
+
+#[test]
 fn what_was_sent_is_what_the_kernel_took() {
     let (_, conn) = FakeHost::conn(GET);
     conn.respond(200, []).unwrap();

@@ -9,6 +9,7 @@ use Future;
 use Future::AsyncAwait;
 use Time::HiRes qw(time);
 use PAGI::SSE;
+use PAGI::SSE::Hub;
 
 # What clients and applications may do, and no more.
 
@@ -142,6 +143,53 @@ subtest 'max_queued_bytes: one awaited send of any size below it arrives' => sub
     $above->{paused} = 1;
     $host->until(sub { defined $end }, 'the end');
     is $end, 'queue_overflow', 'it alone is above the limit';
+};
+
+subtest 'max_queued_bytes: bodies of ordinary responses count as well' => sub {
+    my $host = host(
+        async sub {
+            my ($scope, $receive, $send) = @_;
+            await $send->({ type => 'http.response.start', status => 200, headers => [] });
+            await $send->({ type => 'http.response.body', body => 'z' x (substr($scope->{path}, 1) * MIB) });
+        },
+        max_queued_bytes => 20 * MIB
+    );
+    my @clients = map { my $client = $host->get("/$_"); $client->{paused} = 1; $client } 8, 9, 10;
+    $host->until(sub { $host->stats->{cut} }, 'a cut');
+    my $stats = $host->stats;
+    is $stats->{cut}, 1;
+    ok $stats->{queued_memory} > 13 * MIB && $stats->{queued_memory} < 17 * MIB, 'the largest'
+        or diag $stats->{queued_memory};
+    $_->{paused} = 0 for @clients;
+    my $is_over = sub { my ($client) = @_; return $client->eof || $client->ended };
+    $host->until(
+        sub {
+            @clients == grep { $is_over->($_) } @clients;
+        },
+        'the ends'
+    );
+    is [map { length $_->body } @clients[0, 1]], [8 * MIB, 9 * MIB], 'the others arrive whole';
+    my $cut = $clients[2];
+    ok $cut->status == 503 || !$cut->ended, 'that one does not: another answer, or a part, depending on how far it was';
+};
+
+subtest 'max_queued_bytes: what many have waiting counts once' => sub {
+    my $hub = PAGI::SSE::Hub->new;
+    my $host = host(
+        async sub {
+            my $sse = PAGI::SSE->new(@_);
+            await $hub->serve($sse, 'news', { max_bytes => 32 * MIB });
+        },
+        max_queued_bytes => 16 * MIB
+    );
+    my @clients = map { my $client = $host->stream; $client->{paused} = 1; $client } 1 .. 10;
+    $host->until(sub { $hub->subscribers('news') == @clients }, 'the subscribers');
+    $hub->publish('news', data => 'n' x MIB) for 1 .. 6;
+    $host->until(sub { $host->stats->{queued_bytes} > 45 * MIB }, 'the queues');
+    my $stats = $host->stats;
+    ok $stats->{queued_memory} < 7 * MIB, 'six events' or diag $stats->{queued_memory};
+    is [$stats->{cut}, $hub->subscribers('news')], [0, 10], 'nobody is cut off';
+    $host->server->stop(0)->get;
 };
 
 subtest 'max_connections bounds what waits for an application that is busy' => sub {
