@@ -61,6 +61,9 @@ pub const BODY_WINDOW_BYTES: usize = 256 << 10;
 pub const HEAD_BYTES: usize = 64 << 10;
 /// Header fields of one request.
 pub const HEADERS: usize = 128;
+/// Chunk extensions and trailer fields of one body, bytes: what hyper takes,
+/// which counts line ends too.
+pub const CHUNK_EXTRA_BYTES: usize = 15 << 10;
 /// Of a refused request's target: what is kept for the log, bytes.
 pub const REFUSED_TARGET_BYTES: usize = 1024;
 /// Time for a client to send a whole request head, default: seconds.

@@ -2,6 +2,7 @@
 //! one's head is to be seen before hyper sees it.
 
 use super::head::Body;
+use crate::core::limits;
 
 /// What is left of a body.
 pub enum Rest {
@@ -59,7 +60,9 @@ impl Rest {
 enum At {
     /// In a size, behind so many digits.
     Size(u8),
-    /// Behind a size, in what is no part of it.
+    /// Behind a size, in white space.
+    Space,
+    /// Behind a semicolon, in what is no part of the size.
     Extension,
     SizeLf,
     #[default]
@@ -67,9 +70,13 @@ enum At {
     Data,
     DataCr,
     DataLf,
-    /// In the trailer; at the beginning of a line?
-    Line(bool),
-    LineLf(bool),
+    /// In the trailer, at the beginning of a line.
+    Line,
+    /// In a field's name, behind its first letter.
+    Name,
+    Value,
+    ValueLf,
+    LastLf,
     Over,
 }
 
@@ -81,6 +88,9 @@ pub struct Chunks {
     size: u64,
     /// For the chunks to come.
     room: u64,
+    /// Bytes of extensions and of the trailer, and the trailer's fields.
+    extra: usize,
+    fields: usize,
 }
 
 impl Chunks {
@@ -110,6 +120,14 @@ impl Chunks {
 
     fn step(&mut self, byte: u8) -> Result<At, Unfit> {
         let at = self.next(byte).ok_or(Unfit::Malformed)?;
+        match at {
+            At::Space | At::Extension | At::Name | At::Value => self.extra += 1,
+            At::ValueLf => self.fields += 1,
+            _ => {}
+        }
+        if self.extra > limits::CHUNK_EXTRA_BYTES || self.fields > limits::HEADERS {
+            return Err(Unfit::Malformed);
+        }
         if at == At::Data {
             // hyper waits for it, and keeps the largest numbers for itself.
             self.room = self.room.checked_sub(self.size).ok_or(Unfit::TooLarge)?;
@@ -128,20 +146,29 @@ impl Chunks {
                 self.size = self.size << 4 | u64::from(digit?);
                 At::Size(n + 1)
             }
-            (At::Size(_) | At::Extension, b'\r') => At::SizeLf,
-            (At::Size(_), b';' | b' ' | b'\t') => At::Extension,
+            (At::Size(_) | At::Space | At::Extension, b'\r') => At::SizeLf,
+            (At::Size(_) | At::Space, b';') => At::Extension,
+            (At::Size(_) | At::Space, b' ' | b'\t') => At::Space,
             (At::Extension, b) if b != b'\n' => At::Extension,
             (At::SizeLf, b'\n') if self.size > 0 => At::Data,
-            (At::SizeLf, b'\n') => At::Line(true),
+            (At::SizeLf, b'\n') => At::Line,
             (At::DataCr, b'\r') => At::DataLf,
             (At::DataLf, b'\n') => At::Begin,
-            (At::Line(is_empty), b'\r') => At::LineLf(is_empty),
-            (At::Line(_), b) if b != b'\n' => At::Line(false),
-            (At::LineLf(true), b'\n') => At::Over,
-            (At::LineLf(false), b'\n') => At::Line(true),
+            (At::Line, b'\r') => At::LastLf,
+            (At::Line | At::Name, b) if is_token(b) => At::Name,
+            (At::Name, b':') => At::Value,
+            (At::Value, b'\r') => At::ValueLf,
+            (At::Value, b'\t' | b' '..=b'~' | 0x80..) => At::Value,
+            (At::ValueLf, b'\n') => At::Line,
+            (At::LastLf, b'\n') => At::Over,
             _ => return None,
         })
     }
+}
+
+/// A letter of a field's name (RFC 9110, 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]
@@ -167,7 +194,7 @@ mod tests {
     fn a_chunked_body_ends_where_it_ends_however_it_comes() {
         for body in [
             "0\r\n\r\n",
-            "3\r\nabc\r\n2;x=\"y\"\r\nde\r\n0\r\n\r\n",
+            "3\r\nabc\r\n2 ;x=\"y\" \r\nde\r\n0\r\n\r\n",
             "9\r\n0\r\n\r\nGET \r\n00 \r\nA: b\r\nC: d\r\n\r\n",
             "00000000000000f\r\n0123456789abcde\r\n0\r\n\r\n",
         ] {
@@ -189,6 +216,8 @@ mod tests {
             "-1\r\n",
             "0x1\r\n",
             "1\n",
+            "1 1\r\n",
+            "1 a=b\r\n",
             "1\rx",
             "1;a\n",
             "1\r\nab",
@@ -197,10 +226,40 @@ mod tests {
             "0\r\n\n",
             "0\r\nA: b\n",
             "0\r\n\rx",
+            "0\r\nA\r\n",
+            "0\r\n: b\r\n",
+            "0\r\nA : b\r\n",
+            "0\r\n A: b\r\n",
+            "0\r\nA: b\r\n folded\r\n",
+            "0\r\nA: \0\r\n",
+            "0\r\nA: \x7F\r\n",
+            "0\r\n\u{e9}: b\r\n",
             "00000000000000001\r\n",
         ] {
             let got = used(body.as_bytes(), 0).1;
             assert_eq!(got, Err(Unfit::Malformed), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn extensions_and_trailers_have_limits() {
+        let most = limits::CHUNK_EXTRA_BYTES;
+        let long = |n: usize| format!("1;{}\r\na\r\n0\r\n", "x".repeat(n - 1));
+        let field = "A:\r\n";
+        for (body, good) in [
+            (long(most), true),
+            (long(most + 1), false),
+            (long(most - 2) + field, true),
+            (long(most - 1) + field, false),
+            (format!("0\r\n{}", field.repeat(limits::HEADERS)), true),
+            (format!("0\r\n{}", field.repeat(limits::HEADERS + 1)), false),
+        ] {
+            let expected = if good {
+                Ok(true)
+            } else {
+                Err(Unfit::Malformed)
+            };
+            assert_eq!(used(format!("{body}\r\n").as_bytes(), 0).1, expected);
         }
     }
 

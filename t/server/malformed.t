@@ -155,7 +155,12 @@ subtest 'how a body is framed' => sub {
 
 subtest 'a malformed chunk' => sub {
     my $post = "POST / HTTP/1.1\r\n${H}Transfer-Encoding: chunked\r\n\r\n";
-    for my $bad ("x\r\n", "3\nabc\n0\n\n", "3\r\nabcd\r\n", "-1\r\n", "3\r\nabc\r\n0\r\n\n", '1' x 17 . "\r\n") {
+    for my $bad (
+        "x\r\n",               "3\nabc\n0\n\n",      "3\r\nabcd\r\n",           "-1\r\n",
+        "3\r\nabc\r\n0\r\n\n", '1' x 17 . "\r\n",    "3 x\r\nabc\r\n0\r\n\r\n", "0\r\nbad\r\n\r\n",
+        "0\r\nA : b\r\n\r\n",  "0\r\nA: \0\r\n\r\n", '3;' . 'x' x 20_000 . "\r\n"
+        )
+    {
         for my $kind (@KINDS) {
             my ($name, $accept) = @$kind;
             is ask($post =~ s/\r\n/\r\n$accept/r . $bad), refusal('400 Bad Request', 'a malformed chunk'),
