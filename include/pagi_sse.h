@@ -37,6 +37,9 @@
 #include <stdint.h>
 #include <stdbool.h>
 
+// Bytes of a record that says only what happened; no other is so short.
+#define PLAIN 9
+
 // The number that `pagi_sse_abi_version` returns; grows when a program
 // built against an older header would no longer work.
 #define PAGI_SSE_ABI_VERSION 1
@@ -663,7 +666,8 @@ int32_t pagi_sse_conn_open_fd(pagi_sse_runtime runtime,
 
 // Gives a connection back. One that is still open is closed first (reason
 // `app_closed`). What it has queued is still sent, but dropped if only
-// pagi_sse_conn_read could have taken it.
+// pagi_sse_conn_read could have taken it. Of its records only ENDED comes from
+// now on.
 //
 // *Parameters*: `conn`.
 //
@@ -678,7 +682,7 @@ int32_t pagi_sse_conn_free(pagi_sse_conn conn);
 // Gives the number of a stream that is subscribed to a hub back without closing
 // it: it lives on for the hub, to its client's end or its own. A connection that
 // no hub publishes to, and one that only pagi_sse_conn_read takes output from,
-// is freed: nobody could reach it.
+// is freed: nobody could reach it. Of its records only ENDED comes from now on.
 //
 // *Parameters*: `conn`.
 //

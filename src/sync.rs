@@ -3,3 +3,4 @@
 
 pub use std::sync::atomic::{AtomicBool, Ordering};
 pub use std::sync::{Mutex, MutexGuard};
+pub use tokio::sync::Notify;

@@ -5,7 +5,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::time::Duration;
 
 static FORKS: AtomicU64 = AtomicU64::new(0);
@@ -109,14 +109,13 @@ pub fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
     f()
 }
 
-/// A descriptor that is readable while there is work for the host's loop.
+/// A descriptor that is made readable, and unreadable again.
 ///
 /// A socket pair, not an eventfd: it exists on every Unix, and its read side
 /// can be blocking with a timeout, which Future::IO's default back end needs.
 pub struct WakeFd {
     read: UnixStream,
     write: UnixStream,
-    armed: AtomicBool,
 }
 
 impl WakeFd {
@@ -126,11 +125,7 @@ impl WakeFd {
         // Bounds a read that the host's loop makes by mistake.
         read.set_read_timeout(Some(Duration::from_millis(20)))?;
         write.set_nonblocking(true)?;
-        Ok(WakeFd {
-            read,
-            write,
-            armed: AtomicBool::new(false),
-        })
+        Ok(WakeFd { read, write })
     }
 
     /// The descriptor to watch for reading. Owned by this object.
@@ -138,16 +133,20 @@ impl WakeFd {
         self.read.as_raw_fd()
     }
 
-    /// Makes it readable; writes only if it is not already.
-    pub fn wake(&self) {
-        if !self.armed.swap(true, Ordering::AcqRel) {
-            let _ = send(self.write.as_raw_fd(), b"!");
+    /// Makes it readable. An error (the kernel has no memory): it may not be.
+    pub fn raise(&self) -> io::Result<()> {
+        loop {
+            match send(self.write.as_raw_fd(), b"!") {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // Full, so it is readable.
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                sent => return sent.map(drop),
+            }
         }
     }
 
-    /// Makes it unreadable. To be called before the queue is drained: what
-    /// comes after the drain wakes again.
-    pub fn clear(&self) {
+    /// Makes it unreadable.
+    pub fn lower(&self) {
         let mut sink = [0u8; 16];
         loop {
             // SAFETY: the buffer is a live local of the given length.
@@ -164,7 +163,6 @@ impl WakeFd {
                 break;
             }
         }
-        self.armed.store(false, Ordering::Release);
     }
 }
 
@@ -205,16 +203,16 @@ mod tests {
     }
 
     #[test]
-    fn many_wakes_are_one_byte_and_one_clear() {
+    fn it_is_readable_while_raised_also_when_it_takes_no_more() {
         let w = WakeFd::new().unwrap();
         assert!(!readable(&w));
         for _ in 0..100_000 {
-            w.wake();
+            w.raise().unwrap();
         }
         assert!(readable(&w));
-        w.clear();
+        w.lower();
         assert!(!readable(&w));
-        w.wake();
+        w.raise().unwrap();
         assert!(readable(&w));
     }
 

@@ -21,6 +21,8 @@ pub trait Host: Send + Sync {
     fn account(&self) -> Option<Arc<Account>> {
         None
     }
+    /// A message for the operator.
+    fn log(&self, _text: &str) {}
     /// Something that the host program wants to know.
     fn report(&self, conn: &Conn, what: Report);
 }

@@ -26,6 +26,7 @@ use crate::core::limits;
 use crate::core::outbox::{Marks, Outbox};
 use crate::core::state::{Phase, Reason, State};
 use crate::handle::{self, Table};
+use crate::sync::{Mutex, MutexGuard};
 use crate::sys::PerProcess;
 use crate::wire::Wire;
 use bytes::BufMut;
@@ -36,7 +37,7 @@ use std::any::Any;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -95,7 +96,6 @@ struct Inner {
     /// That of the sink, so open while this is locked.
     direct: Direct,
     told_output: bool,
-    told_drained: bool,
     ended: bool,
     /// Closed by [`Conn::abort`]: without the last chunk.
     aborted: bool,
@@ -139,6 +139,7 @@ pub struct Conn {
     handle: AtomicU64,
     watched: AtomicBool,
     wants_stream: AtomicBool,
+    let_go: AtomicBool,
 }
 
 /// This process's connections by handle.
@@ -171,6 +172,7 @@ impl Conn {
             handle: AtomicU64::new(0),
             watched: AtomicBool::new(false),
             wants_stream: AtomicBool::new(framing.sse),
+            let_go: AtomicBool::new(false),
         })
     }
 
@@ -293,14 +295,6 @@ impl Conn {
         self.lock().outbox.is_high()
     }
 
-    /// The host program is about to read that it has drained: `false` when it
-    /// is full again, and will drain again.
-    pub fn is_drained(&self) -> bool {
-        let mut inner = self.lock();
-        inner.told_drained = false;
-        !inner.outbox.is_high()
-    }
-
     /// Status sent (0: none), bytes of content sent.
     pub fn totals(&self) -> (u16, u64) {
         let inner = self.lock();
@@ -404,13 +398,21 @@ impl Conn {
         true
     }
 
+    /// The host program has no number for it any more, and hears of its end
+    /// alone.
+    fn let_go(&self) {
+        self.let_go.store(true, Ordering::Release);
+    }
+
+    /// Whether [`Conn::let_go`] was called.
+    pub fn is_let_go(&self) -> bool {
+        self.let_go.load(Ordering::Acquire)
+    }
+
     /// The host program gives the connection back: as [`Conn::close`], but
     /// output that only it could have pulled is dropped.
     pub fn release(self: &Arc<Self>) {
-        if self.framing.pull {
-            // Told already, as it were.
-            self.lock().told_output = true;
-        }
+        self.let_go();
         self.close(Some("app_closed".into()));
         if self.framing.pull {
             self.lock().outbox.clear();
@@ -422,6 +424,7 @@ impl Conn {
     /// hub that publishes to it. Without one, or where only the host program
     /// takes the output, nobody could use or end it: as [`Conn::release`].
     pub fn hand_over(self: &Arc<Self>) {
+        self.let_go();
         if self.framing.pull || !self.is_watched() {
             self.release();
         }

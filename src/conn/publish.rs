@@ -109,17 +109,14 @@ impl Conn {
 
     pub(super) fn drained(&self) {
         self.tell_watcher(|w| w.marked(false));
-        let told = std::mem::replace(&mut self.lock().told_drained, true);
-        if !told {
-            self.report(Report::Drained);
-        }
+        self.report(Report::Drained);
     }
 
     /// Queues events from before, whatever their size; starts the stream if
     /// need be. Writes nothing yet.
     pub fn replay(self: &Arc<Self>, chunks: &[&Chunk], events: u64) -> Result<()> {
         let host = self.host.as_ref().ok_or(Error::NotHosted)?;
-        let started = {
+        let (started, tell) = {
             let mut inner = self.lock();
             let started = self.start_locked(&mut inner, StatusCode::OK, HeaderMap::new())?;
             if !self.framing.head {
@@ -129,13 +126,15 @@ impl Conn {
                 }
                 inner.counters.events += events;
             }
-            inner.told_output = true;
-            started
+            let tell = !std::mem::replace(&mut inner.told_output, true);
+            (started, tell)
         };
         if started {
             self.after_start();
         }
-        host.output(self);
+        if tell {
+            host.output(self);
+        }
         Ok(())
     }
 

@@ -129,9 +129,12 @@ pub const TOPICS_OF_ONE: usize = 1000;
 pub const STATE_KEYS: usize = 10_000;
 /// What an event that is kept takes beside its bytes, about.
 pub const EVENT_OVERHEAD_BYTES: usize = 200;
-/// Records that the host program has not read: from so many on no further
+/// When the kernel had no memory to wake the host program: until it is tried
+/// again.
+pub const WAKE_AGAIN: Duration = Duration::from_millis(10);
+/// Requests that the host program has not read: from so many on no further
 /// connection is accepted.
-pub const RECORDS_BEHIND: usize = 16;
+pub const REQUESTS_BEHIND: usize = 16;
 /// Topics that expired and are still known by name.
 pub const EXPIRED_TOPICS: usize = 100_000;
 /// Events that a hub forgets, or topics that it looks at, before it lets others

@@ -263,7 +263,8 @@ fn give_back(conn: pagi_sse_conn, end: impl FnOnce(&Arc<Conn>)) -> i32 {
 
 /// Gives a connection back. One that is still open is closed first (reason
 /// `app_closed`). What it has queued is still sent, but dropped if only
-/// pagi_sse_conn_read could have taken it.
+/// pagi_sse_conn_read could have taken it. Of its records only ENDED comes from
+/// now on.
 ///
 /// *Parameters*: `conn`.
 ///
@@ -281,7 +282,7 @@ pub extern "C" fn pagi_sse_conn_free(conn: pagi_sse_conn) -> i32 {
 /// Gives the number of a stream that is subscribed to a hub back without closing
 /// it: it lives on for the hub, to its client's end or its own. A connection that
 /// no hub publishes to, and one that only pagi_sse_conn_read takes output from,
-/// is freed: nobody could reach it.
+/// is freed: nobody could reach it. Of its records only ENDED comes from now on.
 ///
 /// *Parameters*: `conn`.
 ///

@@ -11,7 +11,7 @@ use crate::conn::{self, Conn, Framing, Host, Report};
 use crate::core::account::Account;
 use crate::core::error::{Error, Result};
 use crate::core::limits;
-use crate::rt::{self, ConnBell, Flush, now_ms};
+use crate::rt::{Flush, Sweep, now_ms, supervisor};
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub struct Desk {
     registry: Arc<Registry>,
     read: Notify,
     flush: Arc<Flush>,
-    keepalives: Arc<ConnBell>,
+    sweep: Arc<Sweep>,
 }
 
 impl Desk {
@@ -38,15 +38,32 @@ impl Desk {
             registry: Arc::new(Registry::new(max_queued_bytes)),
             read: Notify::new(),
             flush: Arc::default(),
-            keepalives: Arc::default(),
+            sweep: Arc::default(),
         }))
     }
 
     /// Starts the tasks that every desk has.
     pub fn spawn(&self, runtime: &Runtime) {
-        runtime.spawn(self.flush.clone().run());
-        runtime.spawn(rt::sweep(self.keepalives.clone()));
-        runtime.spawn(cut::run(self.registry.clone(), self.notices.clone()));
+        let (flush, sweep) = (self.flush.clone(), self.sweep.clone());
+        let (mailbox, notices) = (self.mailbox.clone(), self.notices.clone());
+        let registry = self.registry.clone();
+        self.keep(runtime, "flush", move || flush.clone().run());
+        self.keep(runtime, "keepalive", move || sweep.clone().run());
+        self.keep(runtime, "cut", move || {
+            cut::run(registry.clone(), notices.clone())
+        });
+        self.keep(runtime, "wake", move || wake_again(mailbox.clone()));
+    }
+
+    fn keep<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        runtime: &Runtime,
+        name: &'static str,
+        start: impl FnMut() -> F + Send + 'static,
+    ) {
+        let notices = self.notices.clone();
+        let tell = move |text: &str| notices.log(text);
+        runtime.spawn(supervisor::keep(name, tell, start));
     }
 
     /// Makes a connection with a handle that the host program will own. Until
@@ -103,7 +120,7 @@ impl Desk {
 
     /// Makes the descriptor readable.
     pub fn wake(&self) {
-        self.mailbox.wake();
+        self.mailbox.wake().wake();
     }
 
     /// Queues a record.
@@ -116,7 +133,8 @@ impl Desk {
         self.notices.make_room();
         let used = self.mailbox.drain(buf, |record| {
             match record::handle_of(record, Kind::Drained) {
-                Some(handle) => conn::table().get(handle).is_ok_and(|c| c.is_drained()),
+                // Full again by now, it will drain again.
+                Some(handle) => conn::table().get(handle).is_ok_and(|c| !c.is_high()),
                 None => true,
             }
         });
@@ -124,15 +142,15 @@ impl Desk {
         used
     }
 
-    /// Waits while the host program has much to read: what would come now is
-    /// better kept by the kernel, in less memory.
+    /// Waits while the host program has requests to read: what would come now
+    /// is better kept by the kernel, in less memory.
     pub async fn keeps_up(&self) {
         loop {
             let read = self.read.notified();
             tokio::pin!(read);
             // Before the look, so that no reading falls between the two.
             read.as_mut().enable();
-            if self.mailbox.len() < limits::RECORDS_BEHIND {
+            if self.mailbox.requests() < limits::REQUESTS_BEHIND {
                 return;
             }
             read.await;
@@ -154,7 +172,7 @@ impl Desk {
             conn.disconnect("server_shutdown".into());
             conn.transport_ended();
         }
-        self.keepalives.take();
+        self.sweep.clear();
         self.flush.clear();
     }
 
@@ -190,7 +208,7 @@ impl Host for Desk {
     }
 
     fn keepalive(&self, conn: &Arc<Conn>) {
-        self.keepalives.add(conn.handle(), conn.clone());
+        self.sweep.add(conn);
     }
 
     fn now_ms(&self) -> u64 {
@@ -205,7 +223,15 @@ impl Host for Desk {
         Some(self.registry.account().clone())
     }
 
+    fn log(&self, text: &str) {
+        self.notices.log(text);
+    }
+
     fn report(&self, conn: &Conn, what: Report) {
+        // Nobody could act on it any more.
+        if conn.is_let_go() && what != Report::Ended {
+            return;
+        }
         let record = match what {
             Report::Body => record::plain(Kind::Body, conn.handle()),
             Report::Drained => record::plain(Kind::Drained, conn.handle()),
@@ -218,6 +244,15 @@ impl Host for Desk {
             }
         };
         self.push(record);
+    }
+}
+
+/// Wakes the host's loop where the kernel had no memory for it.
+async fn wake_again(mailbox: Arc<Mailbox>) {
+    loop {
+        mailbox.wake().failed().await;
+        tokio::time::sleep(limits::WAKE_AGAIN).await;
+        mailbox.wake().wake();
     }
 }
 
@@ -236,7 +271,12 @@ pub fn wake_after(desk: &Arc<Desk>, runtime: Option<&Runtime>, delay: Duration) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conn::{Sink, Watch};
+    use crate::core::chunk::Chunk;
     use crate::host::record::Reader;
+    use crate::wire::Wire;
+    use std::io::IoSlice;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     #[test]
     fn messages_that_nobody_reads_are_counted_and_the_count_is_a_message() {
@@ -253,5 +293,199 @@ mod tests {
         assert!(last.windows(10).any(|w| w == b"dropped 7 "));
         desk.notices().log("x");
         assert!(desk.next(&mut buf) < 30, "and that is over");
+    }
+
+    const EVENTS: Framing = Framing {
+        sse: true,
+        wire: Wire::Events,
+        head: false,
+        pull: true,
+        fixed: true,
+    };
+
+    fn queue_of(desk: &Arc<Desk>) -> Arc<Conn> {
+        desk.open(EVENTS).unwrap()
+    }
+
+    /// What waits after so many steps, of which nobody has read a record.
+    fn unread(step: impl Fn(&Arc<Desk>, &Arc<Conn>)) -> usize {
+        let desk = Desk::new(limits::QUEUED_BYTES).unwrap();
+        let conn = queue_of(&desk);
+        for _ in 0..1000 {
+            step(&desk, &conn);
+        }
+        desk.mailbox.len()
+    }
+
+    fn pull(conn: &Arc<Conn>) {
+        conn.pull(usize::MAX, |_| ()).unwrap();
+    }
+
+    #[test]
+    fn a_host_that_reads_no_records_has_one_of_a_kind_for_a_connection() {
+        let (small, big) = ("x", "x".repeat(limits::HIGH_WATER_BYTES));
+        let output = |_: &_, conn: &Arc<Conn>| {
+            conn.comment(small).unwrap();
+            pull(conn);
+        };
+        let drained = |_: &_, conn: &Arc<Conn>| {
+            conn.comment(&big).unwrap();
+            pull(conn);
+        };
+        let chunk = Chunk::new(2, |b| b.extend_from_slice(b": "));
+        let replayed = |_: &_, conn: &Arc<Conn>| conn.replay(&[&chunk], 1).unwrap();
+        let body = |_: &_, conn: &Arc<Conn>| {
+            conn.expect_body();
+            assert!(conn.push_body(b"x", usize::MAX));
+            conn.read_body(1).unwrap();
+            conn.read_body(1).unwrap();
+        };
+        let ready = |desk: &Arc<Desk>, _: &_| desk.ready(7);
+        assert_eq!(unread(output), 1);
+        assert_eq!(unread(drained), 2, "OUTPUT and DRAINED");
+        assert_eq!(unread(replayed), 1);
+        assert_eq!(unread(body), 1);
+        assert_eq!(unread(ready), 1);
+    }
+
+    #[test]
+    fn what_was_read_comes_again_and_a_queue_that_is_full_again_has_not_drained() {
+        let desk = Desk::new(limits::QUEUED_BYTES).unwrap();
+        let conn = queue_of(&desk);
+        let big = "x".repeat(limits::HIGH_WATER_BYTES);
+        let fill_and_drain = || {
+            conn.comment(&big).unwrap();
+            pull(&conn);
+        };
+        fill_and_drain();
+        assert_eq!(kinds(&desk), [Kind::Output, Kind::Drained]);
+        fill_and_drain();
+        assert_eq!(kinds(&desk), [Kind::Output, Kind::Drained]);
+        fill_and_drain();
+        conn.comment(&big).unwrap();
+        assert_eq!(kinds(&desk), [Kind::Output]);
+        pull(&conn);
+        assert_eq!(kinds(&desk), [Kind::Drained]);
+    }
+
+    struct Idle;
+
+    impl Watch for Idle {
+        fn marked(&self, _: bool) {}
+        fn catch_up(&self) {}
+        fn is_over(&self) -> bool {
+            false
+        }
+        fn closed(&self) {}
+    }
+
+    #[test]
+    fn a_connection_that_was_let_go_tells_of_its_end_alone() {
+        let desk = Desk::new(limits::QUEUED_BYTES).unwrap();
+        let framing = Framing {
+            pull: false,
+            ..EVENTS
+        };
+        let conn = desk.open(framing).unwrap();
+        // Somebody publishes to it.
+        let watch = Arc::new(Idle);
+        conn.watch(Arc::downgrade(&(watch.clone() as Arc<dyn Watch>)))
+            .unwrap();
+        conn.hand_over();
+        conn.comment(&"x".repeat(limits::HIGH_WATER_BYTES)).unwrap();
+        conn.attach(Arc::<Taking>::default());
+        conn.disconnect("client_closed".into());
+        conn.transport_ended();
+        assert_eq!(kinds(&desk), [Kind::Ended]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_alone_hold_up_the_server() {
+        let keeps_up = async |desk: &Arc<Desk>| {
+            let wait = Duration::from_secs(1);
+            tokio::time::timeout(wait, desk.keeps_up()).await.is_ok()
+        };
+        let desk = Desk::new(limits::QUEUED_BYTES).unwrap();
+        for handle in 0..1000 {
+            desk.push(record::plain(Kind::Body, handle));
+        }
+        let mut request = record::plain(Kind::Request, 1);
+        request.push(0);
+        for _ in 1..limits::REQUESTS_BEHIND {
+            desk.push(request.clone());
+        }
+        assert!(keeps_up(&desk).await);
+        desk.push(request);
+        assert!(!keeps_up(&desk).await);
+        tokio::join!(desk.keeps_up(), async {
+            kinds(&desk);
+        });
+    }
+
+    /// Takes all, but that one panics the first time.
+    #[derive(Default)]
+    struct Taking {
+        fragile: AtomicBool,
+        taken: AtomicUsize,
+    }
+
+    impl Sink for Taking {
+        fn try_write(&self, slices: &[IoSlice<'_>]) -> std::io::Result<usize> {
+            assert!(!self.fragile.swap(false, Ordering::Relaxed), "a fault");
+            let n = slices.iter().map(|s| s.len()).sum();
+            self.taken.fetch_add(n, Ordering::Relaxed);
+            Ok(n)
+        }
+        fn attend(&self) {}
+    }
+
+    #[test]
+    fn a_flush_that_panics_is_logged_and_the_others_output_leaves() {
+        let runtime = crate::rt::build(1).unwrap();
+        let desk = Desk::new(limits::QUEUED_BYTES).unwrap();
+        desk.spawn(&runtime);
+        let framing = Framing {
+            pull: false,
+            ..EVENTS
+        };
+        let conns: Vec<_> = (0..20)
+            .map(|_| {
+                let sink = Arc::<Taking>::default();
+                let conn = desk.open(framing).unwrap();
+                conn.attach(sink.clone());
+                (conn, sink)
+            })
+            .collect();
+        conns[0].1.fragile.store(true, Ordering::Relaxed);
+        let send = || {
+            for (conn, _) in &conns {
+                conn.comment("x").unwrap();
+            }
+        };
+        let until = |is_so: &dyn Fn() -> bool| {
+            let deadline = std::time::Instant::now() + Duration::from_secs(30);
+            while !is_so() {
+                assert!(std::time::Instant::now() < deadline);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        let all_have = |n: usize| {
+            let taken = |(_, sink): &(_, Arc<Taking>)| sink.taken.load(Ordering::Relaxed) >= n;
+            until(&|| conns[1..].iter().all(taken));
+        };
+        send();
+        all_have(4);
+        until(&|| kinds(&desk) == [Kind::Log]);
+        send();
+        all_have(8);
+        desk.close();
+    }
+
+    fn kinds(desk: &Desk) -> Vec<Kind> {
+        let mut buf = vec![0; 1 << 20];
+        let used = desk.next(&mut buf);
+        let mut reader = Reader::new(&buf[..used]);
+        let records = std::iter::from_fn(|| reader.bytes().ok());
+        records.map(|r| Kind::of(r[0]).unwrap()).collect()
     }
 }

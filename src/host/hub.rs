@@ -3,7 +3,7 @@
 use crate::conn::{self, Conn, Host};
 use crate::core::error::{Error, Result};
 use crate::hub::{Hub, Owner, Settings};
-use crate::rt::{build, now_ms};
+use crate::rt::{build, now_ms, supervisor};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -37,6 +37,16 @@ struct Signals {
     pending: Notify,
     handle: AtomicU64,
     hosts: Mutex<Vec<Weak<dyn Host>>>,
+}
+
+impl Signals {
+    /// The operator is to know: by the log of a host, any of them.
+    fn tell(&self, text: &str) {
+        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(host) = hosts.iter().find_map(Weak::upgrade) {
+            host.log(text);
+        }
+    }
 }
 
 impl Owner for Arc<Signals> {
@@ -123,24 +133,35 @@ impl Drop for RunningHub {
 }
 
 async fn deliver(hub: Arc<Hub>, signals: Arc<Signals>) {
-    let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
-    loop {
-        tokio::select! {
-            () = signals.pending.notified() => {
-                let mut until = Instant::now() + SLICE;
-                while !hub.deliver_until(|| Instant::now() >= until) {
-                    tokio::task::yield_now().await;
-                    until = Instant::now() + SLICE;
-                }
+    let work = async || {
+        let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+        // After a panic: what it was at.
+        deliver_in_slices(&hub).await;
+        loop {
+            tokio::select! {
+                () = signals.pending.notified() => deliver_in_slices(&hub).await,
+                _ = housekeeping.tick() => hub.expire(),
             }
-            _ = housekeeping.tick() => hub.expire(),
         }
+    };
+    supervisor::keep("deliver", |text| signals.tell(text), work).await;
+}
+
+async fn deliver_in_slices(hub: &Hub) {
+    let mut until = Instant::now() + SLICE;
+    while !hub.deliver_until(|| Instant::now() >= until) {
+        tokio::task::yield_now().await;
+        until = Instant::now() + SLICE;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conn::{Conn, Framing, Report};
+    use crate::core::frame::Event;
+    use crate::hub::{Put, Wish};
+    use crate::wire::Wire;
 
     #[test]
     fn epochs_differ() {
@@ -148,5 +169,68 @@ mod tests {
         assert_eq!(all.len(), 1000);
         let fine = |e: &String| e.len() == 6 && e.bytes().all(|b| b.is_ascii_alphanumeric());
         assert!(all.iter().all(fine));
+    }
+
+    /// Whose first word of output is its last thought.
+    #[derive(Default)]
+    struct Fragile {
+        output: AtomicU64,
+        log: Mutex<String>,
+    }
+
+    impl Host for Fragile {
+        fn output(&self, _: &Arc<Conn>) {
+            if self.output.fetch_add(1, Ordering::Relaxed) == 1 {
+                panic!("a fault of ours");
+            }
+        }
+        fn keepalive(&self, _: &Arc<Conn>) {}
+        fn now_ms(&self) -> u64 {
+            now_ms()
+        }
+        fn ready(&self, _: u64) {}
+        fn log(&self, text: &str) {
+            self.log.lock().unwrap().push_str(text);
+        }
+        fn report(&self, _: &Conn, _: Report) {}
+    }
+
+    #[test]
+    fn a_delivery_that_panics_is_logged_and_the_next_is_made() {
+        let hub = RunningHub::start("e", &Settings::default()).unwrap();
+        let host = Arc::<Fragile>::default();
+        let framing = Framing {
+            sse: true,
+            wire: Wire::Events,
+            pull: true,
+            ..Framing::default()
+        };
+        let conn = Conn::hosted(host.clone(), framing);
+        hub.hub()
+            .subscribe(&conn, &["t"], &Wish::default())
+            .unwrap();
+        let read_until = |text: &str| {
+            let deadline = Instant::now() + Duration::from_secs(30);
+            let mut all = Vec::new();
+            while !String::from_utf8_lossy(&all).contains(text) {
+                assert!(Instant::now() < deadline, "{text}");
+                conn.pull(usize::MAX, |b| all.extend_from_slice(b)).unwrap();
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        read_until("id: e.0");
+        for data in ["1", "2"] {
+            let event = Event {
+                data: Some(data),
+                ..Event::default()
+            };
+            hub.hub().publish("t", &event, Put::default()).unwrap();
+            read_until(&format!("data: {data}"));
+        }
+        let log = host.log.lock().unwrap();
+        assert!(
+            log.contains("\"deliver\"") && log.contains("a fault of ours"),
+            "{log}"
+        );
     }
 }

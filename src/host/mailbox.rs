@@ -1,33 +1,58 @@
 //! Records for the host program, and the descriptor that says there are some.
 //!
-//! Unbounded in itself; bounded by its writers: a connection has at most one
-//! record of each kind in it, and while the host has not read a few, the server
-//! accepts no further connection.
+//! It is bounded by what its records are about, however long the host program
+//! reads none. A record that says only "look" ([`record::plain`]) is in it once
+//! for each kind and connection (or hub): a second would say no more. Of the
+//! others a connection has one REQUEST, CLOSED and ENDED; while the host has not
+//! read a few REQUESTs, the server accepts no further connection, and what else
+//! there is the host itself has opened. LOG and ANSWERED are counted by
+//! [`super::notices`].
 
-use crate::sys::WakeFd;
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use super::record::{Kind, PLAIN};
+use super::wake::Wake;
+use crate::sync::{Mutex, MutexGuard};
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::PoisonError;
+
+#[derive(Default)]
+struct Inner {
+    records: VecDeque<Vec<u8>>,
+    /// Those of `records` that say only "look".
+    plain: HashSet<[u8; PLAIN]>,
+    requests: usize,
+}
 
 /// A queue from any thread of ours to the host program's one.
 pub struct Mailbox {
-    send: Sender<Vec<u8>>,
-    receive: Receiver<Vec<u8>>,
-    wake: WakeFd,
-    // A record that did not fit into the host's last buffer.
-    next: std::sync::Mutex<Option<Vec<u8>>>,
+    inner: Mutex<Inner>,
+    wake: Wake,
+}
+
+enum Taken {
+    Record(Vec<u8>),
+    /// The first needs so many bytes.
+    TooLong(usize),
+    None,
 }
 
 impl Mailbox {
     /// An empty mailbox.
     pub fn new() -> io::Result<Self> {
-        let (send, receive) = unbounded();
         Ok(Mailbox {
-            send,
-            receive,
-            wake: WakeFd::new()?,
-            next: Default::default(),
+            inner: Mutex::default(),
+            wake: Wake::new()?,
         })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What makes the host's loop look.
+    pub fn wake(&self) -> &Wake {
+        &self.wake
     }
 
     /// The descriptor to watch for reading.
@@ -35,16 +60,30 @@ impl Mailbox {
         self.wake.fd()
     }
 
-    /// Makes the descriptor readable though nothing is queued.
-    pub fn wake(&self) {
+    /// Queues a record: anything after its own four length bytes.
+    pub fn push(&self, record: Vec<u8>) {
+        {
+            let mut inner = self.lock();
+            if let Ok(plain) = record.as_slice().try_into() {
+                // One that waits was announced.
+                if !inner.plain.insert(plain) {
+                    return;
+                }
+            }
+            inner.requests += usize::from(is_request(&record));
+            inner.records.push_back(record);
+        }
         self.wake.wake();
     }
 
-    /// Queues a record: anything after its own four length bytes.
-    pub fn push(&self, record: Vec<u8>) {
-        // Cannot fail: this object holds the receiver.
-        let _ = self.send.send(record);
-        self.wake.wake();
+    fn take(&self, room: usize) -> Taken {
+        let mut inner = self.lock();
+        match inner.records.front() {
+            None => return Taken::None,
+            Some(first) if 4 + first.len() > room => return Taken::TooLong(4 + first.len()),
+            Some(_) => {}
+        }
+        inner.pop().map_or(Taken::None, Taken::Record)
     }
 
     /// Fills `buf` with whole records, each after its length as a native
@@ -53,35 +92,33 @@ impl Mailbox {
     /// descriptor stays readable while records remain.
     pub fn drain(&self, buf: &mut [u8], is_true: impl Fn(&[u8]) -> bool) -> usize {
         self.wake.clear();
-        let mut next = self
-            .next
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut used = 0;
-        while let Some(record) = next.take().or_else(|| self.receive.try_recv().ok()) {
-            let end = used + 4 + record.len();
-            if end > buf.len() {
-                *next = Some(record);
-                self.wake.wake();
-                return if used == 0 { end } else { used };
+        loop {
+            let record = match self.take(buf.len() - used) {
+                Taken::Record(record) => record,
+                Taken::None => return used,
+                Taken::TooLong(needed) => {
+                    self.wake.wake();
+                    return if used == 0 { needed } else { used };
+                }
+            };
+            if is_true(&record) {
+                let end = used + 4 + record.len();
+                buf[used..used + 4].copy_from_slice(&(record.len() as u32).to_ne_bytes());
+                buf[used + 4..end].copy_from_slice(&record);
+                used = end;
             }
-            if !is_true(&record) {
-                continue;
-            }
-            buf[used..used + 4].copy_from_slice(&(record.len() as u32).to_ne_bytes());
-            buf[used + 4..end].copy_from_slice(&record);
-            used = end;
         }
-        used
     }
 
     /// Records waiting.
     pub fn len(&self) -> usize {
-        let next = self
-            .next
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        usize::from(next.is_some()) + self.receive.len()
+        self.lock().records.len()
+    }
+
+    /// REQUEST records among them.
+    pub fn requests(&self) -> usize {
+        self.lock().requests
     }
 
     /// None waits.
@@ -91,17 +128,33 @@ impl Mailbox {
 
     /// Takes the records nobody will read.
     pub fn discard(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
-        let next = self
-            .next
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .take();
-        next.into_iter().chain(self.receive.try_iter())
+        std::iter::from_fn(|| self.lock().pop())
     }
+}
+
+impl Inner {
+    fn pop(&mut self) -> Option<Vec<u8>> {
+        let record = self.records.pop_front()?;
+        // What comes from now on is news again.
+        if let Ok(plain) = <&[u8; PLAIN]>::try_from(record.as_slice()) {
+            self.plain.remove(plain);
+        }
+        self.requests -= usize::from(is_request(&record));
+        if self.records.is_empty() {
+            // After a burst: nor any memory.
+            *self = Inner::default();
+        }
+        Some(record)
+    }
+}
+
+fn is_request(record: &[u8]) -> bool {
+    record.first() == Some(&(Kind::Request as u8))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::record::plain;
     use super::*;
 
     #[test]
@@ -118,5 +171,37 @@ mod tests {
         assert_eq!(m.drain(&mut buf, |r| r != b"two"), 9);
         assert_eq!(&buf[4..9], b"three");
         assert_eq!(m.drain(&mut buf, |_| true), 0);
+    }
+
+    #[test]
+    fn one_that_says_only_look_waits_once_and_comes_again_after_it_was_read() {
+        let m = Mailbox::new().unwrap();
+        let mut buf = [0u8; 64];
+        for kind in [Kind::Body, Kind::Output, Kind::Body] {
+            m.push(plain(kind, 1));
+        }
+        m.push(plain(Kind::Body, 2));
+        assert_eq!(m.len(), 3);
+        assert_eq!(m.drain(&mut buf, |_| true), 3 * 13);
+        assert_eq!((buf[4], buf[17], buf[30]), (2, 7, 2), "in order");
+        m.push(plain(Kind::Body, 1));
+        m.push(plain(Kind::Body, 2));
+        assert_eq!(m.drain(&mut buf[..13], |_| true), 13);
+        m.push(plain(Kind::Body, 1));
+        assert_eq!(m.drain(&mut buf, |_| true), 2 * 13);
+    }
+
+    #[test]
+    fn requests_are_counted_until_they_are_read() {
+        let m = Mailbox::new().unwrap();
+        m.push(plain(Kind::Ended, 1));
+        m.push(vec![Kind::Request as u8; 30]);
+        m.push(vec![Kind::Request as u8; 30]);
+        assert_eq!((m.len(), m.requests()), (3, 2));
+        let mut buf = [0u8; 50];
+        assert_eq!(m.drain(&mut buf, |_| true), 13 + 34);
+        assert_eq!(m.requests(), 1);
+        assert_eq!(m.discard().count(), 1);
+        assert_eq!(m.requests(), 0);
     }
 }

@@ -11,3 +11,4 @@ pub mod record;
 mod registry;
 pub mod runtime;
 pub mod scope;
+mod wake;

@@ -95,9 +95,12 @@ pub fn put(r: &mut Vec<u8>, bytes: &[u8]) {
     r.extend_from_slice(bytes);
 }
 
+/// Bytes of a record that says only what happened; no other is so short.
+pub const PLAIN: usize = 9;
+
 /// A record that says only what happened.
 pub fn plain(kind: Kind, handle: u64) -> Vec<u8> {
-    let mut r = Vec::with_capacity(9);
+    let mut r = Vec::with_capacity(PLAIN);
     r.push(kind as u8);
     r.extend_from_slice(&handle.to_ne_bytes());
     r

@@ -1,13 +1,13 @@
 //! Things to do, and the bell that says there are some.
 
-use crate::conn::Conn;
+use crate::sync::{Mutex, MutexGuard, Notify};
 use std::collections::HashMap;
+use std::collections::hash_map::IntoIter;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::Notify;
+use std::sync::PoisonError;
 
 /// A set of things to do and a bell: rung once however many were added.
-pub struct Bell<K, V> {
+pub struct Bell<K: Hash + Eq, V> {
     items: Mutex<HashMap<K, V>>,
     notify: Notify,
 }
@@ -15,7 +15,7 @@ pub struct Bell<K, V> {
 impl<K: Hash + Eq, V> Default for Bell<K, V> {
     fn default() -> Self {
         Bell {
-            items: Default::default(),
+            items: Mutex::new(HashMap::new()),
             notify: Notify::new(),
         }
     }
@@ -45,16 +45,40 @@ impl<K: Hash + Eq, V> Bell<K, V> {
         self.items().is_empty()
     }
 
-    /// Waits until something was added.
+    /// Waits while there is nothing to do. For one task.
     pub async fn rung(&self) {
-        self.notify.notified().await;
+        while self.is_empty() {
+            self.notify.notified().await;
+        }
     }
 
-    /// Takes all.
-    pub fn take(&self) -> HashMap<K, V> {
-        std::mem::take(&mut *self.items())
+    /// Does `work` for each that is there now. What a panic leaves undone is
+    /// there again, but for the one that it came with.
+    pub fn each(&self, mut work: impl FnMut(V)) {
+        let mut rest = Rest {
+            bell: self,
+            items: std::mem::take(&mut *self.items()).into_iter(),
+        };
+        for (_, value) in rest.items.by_ref() {
+            work(value);
+        }
+    }
+
+    /// Forgets all.
+    pub fn clear(&self) {
+        self.each(drop);
     }
 }
 
-/// Connections that want attention, by handle.
-pub type ConnBell = Bell<u64, Arc<Conn>>;
+struct Rest<'a, K: Hash + Eq, V> {
+    bell: &'a Bell<K, V>,
+    items: IntoIter<K, V>,
+}
+
+impl<K: Hash + Eq, V> Drop for Rest<'_, K, V> {
+    fn drop(&mut self) {
+        for (key, value) in self.items.by_ref() {
+            self.bell.add(key, value);
+        }
+    }
+}

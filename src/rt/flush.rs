@@ -30,7 +30,7 @@ impl Flush {
 
     /// Forgets all.
     pub fn clear(&self) {
-        self.dirty.take();
+        self.dirty.clear();
     }
 
     /// Writes when the host program's turn ends, or shortly after output came.
@@ -47,9 +47,7 @@ impl Flush {
                     }
                 }
             }
-            for conn in self.dirty.take().values() {
-                conn.flush();
-            }
+            self.dirty.each(|conn| conn.flush());
         }
     }
 }

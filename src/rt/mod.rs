@@ -7,10 +7,17 @@ mod clock;
 mod flush;
 mod runtime;
 pub mod stream;
+pub mod supervisor;
 mod sweep;
 
-pub use bell::{Bell, ConnBell};
+use crate::conn::Conn;
+use std::sync::Arc;
+
+pub use bell::Bell;
 pub use clock::{instant, now_ms};
 pub use flush::Flush;
 pub use runtime::{build, default_workers, end};
-pub use sweep::run as sweep;
+pub use sweep::Sweep;
+
+/// Connections that want attention, by handle.
+pub type ConnBell = Bell<u64, Arc<Conn>>;

@@ -4,7 +4,7 @@ use super::{ConnBell, instant, now_ms};
 use crate::conn::Conn;
 use std::collections::{BTreeMap, HashMap};
 use std::future::pending;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 #[derive(Default)]
 struct Plan {
@@ -39,33 +39,58 @@ impl Plan {
     }
 }
 
-/// Runs until dropped: sends each connection's comment when it is due, which
-/// any write postpones. `changed` names connections whose setting changed.
-pub async fn run(changed: Arc<ConnBell>) {
-    let mut plan = Plan::default();
-    loop {
-        let next = plan.next();
-        let due = async {
-            match next {
-                Some(ms) => tokio::time::sleep_until(instant(ms)).await,
-                None => pending().await,
+/// See the module. All methods may be called from any thread.
+#[derive(Default)]
+pub struct Sweep {
+    changed: ConnBell,
+    /// The task's alone, and there if it has to start again.
+    plan: Mutex<Plan>,
+}
+
+impl Sweep {
+    /// That connection's setting has changed.
+    pub fn add(&self, conn: &Arc<Conn>) {
+        self.changed.add(conn.handle(), conn.clone());
+    }
+
+    /// Forgets changes.
+    pub fn clear(&self) {
+        self.changed.clear();
+    }
+
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs until dropped: sends each connection's comment when it is due,
+    /// which any write postpones.
+    pub async fn run(self: Arc<Self>) {
+        loop {
+            let next = self.plan().next();
+            let due = async {
+                match next {
+                    Some(ms) => tokio::time::sleep_until(instant(ms)).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.changed.rung() => {}
+                () = due => {}
             }
-        };
-        tokio::select! {
-            () = changed.rung() => {}
-            () = due => {}
-        }
-        for conn in changed.take().values() {
-            plan.set(conn);
-        }
-        let now = now_ms();
-        while let Some(conn) = plan.pop(now) {
-            let Some(conn) = conn.upgrade() else { continue };
-            if conn.keepalive_due().is_some_and(|due| due <= now) {
-                conn.send_keepalive();
+            self.changed.each(|conn| self.plan().set(&conn));
+            let now = now_ms();
+            while let Some(conn) = self.pop(now) {
+                let Some(conn) = conn.upgrade() else { continue };
+                if conn.keepalive_due().is_some_and(|due| due <= now) {
+                    conn.send_keepalive();
+                }
+                self.plan().set(&conn);
             }
-            plan.set(&conn);
         }
+    }
+
+    fn pop(&self, now: u64) -> Option<Weak<Conn>> {
+        self.plan().pop(now)
     }
 }
 
@@ -79,14 +104,14 @@ mod tests {
     use std::time::Duration;
 
     struct Fake {
-        changed: Arc<ConnBell>,
+        sweep: Arc<Sweep>,
     }
     impl Host for Fake {
         fn output(&self, conn: &Arc<Conn>) {
             conn.flush();
         }
         fn keepalive(&self, conn: &Arc<Conn>) {
-            self.changed.add(conn.handle(), conn.clone());
+            self.sweep.add(conn);
         }
         fn now_ms(&self) -> u64 {
             now_ms()
@@ -112,10 +137,10 @@ mod tests {
         }
     }
 
-    fn stream() -> (Arc<Conn>, Arc<Wire>, Arc<ConnBell>) {
-        let changed = Arc::new(ConnBell::default());
+    fn stream() -> (Arc<Conn>, Arc<Wire>, Arc<Sweep>) {
+        let sweep = Arc::<Sweep>::default();
         let host = Arc::new(Fake {
-            changed: changed.clone(),
+            sweep: sweep.clone(),
         });
         let framing = Framing {
             wire: crate::wire::Wire::Http10,
@@ -125,7 +150,7 @@ mod tests {
         // A handle of 0 has no jitter.
         let wire = Arc::new(Wire::default());
         conn.attach(wire.clone());
-        (conn, wire, changed)
+        (conn, wire, sweep)
     }
 
     async fn pass(seconds: f64) {
@@ -134,8 +159,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_comment_goes_out_each_interval_and_traffic_postpones_it() {
-        let (conn, wire, changed) = stream();
-        tokio::spawn(run(changed));
+        let (conn, wire, sweep) = stream();
+        tokio::spawn(sweep.run());
         conn.set_keepalive(10.0, "ping").unwrap();
         pass(30.0).await;
         assert_eq!(wire.take(), "", "not before the start");
@@ -159,8 +184,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_last_setting_wins_and_zero_ends_it() {
-        let (conn, wire, changed) = stream();
-        tokio::spawn(run(changed));
+        let (conn, wire, sweep) = stream();
+        tokio::spawn(sweep.run());
         conn.start(200, []).unwrap();
         conn.flush();
         wire.take();
@@ -175,8 +200,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_closed_connection_leaves_the_plan() {
-        let (conn, wire, changed) = stream();
-        tokio::spawn(run(changed));
+        let (conn, wire, sweep) = stream();
+        tokio::spawn(sweep.run());
         conn.start(200, []).unwrap();
         conn.set_keepalive(1.0, "").unwrap();
         pass(0.1).await;

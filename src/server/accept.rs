@@ -4,6 +4,7 @@ use super::{Shared, Stage, http1};
 use crate::core::limits;
 use crate::net::listen::{Accepting, Listener, Peers, reason};
 use crate::net::socket::Socket;
+use crate::rt::supervisor;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -28,9 +29,10 @@ async fn accept_until_drained(listener: Listener, shared: &Arc<Shared>) {
     let drained = async move {
         let _ = stage.wait_for(|s| *s == Stage::Draining).await;
     };
+    let tell = |text: &str| shared.desk.notices().log(text);
     tokio::select! {
         () = drained => {}
-        () = accept_all(&listener, shared) => {}
+        () = supervisor::keep("accept", tell, || accept_all(&listener, shared)) => {}
     }
     // Who waits in the kernel's queue is told, not reset.
     for _ in 0..limits::BACKLOG {
