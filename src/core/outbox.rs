@@ -410,7 +410,8 @@ impl Outbox {
                 }
             }
         }
-        (index.base, index.oldest, index.gone) = (base, base, 0);
+        // All are after `oldest` now.
+        (index.base, index.gone) = (base, 0);
     }
 
     /// No later event replaces that piece.
@@ -453,7 +454,7 @@ impl Outbox {
     /// The memory that it takes at the most: [`Outbox::cost`], as if nobody
     /// else had anything of it.
     pub fn cost_bound(&self) -> usize {
-        self.weight + self.len
+        self.len + PIECE * self.pieces.len()
     }
 
     /// The memory that it takes, with its part of what others have, too. Looks
