@@ -105,7 +105,7 @@ fn read_asked(record: &mut pagi_sse_record, mut r: Reader<'_>) -> Result<()> {
     record.client_port = r.u16()?;
     record.server = view(r.bytes()?);
     record.server_port = r.u16()?;
-    record.headers = view(r.rest());
+    record.headers = view(r.bytes()?);
     Ok(())
 }
 

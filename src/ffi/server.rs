@@ -175,19 +175,20 @@ pub extern "C" fn pagi_sse_server_fd(server: pagi_sse_server) -> i32 {
 /// a type byte (enum pagi_sse_kind), a `uint64_t` connection, and these
 /// fields in native byte order, byte strings (str) after a `uint32_t` length:
 ///
-/// - REQUEST: `uint8_t` sse, `uint8_t` flags; str method, HTTP version, decoded
-///   path, path as it came, query; str client host, `uint16_t` port; str server
-///   host (or socket path), `uint16_t` port; then str name, str value of each
-///   header field to the record's end. The connection is the caller's from now
-///   on: answer it, then pagi_sse_conn_free.
+/// - REQUEST: `uint8_t` sse, `uint8_t` flags; str decoded path, method, HTTP
+///   version, path as it came, query; str client host, `uint16_t` port; str
+///   server host (or socket path), `uint16_t` port; a str of all header fields:
+///   of each str name, str value. The connection is the caller's from now on:
+///   answer it, then pagi_sse_conn_free.
 /// - BODY, DRAINED: nothing.
 /// - CLOSED: str reason.
 /// - ENDED: `uint16_t` status, `uint64_t` bytes sent, `uint64_t` milliseconds,
 ///   str reason.
 /// - LOG: str text; connection 0. One line, without control characters.
-/// - ANSWERED: as ENDED; str method, HTTP version, path as it came, query; then
-///   as REQUEST from the client host on; connection 0. The server refused the
-///   request by itself: nothing is to be done but to note it.
+/// - ANSWERED: as ENDED; then as REQUEST from the method on; connection 0. The
+///   server refused the request by itself: nothing is to be done but to note it.
+///
+/// Skip what stands behind these fields in a record: later versions add some.
 ///
 /// # Safety
 /// `buf` points to `cap` writable bytes.

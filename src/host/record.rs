@@ -1,5 +1,6 @@
 //! Records as the host program reads them: a type byte, the connection's
 //! handle, then fields in native byte order, byte strings after a `u32` length.
+//! A reader skips what stands behind the fields that it knows.
 
 use crate::conn::Conn;
 use crate::core::error::{Error, Result};
@@ -93,6 +94,16 @@ pub const EARLIER: u32 = 1 << 31;
 pub fn put(r: &mut Vec<u8>, bytes: &[u8]) {
     r.extend_from_slice(&(bytes.len() as u32).to_ne_bytes());
     r.extend_from_slice(bytes);
+}
+
+/// Appends what `write` does as one byte string, as a later version may put
+/// fields behind it.
+pub fn put_all(r: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let at = r.len();
+    put(r, b"");
+    write(r);
+    let len = (r.len() - at - 4) as u32;
+    r[at..at + 4].copy_from_slice(&len.to_ne_bytes());
 }
 
 /// Bytes of a record that says only what happened; no other is so short.

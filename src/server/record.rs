@@ -1,7 +1,7 @@
 //! A request as a record; see [`crate::host::record`].
 
 use super::head::Known;
-use crate::host::record::{HAS_BODY, Kind, PATH_IS_TEXT, UNIX, plain, put, put_totals};
+use crate::host::record::{HAS_BODY, Kind, PATH_IS_TEXT, UNIX, plain, put, put_all, put_totals};
 use crate::net::listen::Peers;
 use http::request::Parts;
 use http::{Version, header};
@@ -34,11 +34,16 @@ pub fn request(handle: u64, parts: &Parts, peers: &Peers, sse: bool, body: bool)
     put(&mut r, raw_path.as_bytes());
     put(&mut r, parts.uri.query().unwrap_or("").as_bytes());
     put_peers(&mut r, peers);
+    put_all(&mut r, |r| put_fields(r, parts));
+    r
+}
+
+fn put_fields(r: &mut Vec<u8>, parts: &Parts) {
     // The target's own host is the right one (RFC 9112, 3.2.2).
     let target_host = parts.uri.authority().map(|a| a.as_str().as_bytes());
     if let (Some(host), false) = (target_host, parts.headers.contains_key(header::HOST)) {
-        put(&mut r, b"host");
-        put(&mut r, host);
+        put(r, b"host");
+        put(r, host);
     }
     let mut cookies: Vec<&[u8]> = Vec::new();
     for (name, value) in &parts.headers {
@@ -48,15 +53,14 @@ pub fn request(handle: u64, parts: &Parts, peers: &Peers, sse: bool, body: bool)
         }
         let value = value.as_bytes();
         let host = target_host.filter(|_| name == header::HOST);
-        put(&mut r, name.as_str().as_bytes());
-        put(&mut r, host.unwrap_or(value));
+        put(r, name.as_str().as_bytes());
+        put(r, host.unwrap_or(value));
     }
     if !cookies.is_empty() {
         // PAGI: several cookie fields are one.
-        put(&mut r, b"cookie");
-        put(&mut r, &cookies.join(&b"; "[..]));
+        put(r, b"cookie");
+        put(r, &cookies.join(&b"; "[..]));
     }
-    r
 }
 
 fn put_peers(r: &mut Vec<u8>, peers: &Peers) {
@@ -94,9 +98,11 @@ pub fn answered(answer: &Answer<'_>, known: &Known<'_>, peers: &Peers) -> Vec<u8
     put(&mut r, path);
     put(&mut r, query);
     put_peers(&mut r, peers);
-    for (name, value) in &known.fields {
-        put(&mut r, name);
-        put(&mut r, value);
-    }
+    put_all(&mut r, |r| {
+        for (name, value) in &known.fields {
+            put(r, name);
+            put(r, value);
+        }
+    });
     r
 }

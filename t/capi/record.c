@@ -69,8 +69,50 @@ static void arguments(void)
     IS(pagi_sse_parser_free(parser), 0);
 }
 
+static char *put(char *at, const void *bytes, size_t len)
+{
+    memcpy(at, bytes, len);
+    return at + len;
+}
+
+static char *str(char *at, const char *text)
+{
+    uint32_t len = (uint32_t)strlen(text);
+    return put(put(at, &len, sizeof len), text, len);
+}
+
+/* As a later version of the library may have it. */
+static void later(void)
+{
+    pagi_sse_record r;
+    pagi_sse_bytes v = {NULL, 0};
+    pagi_sse_header h;
+    const char *strings[] = {"/", "GET", "1.1", "/", "q", "::1"};
+    uint64_t conn = 7;
+    uint16_t port = 80;
+    char fields[64], *at = buf + 4, *end = str(str(fields, "a"), "1");
+    *end = 0;
+    *at++ = PAGI_SSE_KIND_REQUEST;
+    at = put(put(at, &conn, 8), "\1\0", 2);
+    for (int i = 0; i < 6; i++)
+        at = str(at, strings[i]);
+    at = put(str(put(at, &port, 2), "::2"), &port, 2);
+    uint32_t len = (uint32_t)(end - fields);
+    at = put(put(at, &len, 4), fields, len);
+    at = str(str(at, "https"), "more"); /* fields of which we do not know */
+    len = (uint32_t)(at - buf - 4);
+    memcpy(buf, &len, 4);
+    IS(pagi_sse_record_read(buf, (size_t)(at - buf), 0, &r, sizeof r), at - buf);
+    BYTES(r.method.data, r.method.len, "GET");
+    BYTES(r.server.data, r.server.len, "::2");
+    IS(pagi_sse_record_header(r.headers, S("A"), &v), 1);
+    BYTES(v.data, v.len, "1");
+    IS(pagi_sse_record_header_at(r.headers, 1, &h), 0);
+}
+
 static const test tests[] = {
     {"invented bytes are an error or a record, within bounds", garbage},
     {"arguments and struct sizes", arguments},
+    {"fields that a later version puts behind a request's are skipped", later},
 };
 RUN(tests)

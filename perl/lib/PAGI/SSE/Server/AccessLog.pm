@@ -89,7 +89,7 @@ sub answered {
     my ($self, $record) = @_;
     my %scope;
     (my ($status, $bytes, $ms, $reason), @scope{qw(method http_version raw_path query_string)}, my ($client, $fields))
-        = (unpack 'x9 S Q Q L/a L/a L/a L/a L/a L/a S L/a S a*', $record)[0 .. 8, 12];
+        = (unpack 'x9 S Q Q L/a L/a L/a L/a L/a L/a S L/a S L/a', $record)[0 .. 8, 12];
     my @fields = length $fields ? unpack '(L/a)*', $fields : ();
     $scope{headers} = [map { [@fields[2 * $_, 2 * $_ + 1]] } 0 .. @fields / 2 - 1];
     $scope{client} = [$client] if length $client;

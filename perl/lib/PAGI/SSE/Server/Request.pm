@@ -8,7 +8,7 @@ our $VERSION = '0.003000';
 
 use PAGI::SSE::FFI::Constants qw(FLAG_HAS_BODY FLAG_PATH_IS_TEXT FLAG_UNIX);
 
-use constant TEMPLATE => 'x9 C C L/a L/a L/a L/a L/a L/a S L/a S a*';
+use constant TEMPLATE => 'x9 C C L/a L/a L/a L/a L/a L/a S L/a S L/a';
 
 sub new {
     my ($class, $record) = @_;
