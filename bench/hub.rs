@@ -3,7 +3,7 @@
 use pagi_sse::conn::{Conn, Framing, Host, Report};
 use pagi_sse::core::frame::Event;
 use pagi_sse::host::runtime::{Open, Options};
-use pagi_sse::hub::{Hub, Owner, Put, Settings, Subscription, Wish};
+use pagi_sse::hub::{Hub, Owner, Put, Settings, Subscription, TopicChange, Wish};
 use pagi_sse::wire::Wire;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
@@ -211,6 +211,35 @@ fn topics() {
     println!("  it took {:.2} ms", ms(took));
 }
 
+/// Clients that missed a long history, one after the other.
+fn resuming() {
+    for n in [1000, 100_000] {
+        let (world, hub) = hub();
+        let change = TopicChange {
+            events: Some(n),
+            bytes: Some(1 << 30),
+            ..TopicChange::default()
+        };
+        hub.set_topic("long", &change).unwrap();
+        (0..n).for_each(|_| publish(&hub, "long"));
+        let mut took = Duration::ZERO;
+        let waited = longest_wait(&hub, || {
+            took = least(20, || {
+                let wish = Wish {
+                    last_event_id: Some("e.0"),
+                    ..Wish::default()
+                };
+                timed(|| drop(hub.subscribe(&nobody(&world), &["long"], &wish).unwrap()))
+            });
+        });
+        println!(
+            "resume after {n} missed: {:.2} ms, a publisher waited {:.2} ms",
+            ms(took),
+            ms(waited)
+        );
+    }
+}
+
 /// A child with `n` clients that read what comes.
 fn clients(port: u16, n: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -305,11 +334,12 @@ fn main() {
     {
         return clients(port.parse().unwrap(), n.parse().unwrap());
     }
-    let all: [(&str, fn()); 5] = [
+    let all: [(&str, fn()); 6] = [
         ("burst", burst),
         ("ahead", ahead),
         ("coming", coming),
         ("topics", topics),
+        ("resuming", resuming),
         ("sockets", sockets),
     ];
     for (name, measure) in all {

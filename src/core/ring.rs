@@ -117,7 +117,7 @@ impl Ring {
         }
     }
 
-    /// Adds the newest event. [`Ring::trim`] keeps the limits.
+    /// Adds the newest event; limits are its owner's, see [`Ring::is_over`].
     pub fn push(&mut self, entry: Arc<Entry>) {
         debug_assert!(self.entries.back().is_none_or(|e| e.seq < entry.seq));
         self.bytes += entry.size();
@@ -132,22 +132,13 @@ impl Ring {
         self.entries.push_back(entry);
     }
 
-    /// Evicts what is over the limits, `most` events at most, telling of each.
-    pub fn trim(&mut self, keep: &Keep, now_ms: u64, most: usize, mut gone: impl FnMut(&Entry)) {
-        for _ in 0..most {
-            let Some(oldest) = self.entries.front() else {
-                return;
-            };
-            let fits = self.len() <= keep.events
-                && self.bytes <= keep.bytes
-                && now_ms.saturating_sub(oldest.at_ms) <= keep.age_ms;
-            if fits {
-                return;
-            }
-            if let Some(e) = self.evict() {
-                gone(&e);
-            }
-        }
+    /// The oldest is over the limits.
+    pub fn is_over(&self, keep: &Keep, now_ms: u64) -> bool {
+        self.entries.front().is_some_and(|oldest| {
+            self.len() > keep.events
+                || self.bytes > keep.bytes
+                || now_ms.saturating_sub(oldest.at_ms) > keep.age_ms
+        })
     }
 
     /// Evicts the oldest event.
@@ -239,6 +230,15 @@ mod tests {
         ))
     }
 
+    /// Evicts what is over the limits: their numbers.
+    fn trim(ring: &mut Ring, now_ms: u64) -> Vec<u64> {
+        let mut gone = Vec::new();
+        while ring.is_over(&KEEP, now_ms) {
+            gone.extend(ring.evict().map(|e| e.seq));
+        }
+        gone
+    }
+
     fn seqs(ring: &Ring, after: u64) -> Vec<u64> {
         ring.after(after).map(|e| e.seq).collect()
     }
@@ -249,20 +249,19 @@ mod tests {
         for seq in [2, 4, 6, 8] {
             ring.push(entry(seq, seq, "x"));
         }
-        let mut gone = Vec::new();
-        ring.trim(&KEEP, 10, usize::MAX, |e| gone.push(e.seq));
+        let gone = trim(&mut ring, 10);
         assert_eq!(
             (gone, seqs(&ring, 0), ring.evicted()),
             (vec![2], vec![4, 6, 8], 2)
         );
         assert_eq!(seqs(&ring, 5), [6, 8]);
-        ring.trim(&KEEP, 105, usize::MAX, |_| {});
+        trim(&mut ring, 105);
         assert_eq!(seqs(&ring, 0), [6, 8], "too old");
         ring.push(entry(9, 105, &"y".repeat(3700)));
-        ring.trim(&KEEP, 105, usize::MAX, |_| {});
+        trim(&mut ring, 105);
         assert_eq!(seqs(&ring, 0), [9], "too many bytes");
         assert_eq!(ring.bytes(), entry(9, 0, &"y".repeat(3700)).size());
-        ring.trim(&KEEP, 1000, usize::MAX, |_| {});
+        trim(&mut ring, 1000);
         assert!(ring.is_empty());
         assert_eq!((ring.evicted(), ring.newest(), ring.bytes()), (9, 9, 0));
     }
@@ -295,7 +294,7 @@ mod tests {
         ring.push(entry(1, 1, "x"));
         ring.push(Arc::new(silent));
         assert_eq!((ring.len(), ring.newest(), seqs(&ring, 0)), (1, 1, vec![1]));
-        ring.trim(&KEEP, 1000, usize::MAX, |_| {});
+        trim(&mut ring, 1000);
         assert_eq!(
             (ring.evicted(), ring.bytes(), ring.is_empty()),
             (1, 0, true)

@@ -74,19 +74,10 @@ impl Channel {
         }
     }
 
-    fn subscriptions(&self) -> Parts {
-        let mut sets = Vec::new();
-        lock(&self.sets).parts(&mut sets);
-        let mut all = Vec::new();
-        for set in sets.iter().flat_map(Part::items) {
-            lock(&set.members).parts(&mut all);
-        }
-        all
-    }
-
-    /// All that are subscribed now.
-    pub fn subscribed(&self) -> Vec<Arc<Subscription>> {
-        let parts = self.subscriptions();
+    /// Sets that it is in.
+    pub fn sets(&self) -> Vec<Arc<Set>> {
+        let mut parts = Vec::new();
+        lock(&self.sets).parts(&mut parts);
         parts.iter().flat_map(Part::items).cloned().collect()
     }
 }
@@ -118,6 +109,11 @@ impl Set {
 
     pub fn is_empty(&self) -> bool {
         lock(&self.members).is_empty()
+    }
+
+    /// Those who are subscribed now.
+    pub fn members(&self, parts: &mut Parts) {
+        lock(&self.members).parts(parts);
     }
 
     /// Its topics.
@@ -193,13 +189,8 @@ impl Sets {
         }
     }
 
-    /// All that are subscribed now.
-    pub fn subscribed(&self) -> Vec<Arc<Subscription>> {
-        let mut parts = Vec::new();
-        for set in self.0.values() {
-            lock(&set.members).parts(&mut parts);
-        }
-        parts.iter().flat_map(Part::items).cloned().collect()
+    pub fn all(&self) -> Vec<Arc<Set>> {
+        self.0.values().cloned().collect()
     }
 }
 
@@ -274,7 +265,7 @@ impl Delivery {
         members.resize_with(groups.len(), Vec::new);
         for set in met {
             let group = set.group.swap(0, Ordering::Relaxed);
-            lock(&set.members).parts(&mut members[group]);
+            set.members(&mut members[group]);
         }
         let jobs = members.into_iter().enumerate();
         Delivery {

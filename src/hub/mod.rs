@@ -6,8 +6,10 @@
 //! slow write delays nobody's publish.
 
 mod crowd;
+mod cursor;
 mod deliver;
 mod fanout;
+mod history;
 mod ids;
 #[cfg(test)]
 mod model;
@@ -15,18 +17,19 @@ mod ready;
 mod subscription;
 #[cfg(test)]
 mod tests;
-mod topic;
 mod topics;
 
-pub use subscription::{Begin, Subscription, Wish};
-pub use topic::{TopicChange, TopicSettings};
+pub use cursor::Begin;
+pub use history::{TopicChange, TopicSettings};
+pub use subscription::{Subscription, Wish};
 
 use crate::conn::{Conn, Host, Watch};
-use crate::core::chunk::Chunk;
 use crate::core::error::{Error, Result};
 use crate::core::frame::{self, Event};
 use crate::core::limits;
 use crate::core::ring::Entry;
+use crowd::Part;
+use cursor::Cursor;
 use deliver::Turn;
 use ids::Ids;
 use ready::Ready;
@@ -34,8 +37,7 @@ use serde_json::json;
 use std::cmp::Reverse;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use topic::Figures;
-use topics::{Topics, check_topic};
+use topics::{Figures, Topics, check_topic};
 
 /// What a hub is like.
 #[derive(Clone, Copy, Debug)]
@@ -170,7 +172,7 @@ impl Hub {
                 let silent = |topic: &Arc<str>, seq| {
                     Entry::new(topic, seq, now, Some(key), true, event.id, event)
                 };
-                self.lock().delete_key(topic, key, now, silent);
+                self.lock().delete_key(topic, key, silent);
                 return Ok(0);
             }
             if self.ids.are_own() {
@@ -223,25 +225,17 @@ impl Hub {
         self.trim(names, now);
         let mut t = self.lock();
         let set = t.join(names, wish.create.unwrap_or(self.create), now)?;
-        let (begin, since, by_own) = t.begin(&set, &self.ids, wish.last_event_id, now);
-        let entries = t.missed(&set, begin, since, wish.last);
-        // An id at once, so that a client can resume before its first event;
-        // and after a replay that ends with an older one. What the application
-        // has given stays while it says as much.
-        let has_id = match entries.last() {
-            Some(e) if e.id.is_some() => e.seq >= t.newest(&set),
-            Some(e) => e.seq == t.seq,
-            None => by_own,
-        };
-        let cursor = (!self.ids.are_own() && !has_id).then(|| self.id(t.seq));
+        let newest = t.seq;
+        let cursor = Cursor::new(t.histories_of(&set, now), &self.ids, newest, wish);
         let sub = Subscription::new(
             conn.clone(),
             set,
-            t.seq + 1,
+            newest + 1,
             wish.policy,
             Arc::downgrade(self),
         );
-        sub.delivered.store(entries.len() as u64, Ordering::Relaxed);
+        let missed = cursor.missed.len() as u64;
+        sub.delivered.store(missed, Ordering::Relaxed);
         let sub = Arc::new(sub);
         // Deliveries to it, and its end, wait until we are done.
         let beginning = sub.beginning.lock().unwrap_or_else(PoisonError::into_inner);
@@ -253,7 +247,7 @@ impl Hub {
         sub.set.add(&sub);
         self.connections.fetch_add(1, Ordering::AcqRel);
         drop(t);
-        let replayed = replay(conn, &entries, begin, wish.reset_event, cursor.as_deref());
+        let replayed = cursor.replay(conn, wish.reset_event);
         sub.begun.store(true, Ordering::Release);
         drop(beginning);
         if let Err(e) = replayed {
@@ -263,7 +257,7 @@ impl Hub {
         if conn.is_high() {
             sub.set_high(true);
         }
-        Ok((sub, begin))
+        Ok((sub, cursor.begin))
     }
 
     fn remove(&self, sub: &Subscription) {
@@ -288,7 +282,7 @@ impl Hub {
     /// connections with that reason, after what was published before.
     pub fn close(&self, topic: Option<&str>, reason: &str) -> Result<usize> {
         topic.map_or(Ok(()), check_topic)?;
-        let subscriptions = self.lock().subscribed(topic);
+        let subscriptions = self.subscribed(topic);
         let mut batch = None;
         for sub in &subscriptions {
             self.catch_up_with(sub, &mut batch);
@@ -298,9 +292,23 @@ impl Hub {
         Ok(subscriptions.len())
     }
 
+    /// All that are subscribed to that topic, or to any.
+    fn subscribed(&self, topic: Option<&str>) -> Vec<Arc<Subscription>> {
+        let sets = match topic {
+            Some(name) => {
+                let channel = self.lock().channel(name).cloned();
+                channel.map_or(Vec::new(), |channel| channel.sets())
+            }
+            None => self.lock().sets(),
+        };
+        let mut parts = Vec::new();
+        sets.iter().for_each(|set| set.members(&mut parts));
+        parts.iter().flat_map(Part::items).cloned().collect()
+    }
+
     /// Closes those connections of its own subscribers of which that is true.
     pub fn close_if(&self, reason: &str, which: impl Fn(&Conn) -> bool) {
-        let subscriptions = self.lock().subscribed(None);
+        let subscriptions = self.subscribed(None);
         for sub in subscriptions.iter().filter(|sub| which(&sub.conn)) {
             sub.conn.shut_down(reason.to_owned().into());
         }
@@ -329,31 +337,24 @@ impl Hub {
     pub fn subscribers(&self, topic: &str) -> Result<usize> {
         check_topic(topic)?;
         let t = self.lock();
-        let topic = t.get(topic);
-        Ok(topic.map_or(0, |t| t.channel.subscribers.load(Ordering::Relaxed)))
+        let channel = t.channel(topic);
+        Ok(channel.map_or(0, |c| c.subscribers.load(Ordering::Relaxed)))
     }
 
     /// Looks at all topics, while others go on.
-    fn each_topic(&self, mut look: impl FnMut(&[(Arc<str>, Figures)])) {
+    fn each_topic(&self, mut look: impl FnMut(Vec<Figures>)) {
         let mut from = Some(0);
         while let Some(at) = from {
-            let some: Vec<_>;
-            {
-                let t = self.lock();
-                let (topics, next) = t.some(at, limits::EVICTED_AT_ONCE);
-                some = topics
-                    .map(|t| (t.channel.name.clone(), t.figures()))
-                    .collect();
-                from = next;
-            }
-            look(&some);
+            let some = self.lock().figures(at, limits::EVICTED_AT_ONCE);
+            from = some.1;
+            look(some.0);
         }
     }
 
     /// Names of the topics, in order.
     pub fn topics(&self) -> Vec<Arc<str>> {
         let mut names = Vec::new();
-        self.each_topic(|some| names.extend(some.iter().map(|(name, _)| name.clone())));
+        self.each_topic(|some| names.extend(some.into_iter().map(|f| f.name)));
         names.sort_unstable();
         names
     }
@@ -363,7 +364,7 @@ impl Hub {
     pub fn stats(&self) -> serde_json::Value {
         let mut topics = serde_json::Map::new();
         self.each_topic(|some| {
-            topics.extend(some.iter().map(|(name, f)| (name.to_string(), f.json())));
+            topics.extend(some.iter().map(|f| (f.name.to_string(), f.json())));
         });
         let high = self.ready.high();
         let mut all = {
@@ -373,8 +374,8 @@ impl Hub {
                 "published": t.seq - t.silent,
                 "connections": self.connections.load(Ordering::Relaxed),
                 "pending_bytes": t.pending_bytes,
-                "kept_bytes": t.kept_bytes(),
-                "evicted": t.evicted,
+                "kept_bytes": t.histories().bytes(),
+                "evicted": t.histories().evicted(),
                 "dropped": self.dropped.load(Ordering::Relaxed),
                 "overflows": self.overflows.load(Ordering::Relaxed),
                 "high": high,
@@ -384,32 +385,4 @@ impl Hub {
         all["topics"] = topics.into();
         all
     }
-}
-
-fn replay(
-    conn: &Arc<Conn>,
-    entries: &[Arc<Entry>],
-    begin: Begin,
-    reset_event: &str,
-    cursor: Option<&str>,
-) -> Result<()> {
-    let mut chunks = Vec::with_capacity(entries.len() + 2);
-    let framed = |event: Event<'_>| Chunk::new(event.encoded_len(), |b| event.encode(b));
-    let reset = begin.reason().map(|reason| {
-        framed(Event {
-            data: Some(&json!({ "reason": reason }).to_string()),
-            event: Some(reset_event),
-            ..Event::default()
-        })
-    });
-    chunks.extend(&reset);
-    chunks.extend(entries.iter().map(|e| e.chunk()));
-    let cursor = cursor.map(|id| {
-        framed(Event {
-            id: Some(id),
-            ..Event::default()
-        })
-    });
-    chunks.extend(&cursor);
-    conn.replay(&chunks, entries.len() as u64)
 }

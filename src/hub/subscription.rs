@@ -48,33 +48,6 @@ impl Default for Wish<'_> {
     }
 }
 
-/// How a subscription began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i32)]
-pub enum Begin {
-    /// Without an id: live events only, and the state of state topics.
-    New = 0,
-    /// After the client's id, with all that it missed.
-    Resumed = 1,
-    /// The client missed events that are gone: a topic of its own has evicted
-    /// one after its id.
-    TooOld = 2,
-    /// The id is of another epoch (the hub has restarted since) or was never
-    /// given out.
-    Unknown = 3,
-}
-
-impl Begin {
-    /// What the reset event says, where there is one.
-    pub fn reason(self) -> Option<&'static str> {
-        match self {
-            Begin::New | Begin::Resumed => None,
-            Begin::TooOld => Some("too_old"),
-            Begin::Unknown => Some("unknown_id"),
-        }
-    }
-}
-
 /// One connection's subscription to a set of topics.
 #[repr(C)] // What each delivery touches comes first.
 pub struct Subscription {

@@ -1,17 +1,66 @@
-//! All topics of a hub: what they keep, within the limit on all of them, and
-//! who is subscribed.
+//! The topics of a hub: which there are and how long, and, for each, its history
+//! and its channel.
 
 use super::fanout::{Channel, Pending, Set, Sets};
-use super::ids::Ids;
-use super::subscription::{Begin, Subscription};
-use super::topic::{Topic, TopicChange, TopicSettings};
+use super::history::{History, Memory, TopicChange, TopicSettings};
+use super::subscription::Subscription;
 use crate::core::error::{Error, Result};
 use crate::core::limits;
-use crate::core::ring::{Entry, Ring};
+use crate::core::ring::Entry;
+use serde_json::json;
 use slab::Slab;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What there is to say about a topic.
+pub(super) struct Figures {
+    pub name: Arc<str>,
+    subscribers: usize,
+    published: u64,
+    kept_events: usize,
+    kept_bytes: usize,
+    state: (usize, usize, u64),
+}
+
+impl Figures {
+    pub fn json(&self) -> serde_json::Value {
+        let (keys, state_bytes, refused) = self.state;
+        json!({
+            "subscribers": self.subscribers,
+            "published": self.published,
+            "kept_events": self.kept_events,
+            "kept_bytes": self.kept_bytes,
+            "keys": keys,
+            "state_bytes": state_bytes,
+            "refused_keys": refused,
+        })
+    }
+}
+
+struct Topic {
+    channel: Arc<Channel>,
+    /// Its place among the histories.
+    history: usize,
+    used_ms: u64,
+    /// When it is to be looked at; `u64::MAX`: not yet decided.
+    due_ms: u64,
+    published: u64,
+    /// The application has published to it, or has settings for it.
+    claimed: bool,
+}
+
+impl Topic {
+    /// Nobody is subscribed.
+    fn is_deserted(&self) -> bool {
+        self.channel.is_unused()
+    }
+
+    /// Nobody would miss it.
+    fn is_unused(&self) -> bool {
+        self.is_deserted() && self.published == 0
+    }
+}
 
 pub(super) struct Topics {
     /// The newest event's number.
@@ -23,19 +72,14 @@ pub(super) struct Topics {
     pending: VecDeque<Pending>,
     /// Of these and of those on their way.
     pub pending_bytes: usize,
-    pub evicted: u64,
     /// Numbers that no event has.
     pub silent: u64,
     /// Topics that subscribers alone have named.
     unclaimed: usize,
-    ring_bytes: usize,
-    state_bytes: usize,
+    histories: Memory,
     defaults: TopicSettings,
-    total_bytes: usize,
     settings: HashMap<Arc<str>, TopicSettings>,
     last_channel: u64,
-    /// What the rings hold, in order, for the limit on all of them.
-    order: BTreeMap<u64, usize>,
     /// When to look at which topic, see [`Topic::due_ms`].
     due: BTreeSet<(u64, usize)>,
     /// Topics that expired, with their newest number; and the newest of those
@@ -62,16 +106,12 @@ impl Topics {
             sets: Sets::default(),
             pending: VecDeque::new(),
             pending_bytes: 0,
-            evicted: 0,
             silent: 0,
             unclaimed: 0,
-            ring_bytes: 0,
-            state_bytes: 0,
+            histories: Memory::new(total_bytes),
             defaults,
-            total_bytes,
             settings: HashMap::new(),
             last_channel: 0,
-            order: BTreeMap::new(),
             due: BTreeSet::new(),
             expired: HashMap::new(),
             forgotten: 0,
@@ -84,17 +124,34 @@ impl Topics {
         self.by_name.contains_key(name) || self.settings.contains_key(name)
     }
 
-    /// That topic.
-    pub fn get(&self, name: &str) -> Option<&Topic> {
-        self.topics.get(*self.by_name.get(name)?)
+    /// That topic, as its subscribers see it.
+    pub fn channel(&self, name: &str) -> Option<&Arc<Channel>> {
+        Some(&self.topics[*self.by_name.get(name)?].channel)
     }
 
-    /// So many topics that were there when the number was: the topics from this
-    /// place on, and where to go on; `None`: there are no more.
-    pub fn some(&self, from: usize, n: usize) -> (impl Iterator<Item = &Topic>, Option<usize>) {
+    /// All histories.
+    pub fn histories(&self) -> &Memory {
+        &self.histories
+    }
+
+    /// About so many topics, from a place on, and where to go on; `None`: there
+    /// are no more.
+    pub fn figures(&self, from: usize, n: usize) -> (Vec<Figures>, Option<usize>) {
         let to = self.topics.capacity().min(from.saturating_add(n));
         let some = (from..to).filter_map(|slot| self.topics.get(slot));
-        (some, (to < self.topics.capacity()).then_some(to))
+        let figures = some.map(|topic| {
+            let history = &self.histories[topic.history];
+            Figures {
+                name: topic.channel.name.clone(),
+                subscribers: topic.channel.subscribers.load(Ordering::Relaxed),
+                published: topic.published,
+                kept_events: history.ring().len(),
+                kept_bytes: history.ring().bytes(),
+                state: history.state(),
+            }
+        });
+        let next = (to < self.topics.capacity()).then_some(to);
+        (figures.collect(), next)
     }
 
     /// Puts a topic there if it is not, for the application or a subscriber.
@@ -120,22 +177,18 @@ impl Topics {
         self.last_channel += 1;
         let slot = self.topics.vacant_key();
         let channel = Channel::new(self.last_channel, slot, name.clone());
-        let mut topic = Topic::new(channel, settings, lost, now);
-        topic.claimed = claimed;
         self.unclaimed += usize::from(!claimed);
-        self.topics.insert(topic);
+        self.topics.insert(Topic {
+            channel,
+            history: self.histories.open(settings, lost),
+            used_ms: now,
+            due_ms: u64::MAX,
+            published: 0,
+            claimed,
+        });
         self.by_name.insert(name, slot);
         self.schedule(slot);
         Ok(slot)
-    }
-
-    /// Changes something about a topic with what its state may take: half of
-    /// what is kept, for all topics.
-    fn change(&mut self, slot: usize, change: impl FnOnce(&mut Topic, usize)) {
-        let topic = &mut self.topics[slot];
-        let others = self.state_bytes - topic.state().1;
-        change(topic, (self.total_bytes / 2).saturating_sub(others));
-        self.state_bytes = others + topic.state().1;
     }
 
     /// Settings of one topic, from now on; what they do not allow goes with
@@ -146,9 +199,9 @@ impl Topics {
         }
         let slot = self.ensure(name, now, true)?;
         let topic = &self.topics[slot];
-        let settings = topic.settings().with(change);
+        let settings = self.histories[topic.history].settings().with(change);
         self.settings.insert(topic.channel.name.clone(), settings);
-        self.change(slot, |topic, room| topic.set(settings, room));
+        self.histories.set(topic.history, settings);
         self.schedule(slot);
         Ok(())
     }
@@ -163,7 +216,7 @@ impl Topics {
         make: impl FnOnce(&Arc<str>, u64) -> Entry,
     ) -> Result<(u64, bool)> {
         let slot = self.ensure(topic, now, true)?;
-        let entry = self.keep(slot, now, make);
+        let entry = self.keep(slot, make);
         let channel = &self.topics[slot].channel;
         let pends = deliver && !channel.is_unused();
         if pends {
@@ -180,63 +233,36 @@ impl Topics {
         &mut self,
         topic: &str,
         key: &str,
-        now: u64,
         make: impl FnOnce(&Arc<str>, u64) -> Entry,
     ) {
         let known = self.by_name.get(topic).copied();
-        if let Some(slot) = known.filter(|&slot| self.topics[slot].may_have(key)) {
+        if let Some(slot) = known.filter(|&slot| self.history(slot).may_have(key)) {
             self.silent += 1;
-            self.keep(slot, now, make);
+            self.keep(slot, make);
         }
     }
 
-    fn keep(
-        &mut self,
-        slot: usize,
-        now: u64,
-        make: impl FnOnce(&Arc<str>, u64) -> Entry,
-    ) -> Arc<Entry> {
+    /// The one place where an event gets its number.
+    fn keep(&mut self, slot: usize, make: impl FnOnce(&Arc<str>, u64) -> Entry) -> Arc<Entry> {
         self.seq += 1;
-        let entry = Arc::new(make(&self.topics[slot].channel.name, self.seq));
-        self.change(slot, |topic, room| topic.push(&entry, room));
-        self.ring_bytes += entry.size();
-        self.order.insert(entry.seq, slot);
-        self.trim(slot, now, limits::EVICTED_AT_ONCE);
-        while self.kept_bytes() > self.total_bytes {
-            let Some((_, oldest)) = self.order.pop_first() else {
-                break;
-            };
-            let evicted = self.topics[oldest].ring.evict();
-            self.ring_bytes -= evicted.as_ref().map_or(0, |e| e.size());
-            self.evicted += u64::from(evicted.is_some_and(|e| !e.is_silent()));
+        let topic = &mut self.topics[slot];
+        let entry = Arc::new(make(&topic.channel.name, self.seq));
+        if !entry.is_silent() {
+            topic.used_ms = entry.at_ms;
+            topic.published += 1;
         }
+        self.histories.push(topic.history, &entry);
         self.schedule(slot);
         entry
     }
 
-    /// What is kept, bytes; an event of a history and of a state counts twice.
-    pub fn kept_bytes(&self) -> usize {
-        self.ring_bytes + self.state_bytes
+    fn history(&self, slot: usize) -> &History {
+        &self.histories[self.topics[slot].history]
     }
 
-    /// Evicts from one history what its own limits do not allow, `most` events
-    /// at most: how many it were.
     fn trim(&mut self, slot: usize, now: u64, most: usize) -> usize {
-        let Topics {
-            topics,
-            order,
-            ring_bytes,
-            evicted,
-            ..
-        } = self;
-        let mut n = 0;
-        topics[slot].trim(now, most, |e| {
-            n += 1;
-            *ring_bytes -= e.size();
-            order.remove(&e.seq);
-            *evicted += u64::from(!e.is_silent());
-        });
-        n
+        let place = self.topics[slot].history;
+        self.histories.trim(place, now, most)
     }
 
     /// Evicts from these histories what their own limits do not allow, a part
@@ -305,75 +331,22 @@ impl Topics {
         }
     }
 
-    /// All that are subscribed to that topic, or to any.
-    pub fn subscribed(&self, topic: Option<&str>) -> Vec<Arc<Subscription>> {
-        match topic {
-            Some(name) => self
-                .get(name)
-                .map_or(Vec::new(), |t| t.channel.subscribed()),
-            None => self.sets.subscribed(),
-        }
+    /// All sets.
+    pub fn sets(&self) -> Vec<Arc<Set>> {
+        self.sets.all()
     }
 
-    /// How a subscriber with that id begins, after which number, and whether
-    /// the id is one of the application's.
-    pub fn begin(
-        &mut self,
-        set: &Set,
-        ids: &Ids,
-        id: Option<&str>,
+    /// The histories of these topics, without what is too old.
+    pub fn histories_of<'a>(
+        &'a mut self,
+        set: &'a Set,
         now: u64,
-    ) -> (Begin, u64, bool) {
+    ) -> impl Iterator<Item = &'a History> + Clone {
         for channel in set.channels() {
             self.trim(channel.slot, now, usize::MAX);
         }
-        let Some(id) = id.filter(|id| !id.is_empty()) else {
-            return (Begin::New, self.seq, false);
-        };
-        let rings = || self.rings(set);
-        // The same id twice, on two topics or as one of the hub's: rather an
-        // event twice than one never.
-        let given = rings().filter_map(|ring| ring.find(id)).min();
-        let ours = ids.seq(id, self.seq);
-        match given.into_iter().chain(ours).min() {
-            None => (Begin::Unknown, 0, false),
-            Some(since) if rings().any(|ring| ring.evicted() > since) => (Begin::TooOld, 0, false),
-            Some(since) => (Begin::Resumed, since, given.is_some()),
-        }
-    }
-
-    fn of_set<'a>(&'a self, set: &'a Set) -> impl Iterator<Item = &'a Topic> {
-        set.channels().iter().map(|c| &self.topics[c.slot])
-    }
-
-    fn rings<'a>(&'a self, set: &'a Set) -> impl Iterator<Item = &'a Ring> {
-        self.of_set(set).map(|topic| &topic.ring)
-    }
-
-    /// The newest event's number of these topics, kept or gone.
-    pub fn newest(&self, set: &Set) -> u64 {
-        self.rings(set).map(Ring::newest).max().unwrap_or(0)
-    }
-
-    /// What a subscriber gets before the live events, in order; a new one the
-    /// `last` of its topics beside the state.
-    pub fn missed(&self, set: &Set, begin: Begin, since: u64, last: usize) -> Vec<Arc<Entry>> {
-        let mut entries: Vec<Arc<Entry>> = Vec::new();
-        let mut newest: Vec<&Arc<Entry>> = Vec::new();
-        for topic in self.of_set(set) {
-            match begin {
-                Begin::New => {
-                    entries.extend(topic.present().cloned());
-                    newest.extend(topic.rest().take(last));
-                }
-                Begin::Resumed => entries.extend(topic.ring.after(since).cloned()),
-                Begin::TooOld | Begin::Unknown => entries.extend(topic.kept().cloned()),
-            }
-        }
-        newest.sort_unstable_by_key(|e| Reverse(e.seq));
-        entries.extend(newest.into_iter().take(last).cloned());
-        entries.sort_unstable_by_key(|e| e.seq);
-        entries
+        let all = &*self;
+        set.channels().iter().map(|c| all.history(c.slot))
     }
 
     /// The newest events of a topic's history, or its state; oldest first.
@@ -382,10 +355,10 @@ impl Topics {
             return Vec::new();
         };
         self.trim(slot, now, usize::MAX);
-        let topic = &self.topics[slot];
+        let history = self.history(slot);
         match state {
-            true => topic.present().cloned().collect(),
-            false => topic.ring.after(0).rev().take(last).cloned().collect(),
+            true => history.present().cloned().collect(),
+            false => history.ring().after(0).rev().take(last).cloned().collect(),
         }
     }
 
@@ -402,14 +375,12 @@ impl Topics {
 
     /// Drops a topic, but for what resuming needs: the number of its newest.
     fn forget(&mut self, slot: usize) {
-        self.drain(slot, usize::MAX);
         let topic = self.topics.remove(slot);
         let name = &topic.channel.name;
         self.by_name.remove(name);
         self.due.remove(&(topic.due_ms, slot));
-        let newest = topic.ring.newest();
+        let newest = self.histories.close(topic.history);
         self.unclaimed -= usize::from(!topic.claimed);
-        self.state_bytes -= topic.state().1;
         if newest > self.forgotten {
             if self.expired.len() >= limits::EXPIRED_TOPICS {
                 // The memory is full: all of it becomes one number.
@@ -423,7 +394,11 @@ impl Topics {
     /// Has a topic looked at when something of it may be over.
     fn schedule(&mut self, slot: usize) {
         let topic = &mut self.topics[slot];
-        let due = topic.over_ms();
+        let history = &self.histories[topic.history];
+        let idle = topic.used_ms.saturating_add(history.settings().ttl_ms);
+        let idle = topic.is_deserted().then_some(idle.saturating_add(1));
+        let due = history.over_ms().into_iter().chain(idle).min();
+        let due = due.unwrap_or(u64::MAX);
         if due < topic.due_ms {
             self.due.remove(&(topic.due_ms, slot));
             self.due.insert((due, slot));
@@ -442,15 +417,13 @@ impl Topics {
                 return true;
             }
             self.due.pop_first();
-            let over = {
-                let topic = &mut self.topics[slot];
-                topic.due_ms = u64::MAX;
-                topic.is_over(now)
-            };
-            let most = left;
+            let topic = &mut self.topics[slot];
+            topic.due_ms = u64::MAX;
+            let ttl_ms = self.histories[topic.history].settings().ttl_ms;
+            let over = topic.is_deserted() && now.saturating_sub(topic.used_ms) > ttl_ms;
             left -= match over {
-                true => self.drain(slot, most),
-                false => self.trim(slot, now, most),
+                true => self.histories.drain(topic.history, left),
+                false => self.histories.trim(topic.history, now, left),
             };
             if over && left > 0 {
                 self.forget(slot);
@@ -460,19 +433,5 @@ impl Topics {
             left = left.saturating_sub(1);
         }
         false
-    }
-
-    /// Evicts `most` events of a history.
-    fn drain(&mut self, slot: usize, most: usize) -> usize {
-        let mut n = 0;
-        while n < most
-            && let Some(e) = self.topics[slot].ring.evict()
-        {
-            n += 1;
-            self.ring_bytes -= e.size();
-            self.order.remove(&e.seq);
-            self.evicted += u64::from(!e.is_silent());
-        }
-        n
     }
 }

@@ -1,12 +1,13 @@
-//! One topic: its settings, its history, and the newest event of each key.
+//! What a topic remembers: its newest events, and the newest of each key.
 
-use super::fanout::Channel;
+mod memory;
+
+pub(super) use memory::Memory;
+
 use crate::core::limits;
 use crate::core::ring::{Entry, Keep, Ring};
-use serde_json::json;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// What a topic is like.
 #[derive(Clone, Copy, Debug)]
@@ -91,55 +92,20 @@ impl State {
     }
 }
 
-/// What there is to say about a topic.
-pub(super) struct Figures {
-    subscribers: usize,
-    published: u64,
-    kept_events: usize,
-    kept_bytes: usize,
-    state: (usize, usize, u64),
-}
-
-impl Figures {
-    pub fn json(&self) -> serde_json::Value {
-        let (keys, state_bytes, refused) = self.state;
-        json!({
-            "subscribers": self.subscribers,
-            "published": self.published,
-            "kept_events": self.kept_events,
-            "kept_bytes": self.kept_bytes,
-            "keys": keys,
-            "state_bytes": state_bytes,
-            "refused_keys": refused,
-        })
-    }
-}
-
-pub(super) struct Topic {
+/// That of one topic.
+pub(super) struct History {
     settings: TopicSettings,
-    pub ring: Ring,
+    ring: Ring,
     state: State,
-    pub channel: Arc<Channel>,
-    pub used_ms: u64,
-    /// When it is to be looked at; `u64::MAX`: not yet decided.
-    pub due_ms: u64,
-    pub published: u64,
-    /// The application has published to it, or has settings for it.
-    pub claimed: bool,
 }
 
-impl Topic {
-    /// A topic that may have had events up to `lost` that are gone.
-    pub fn new(channel: Arc<Channel>, settings: TopicSettings, lost: u64, now_ms: u64) -> Self {
-        Topic {
+impl History {
+    /// Of a topic that may have had events up to `lost` that are gone.
+    fn new(settings: TopicSettings, lost: u64) -> Self {
+        History {
             settings,
             ring: Ring::after_loss(lost),
             state: State::default(),
-            channel,
-            used_ms: now_ms,
-            due_ms: u64::MAX,
-            published: 0,
-            claimed: false,
         }
     }
 
@@ -147,50 +113,36 @@ impl Topic {
         &self.settings
     }
 
+    pub fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
     /// From now on; a topic that becomes one with state takes it from its
     /// history, within `room` bytes.
-    pub fn set(&mut self, settings: TopicSettings, room: usize) {
+    fn set(&mut self, settings: TopicSettings, room: usize) {
         let began = settings.state && !self.settings.state;
         self.settings = settings;
         if !settings.state {
             self.state = State::default();
         } else if began {
-            let Topic { ring, state, .. } = self;
+            let History { ring, state, .. } = self;
             ring.all().for_each(|e| state.put(e, room));
         }
     }
 
     /// Adds the newest event; what it keeps as state takes up to `room` bytes.
-    pub fn push(&mut self, entry: &Arc<Entry>, room: usize) {
-        if !entry.is_silent() {
-            self.used_ms = entry.at_ms;
-            self.published += 1;
-        }
+    fn push(&mut self, entry: &Arc<Entry>, room: usize) {
         self.ring.push(entry.clone());
         if self.settings.state {
             self.state.put(entry, room);
         }
     }
 
-    /// Evicts from the history what its limits do not allow, `most` events at
-    /// most, telling of each.
-    pub fn trim(&mut self, now_ms: u64, most: usize, gone: impl FnMut(&Entry)) {
-        self.ring.trim(&self.settings.keep, now_ms, most, gone);
-    }
-
-    /// When its oldest event, or all of it, is over: not before that.
-    pub fn over_ms(&self) -> u64 {
-        let oldest = self.ring.all().next();
-        let age = oldest.map(|e| e.at_ms.saturating_add(self.settings.keep.age_ms));
-        let idle = self.used_ms.saturating_add(self.settings.ttl_ms);
-        let idle = self.is_deserted().then_some(idle);
-        let last = age.into_iter().chain(idle).min();
-        last.map_or(u64::MAX, |ms| ms.saturating_add(1))
-    }
-
-    /// Nobody has used it for its time.
-    pub fn is_over(&self, now_ms: u64) -> bool {
-        self.is_deserted() && now_ms.saturating_sub(self.used_ms) > self.settings.ttl_ms
+    /// When its oldest event is too old.
+    pub fn over_ms(&self) -> Option<u64> {
+        let oldest = self.ring.all().next()?;
+        let age = self.settings.keep.age_ms.saturating_add(1);
+        Some(oldest.at_ms.saturating_add(age))
     }
 
     /// What a new subscriber gets first.
@@ -227,17 +179,6 @@ impl Topic {
         self.state.newest.contains_key(key) || (refused && !self.ring.is_empty())
     }
 
-    /// Figures of now.
-    pub fn figures(&self) -> Figures {
-        Figures {
-            subscribers: self.channel.subscribers.load(Ordering::Relaxed),
-            published: self.published,
-            kept_events: self.ring.len(),
-            kept_bytes: self.ring.bytes(),
-            state: self.state(),
-        }
-    }
-
     /// Keys of the state, their bytes, and how many were refused.
     pub fn state(&self) -> (usize, usize, u64) {
         (
@@ -245,15 +186,5 @@ impl Topic {
             self.state.bytes,
             self.state.refused,
         )
-    }
-
-    /// Nobody is subscribed.
-    pub fn is_deserted(&self) -> bool {
-        self.channel.is_unused()
-    }
-
-    /// Nobody would miss it.
-    pub fn is_unused(&self) -> bool {
-        self.is_deserted() && self.published == 0
     }
 }

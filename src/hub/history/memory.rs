@@ -1,0 +1,120 @@
+//! The histories of all topics, in memory, within the limit on all of them.
+
+use super::{History, TopicSettings};
+use crate::core::limits;
+use crate::core::ring::{Entry, Ring};
+use slab::Slab;
+use std::collections::BTreeMap;
+use std::ops::Index;
+use std::sync::Arc;
+
+/// By the place that [`Memory::open`] has given to each.
+pub(in crate::hub) struct Memory {
+    histories: Slab<History>,
+    /// What the rings hold, in order, for the limit on all of them.
+    order: BTreeMap<u64, usize>,
+    ring_bytes: usize,
+    state_bytes: usize,
+    total_bytes: usize,
+    evicted: u64,
+}
+
+impl Index<usize> for Memory {
+    type Output = History;
+
+    fn index(&self, place: usize) -> &History {
+        &self.histories[place]
+    }
+}
+
+impl Memory {
+    pub fn new(total_bytes: usize) -> Self {
+        Memory {
+            histories: Slab::new(),
+            order: BTreeMap::new(),
+            ring_bytes: 0,
+            state_bytes: 0,
+            total_bytes,
+            evicted: 0,
+        }
+    }
+
+    /// What is kept, bytes; an event of a history and of a state counts twice.
+    pub fn bytes(&self) -> usize {
+        self.ring_bytes + self.state_bytes
+    }
+
+    /// Events that are gone.
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// A topic begins that may have had events up to `lost` that are gone.
+    pub fn open(&mut self, settings: TopicSettings, lost: u64) -> usize {
+        self.histories.insert(History::new(settings, lost))
+    }
+
+    /// It ends: the number of its newest event.
+    pub fn close(&mut self, place: usize) -> u64 {
+        self.drain(place, usize::MAX);
+        let history = self.histories.remove(place);
+        self.state_bytes -= history.state().1;
+        history.ring.newest()
+    }
+
+    /// Changes something about a topic with what its state may take: half of
+    /// what is kept, for all topics.
+    fn change(&mut self, place: usize, change: impl FnOnce(&mut History, usize)) {
+        let history = &mut self.histories[place];
+        let others = self.state_bytes - history.state().1;
+        change(history, (self.total_bytes / 2).saturating_sub(others));
+        self.state_bytes = others + history.state().1;
+    }
+
+    /// Settings from now on; what they do not allow goes with [`Memory::trim`].
+    pub fn set(&mut self, place: usize, settings: TopicSettings) {
+        self.change(place, |history, room| history.set(settings, room));
+    }
+
+    /// Adds the newest event of all. What has no room any more goes, of its own
+    /// topic first.
+    pub fn push(&mut self, place: usize, entry: &Arc<Entry>) {
+        self.change(place, |history, room| history.push(entry, room));
+        self.ring_bytes += entry.size();
+        self.order.insert(entry.seq, place);
+        self.trim(place, entry.at_ms, limits::EVICTED_AT_ONCE);
+        while self.bytes() > self.total_bytes
+            && let Some(oldest) = self.order.first_entry()
+        {
+            let place = *oldest.get();
+            self.drain(place, 1);
+        }
+    }
+
+    /// Evicts what a topic's own limits do not allow, `most` events at most:
+    /// how many it were.
+    pub fn trim(&mut self, place: usize, now_ms: u64, most: usize) -> usize {
+        let keep = self[place].settings.keep;
+        self.evict(place, most, |ring| ring.is_over(&keep, now_ms))
+    }
+
+    /// Evicts `most` events at most: how many it were.
+    pub fn drain(&mut self, place: usize, most: usize) -> usize {
+        self.evict(place, most, |_| true)
+    }
+
+    fn evict(&mut self, place: usize, most: usize, also: impl Fn(&Ring) -> bool) -> usize {
+        let ring = &mut self.histories[place].ring;
+        let mut n = 0;
+        while n < most
+            && also(ring)
+            && let Some(e) = ring.evict()
+        {
+            n += 1;
+            self.ring_bytes -= e.size();
+            self.order.remove(&e.seq);
+            self.evicted += u64::from(!e.is_silent());
+        }
+        n
+    }
+}
