@@ -11,9 +11,8 @@ use crate::core::error::{Error, Result};
 use std::collections::VecDeque;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-const GENERATIONS: u16 = u16::MAX;
-
 struct Slot<T> {
+    /// Of its object; without one, the next to be given out; 0: all were.
     generation: u16,
     object: Option<T>,
 }
@@ -105,9 +104,10 @@ impl<T: Clone> Table<T> {
             return Err(Error::HandleForked);
         }
         let entry = t.slots.get(slot).ok_or(Error::HandleInvalid)?;
-        match &entry.object {
-            Some(_) if entry.generation == generation => Ok(slot),
-            _ if entry.generation < generation => Err(Error::HandleInvalid),
+        match (&entry.object, entry.generation) {
+            (Some(_), present) if present == generation => Ok(slot),
+            (_, 0) => Err(Error::HandleStale),
+            (_, present) if present <= generation => Err(Error::HandleInvalid),
             _ => Err(Error::HandleStale),
         }
     }
@@ -125,9 +125,8 @@ impl<T: Clone> Table<T> {
         let slot = self.check(&t, handle)?;
         let entry = &mut t.slots[slot];
         let object = entry.object.take().ok_or(Error::HandleStale)?;
-        let retired = entry.generation == GENERATIONS;
-        if !retired {
-            entry.generation += 1;
+        entry.generation = entry.generation.wrapping_add(1);
+        if entry.generation != 0 {
             t.free.push_back(slot as u32);
         }
         t.live -= 1;
@@ -162,6 +161,7 @@ mod tests {
         assert_eq!(t.remove(h), Ok(7));
         assert_eq!(t.get(h), Err(Error::HandleStale));
         assert_eq!(t.remove(h), Err(Error::HandleStale));
+        assert_eq!(t.get(h + (1 << 32)), Err(Error::HandleInvalid), "the next");
         assert_eq!(t.live(), 0);
     }
 
@@ -176,6 +176,8 @@ mod tests {
             assert_eq!(t.get(h), Err(Error::HandleStale));
             last = h;
         }
+        let newest_of_a_retired_slot = u64::from(CONN) << 56 | 0xFFFF << 32;
+        assert_eq!(t.get(newest_of_a_retired_slot), Err(Error::HandleStale));
         assert_eq!(t.read().slots.len(), 4, "one slot retired per 65,535");
     }
 
