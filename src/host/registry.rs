@@ -46,6 +46,8 @@ struct Inner {
     /// By handle, so that one can go on where one was.
     open: BTreeMap<u64, (Arc<Conn>, Instant)>,
     opened: u64,
+    /// Of `open`, those whose output the host program does not pull.
+    sockets: usize,
     is_closed: bool,
     /// Of those that have ended.
     figures: Figures,
@@ -105,6 +107,7 @@ impl Registry {
             return false;
         }
         inner.opened += 1;
+        inner.sockets += usize::from(!conn.framing().pull);
         let entry = (conn.clone(), Instant::now());
         inner.open.insert(conn.handle(), entry);
         tell();
@@ -122,6 +125,7 @@ impl Registry {
         {
             let mut inner = self.lock();
             if let Some((_, since)) = inner.open.remove(&conn.handle()) {
+                inner.sockets -= usize::from(!conn.framing().pull);
                 let figures = Figures::of(conn);
                 inner.figures.add(&figures);
                 let survey = inner.survey.as_mut();
@@ -137,6 +141,11 @@ impl Registry {
     /// How many are in progress.
     pub fn live(&self) -> usize {
         self.lock().open.len()
+    }
+
+    /// How many of them have a transport of ours.
+    pub fn sockets(&self) -> usize {
+        self.lock().sockets
     }
 
     /// Those in progress.
@@ -297,6 +306,25 @@ mod tests {
         desk.close();
         assert_eq!(desk.registry().live(), 0);
         assert_eq!(Arc::strong_count(&late), 1);
+    }
+
+    #[test]
+    fn who_is_pulled_has_no_transport_of_ours() {
+        let desk = Desk::new(QUEUED_BYTES).unwrap();
+        let open = |pull| {
+            desk.open(Framing {
+                pull,
+                ..Framing::default()
+            })
+            .unwrap()
+        };
+        let conns = [open(true), open(false), open(false)];
+        for (conn, left) in conns.iter().zip([(2, 2), (1, 1), (0, 0)]) {
+            conn.transport_ended();
+            conn.transport_ended();
+            let registry = desk.registry();
+            assert_eq!((registry.live(), registry.sockets()), left);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -119,14 +119,8 @@ impl Open {
         for conn in self.desk.registry().conns() {
             conn.shut_down("server_shutdown".into());
         }
-        let sockets_done = || {
-            self.desk
-                .registry()
-                .conns()
-                .iter()
-                .all(|c| c.framing().pull)
-        };
-        runtime.block_on(self.desk.registry().settle(by, sockets_done));
+        let registry = self.desk.registry();
+        runtime.block_on(registry.settle(by, || registry.sockets() == 0));
         end(runtime, by);
     }
 
