@@ -425,8 +425,16 @@ impl Conn {
     /// takes the output, nobody could use or end it: as [`Conn::release`].
     pub fn hand_over(self: &Arc<Self>) {
         self.let_go();
-        if self.framing.pull || !self.is_watched() {
-            self.release();
+        match self.framing.pull {
+            true => self.release(),
+            false => self.end_if_unreachable(),
+        }
+    }
+
+    /// Closes it if neither the host program nor a hub can any more.
+    pub fn end_if_unreachable(self: &Arc<Self>) {
+        if self.is_let_go() && !self.is_watched() {
+            self.close(Some("app_closed".into()));
         }
     }
 

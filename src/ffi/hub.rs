@@ -413,7 +413,9 @@ pub unsafe extern "C" fn pagi_sse_hub_subscribe(
     })
 }
 
-/// Ends a subscription; the connection stays open.
+/// Ends a subscription; the connection stays open, but one given back with
+/// pagi_sse_conn_hand_over, which nobody else could end: it is closed in order,
+/// reason `app_closed`.
 ///
 /// *Parameters*: `subscription`.
 ///

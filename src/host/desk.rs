@@ -174,6 +174,8 @@ impl Desk {
         }
         self.sweep.clear();
         self.flush.clear();
+        // Not when the last connection's handle goes.
+        self.mailbox.close();
     }
 
     /// Frees the connections of requests that never reached the host program,

@@ -10,7 +10,7 @@
 
 use super::record::{Kind, PLAIN};
 use super::wake::Wake;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::os::fd::RawFd;
@@ -28,6 +28,7 @@ struct Inner {
 pub struct Mailbox {
     inner: Mutex<Inner>,
     wake: Wake,
+    closed: AtomicBool,
 }
 
 enum Taken {
@@ -43,6 +44,7 @@ impl Mailbox {
         Ok(Mailbox {
             inner: Mutex::default(),
             wake: Wake::new()?,
+            closed: AtomicBool::new(false),
         })
     }
 
@@ -60,8 +62,17 @@ impl Mailbox {
         self.wake.fd()
     }
 
+    /// Nobody will read: no more is queued, and the descriptor is closed.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.wake.close();
+    }
+
     /// Queues a record: anything after its own four length bytes.
     pub fn push(&self, record: Vec<u8>) {
+        if self.closed.load(Ordering::Acquire) {
+            return;
+        }
         {
             let mut inner = self.lock();
             if let Ok(plain) = record.as_slice().try_into() {
@@ -189,6 +200,20 @@ mod tests {
         assert_eq!(m.drain(&mut buf[..13], |_| true), 13);
         m.push(plain(Kind::Body, 1));
         assert_eq!(m.drain(&mut buf, |_| true), 2 * 13);
+    }
+
+    #[test]
+    fn a_closed_one_takes_nothing_and_has_no_descriptor() {
+        let m = Mailbox::new().unwrap();
+        m.push(plain(Kind::Body, 1));
+        let fd = m.fd();
+        assert!(fd >= 0);
+        m.close();
+        m.push(plain(Kind::Body, 2));
+        m.wake().wake();
+        assert_eq!((m.fd(), m.len()), (-1, 1));
+        assert_eq!(m.discard().count(), 1);
+        assert_eq!(m.drain(&mut [0; 64], |_| true), 0);
     }
 
     #[test]

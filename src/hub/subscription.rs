@@ -137,10 +137,12 @@ impl Subscription {
         }
     }
 
-    /// Ends it, after what was published before; the connection stays.
+    /// Ends it, after what was published before; the connection stays, but one
+    /// that was handed over.
     pub fn unsubscribe(&self) {
         self.catch_up();
         self.closed();
+        self.conn.end_if_unreachable();
     }
 
     /// Events delivered to the connection's queue or socket and not taken back,

@@ -673,6 +673,14 @@ static void over_http(void)
     while (pagi_sse_hub_subscribers(hub, S("t")) && now_ms() < deadline)
         poll(NULL, 0, 5);
     IS(pagi_sse_hub_subscribers(hub, S("t")), 0);
+    /* Without its subscription nobody could reach it: it ends. */
+    fd = asks("GET", "", &r);
+    IS(pagi_sse_hub_subscribe(hub, r.conn, S("t"), NULL, &sub), 0);
+    IS(pagi_sse_conn_hand_over(r.conn), 0);
+    IS(pagi_sse_subscription_cancel(sub), 0);
+    IS(pagi_sse_subscription_free(sub), 0);
+    BODY(fd, "9\r\nid: e.1\n\n\r\n0\r\n\r\n");
+    close(fd);
     /* It comes back. */
     OK(publish("t", "2", NULL) && publish("t", "3", NULL));
     fd = asks("GET", "Last-Event-ID: e.1\r\n", &r);

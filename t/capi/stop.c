@@ -1,6 +1,8 @@
 /* The end of a server: what it owes to those who are there. */
 #include "client.h"
 
+#include <fcntl.h>
+
 #define GET "GET /g HTTP/1.1\r\nHost: a\r\n\r\n"
 
 static void begin(void)
@@ -181,6 +183,33 @@ static void dropped_runtime(void)
     close(pair[1]);
 }
 
+/* Connections that outlive their host keep neither its descriptor nor records. */
+static void descriptors(void)
+{
+    int fd, pair[2];
+    pagi_sse_runtime rt = 0;
+    pagi_sse_conn of_runtime = 0;
+    begin();
+    pagi_sse_conn live = request(STREAM, &fd);
+    IS(pagi_sse_conn_send(live, S("x")), 0);
+    OK(fcntl(srv_fd, F_GETFD) >= 0);
+    IS(pagi_sse_server_free(srv, 0), 0);
+    IS(fcntl(srv_fd, F_GETFD), -1);
+    reason_is(live, "server_shutdown");
+    OK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+    IS(pagi_sse_runtime_open(NULL, &rt), 0);
+    IS(pagi_sse_conn_open_fd(rt, pair[0], PAGI_SSE_WIRE_EVENTS, &of_runtime), 0);
+    IS(pagi_sse_conn_send(of_runtime, S("x")), 0);
+    int rt_fd = pagi_sse_runtime_fd(rt);
+    OK(fcntl(rt_fd, F_GETFD) >= 0);
+    IS(pagi_sse_runtime_free(rt, 0), 0);
+    IS(fcntl(rt_fd, F_GETFD), -1);
+    reason_is(of_runtime, "server_shutdown");
+    IS(pagi_sse_conn_free(live), 0);
+    IS(pagi_sse_conn_free(of_runtime), 0);
+    close(fd), close(pair[1]);
+}
+
 /* A child of a fork has copies of all descriptors, and lives on. */
 static void forked(void)
 {
@@ -226,6 +255,7 @@ static const test tests[] = {
     {"unfinished heads and clients that read nothing do not take the whole deadline", idlers},
     {"nor on a socket of the host's", unread_on_a_socket},
     {"a runtime that is freed ends its streams", dropped_runtime},
+    {"what outlives a server or a runtime keeps no descriptor open", descriptors},
     {"a forked child does not keep the address", forked},
 };
 RUN(tests)
