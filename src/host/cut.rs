@@ -45,8 +45,9 @@ async fn largest(registry: &Registry) -> usize {
         }
         // What it took may have gone by itself.
         if conn.cost_bound() > 0 {
-            conn.disconnect("queue_overflow".into());
+            // First, as who reads of the end may ask.
             registry.count_cut();
+            conn.disconnect("queue_overflow".into());
             cut += 1;
         }
     }
