@@ -1229,7 +1229,9 @@ int32_t pagi_sse_hub_subscribe(pagi_sse_hub hub,
                                const struct pagi_sse_subscribe_options *options,
                                pagi_sse_subscription *out);
 
-// Ends a subscription; the connection stays open.
+// Ends a subscription; the connection stays open, but one given back with
+// pagi_sse_conn_hand_over, which nobody else could end: it is closed in order,
+// reason `app_closed`.
 //
 // *Parameters*: `subscription`.
 //
