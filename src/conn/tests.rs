@@ -821,9 +821,19 @@ fn a_spoilt_body_ends_a_stream_and_leaves_an_answer() {
     conn.spoil_body(fault);
     assert_eq!(conn.fault().unwrap().why, "bad");
     assert_eq!(conn.phase(), Phase::Pending);
+    assert_eq!(
+        conn.reason().as_deref(),
+        Some("protocol_error"),
+        "if no answer comes"
+    );
+    assert_eq!(conn.logged_reason(), conn.reason());
     conn.respond(422, []).unwrap();
     conn.body(b"", false).unwrap();
     assert_eq!(decision(&conn), "422 ");
+    assert_eq!((conn.reason(), conn.logged_reason()), (None, None));
+    conn.answered(StatusCode::BAD_REQUEST, 3);
+    assert_eq!(conn.logged_reason().as_deref(), Some("protocol_error"));
+    assert_eq!(conn.reason(), None);
     let (_, conn) = FakeHost::conn(GET);
     conn.expect_body();
     conn.spoil_body(fault);
@@ -863,6 +873,7 @@ fn who_does_the_io_itself_is_told_nothing_and_asks_for_leave() {
     assert!(conn.pull(1, |_| ()).is_err());
     let (_, hosted) = FakeHost::conn(BARE);
     assert_eq!(hosted.pull(1, |_| ()), Err(Error::NotPulled));
+    assert!(hosted.host().is_some());
     conn.set_handle(7);
     assert_eq!(conn.handle(), 7);
     conn.close(None);
