@@ -312,7 +312,7 @@ fn sockets() {
                 hub.deliver();
                 std::thread::sleep(Duration::from_millis(20));
             }
-            let took = cpu() - before;
+            let took = cpu().checked_sub(before).unwrap();
             println!(
                 "{round}: 10 bursts to {CLIENTS} sockets, {what}: {:.0} ms CPU",
                 ms(took)

@@ -84,7 +84,9 @@ pub fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
     impl Drop for Restore {
         fn drop(&mut self) {
             // SAFETY: the set was filled by pthread_sigmask below.
-            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut()) };
+            unsafe {
+                libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut())
+            };
         }
     }
     // SAFETY: both sets are initialised by sigfillset and pthread_sigmask
@@ -92,7 +94,7 @@ pub fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
     let _restore = unsafe {
         let mut block: libc::sigset_t = std::mem::zeroed();
         let mut before: libc::sigset_t = std::mem::zeroed();
-        libc::sigfillset(&mut block);
+        libc::sigfillset(&raw mut block);
         for fault in [
             libc::SIGSEGV,
             libc::SIGBUS,
@@ -101,9 +103,9 @@ pub fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
             libc::SIGTRAP,
             libc::SIGSYS,
         ] {
-            libc::sigdelset(&mut block, fault);
+            libc::sigdelset(&raw mut block, fault);
         }
-        libc::pthread_sigmask(libc::SIG_SETMASK, &block, &mut before);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const block, &raw mut before);
         Restore(before)
     };
     f()
@@ -199,7 +201,7 @@ mod tests {
             revents: 0,
         };
         // SAFETY: one pollfd, live.
-        unsafe { libc::poll(&mut p, 1, 0) == 1 }
+        unsafe { libc::poll(&raw mut p, 1, 0) == 1 }
     }
 
     #[test]
@@ -222,8 +224,8 @@ mod tests {
             // SAFETY: the set is filled by pthread_sigmask.
             unsafe {
                 let mut now: libc::sigset_t = std::mem::zeroed();
-                libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), &mut now);
-                libc::sigismember(&now, signal) == 1
+                libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), &raw mut now);
+                libc::sigismember(&raw const now, signal) == 1
             }
         };
         let inside =

@@ -1,7 +1,8 @@
 //! Every order of steps of the parts that threads share, with loom. The files
 //! are the library's own, and `sync` has loom's types in place of std's. Built
 //! without libtest, as these files' unit tests are none for loom.
-#![allow(unused, unsafe_code)]
+// What stands in for the library's own keeps its signatures.
+#![allow(unused, unsafe_code, clippy::unused_self, clippy::unnecessary_wraps)]
 
 mod sync {
     pub use loom::sync::atomic::{AtomicBool, Ordering};

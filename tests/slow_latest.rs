@@ -93,7 +93,7 @@ fn slow_clients_with_many_keys() {
                 break;
             }
         }
-        let took = cpu() - busy;
+        let took = cpu().checked_sub(busy).unwrap();
         println!(
             "{what}: {published} events to {clients} clients in {took:?} of its thread: {:?} an event, {:?} an event and client",
             took / published,

@@ -93,7 +93,7 @@ fn decision(conn: &Conn) -> String {
         Poll::Pending => "none".into(),
         Poll::Ready(Decision::Stream) => "stream".into(),
         Poll::Ready(Decision::Response(status, map)) => {
-            let names: Vec<&str> = map.keys().map(|n| n.as_str()).collect();
+            let names: Vec<&str> = map.keys().map(http::HeaderName::as_str).collect();
             format!("{} {}", status.as_u16(), names.join(" "))
         }
         Poll::Ready(Decision::Gone { died: true }) => "died".into(),
@@ -756,7 +756,7 @@ fn a_body_that_nobody_reads_is_a_window_until_the_choice() {
     conn.read_body(1).unwrap();
     assert_eq!((woken.times(), room(&conn).0), (1, Poll::Ready(true)));
     for choose in [(|c| c.respond(200, []).unwrap()) as fn(&Arc<Conn>), |c| {
-        assert!(c.start(200, []).unwrap())
+        assert!(c.start(200, []).unwrap());
     }] {
         let (_, conn) = FakeHost::conn(GET);
         let woken = full(&conn);

@@ -830,7 +830,7 @@ pub unsafe extern "C" fn pagi_sse_conn_counters(
             limit: marks.limit.into(),
         };
         // SAFETY: the caller's promise; eight numbers have no padding.
-        unsafe { set_struct(out, size, counters) }?;
+        unsafe { set_struct(out, size, &counters) }?;
         Ok(0)
     })
 }

@@ -150,7 +150,10 @@ pub(crate) fn parse(stream: &Stream<'_>) -> Vec<Result<Parsed>> {
     };
     let mut parser = 0;
     // SAFETY: both live.
-    assert_eq!(unsafe { pagi_sse_parser_open(&options, &mut parser) }, 0);
+    assert_eq!(
+        unsafe { pagi_sse_parser_open(&raw const options, &raw mut parser) },
+        0
+    );
     let mut items = Vec::new();
     for piece in stream.pieces() {
         let mut rest = piece;

@@ -211,7 +211,7 @@ fn writable<T>(out: *mut T) -> Result<()> {
 /// # Safety
 /// `out` is NULL or points to `size` writable bytes. `T` is made of integers
 /// and pointers, without padding.
-unsafe fn set_struct<T>(out: *mut T, size: usize, value: T) -> Result<()> {
+unsafe fn set_struct<T>(out: *mut T, size: usize, value: &T) -> Result<()> {
     // SAFETY: the caller's promise.
     let out = unsafe { some_buffer(out.cast(), size) }?;
     if size > STRUCT_MAX {
@@ -222,7 +222,7 @@ unsafe fn set_struct<T>(out: *mut T, size: usize, value: T) -> Result<()> {
     // SAFETY: `out` has `size` bytes and `value` has `size_of::<T>()`; they are
     // two objects.
     unsafe {
-        let value = std::ptr::from_ref(&value).cast::<u8>();
+        let value = std::ptr::from_ref(value).cast::<u8>();
         std::ptr::copy_nonoverlapping(value, out.as_mut_ptr().cast(), known);
     }
     Ok(())
@@ -409,12 +409,12 @@ mod tests {
         let to = out.as_mut_ptr().cast::<Two>();
         // SAFETY: `out` has room for each of the sizes.
         unsafe {
-            set_struct(to, 24, Two { size: 1, value: 2 }).unwrap();
+            set_struct(to, 24, &Two { size: 1, value: 2 }).unwrap();
             assert_eq!(out, [1, 2, 0, u64::MAX]);
-            set_struct(to, 8, Two { size: 3, value: 4 }).unwrap();
+            set_struct(to, 8, &Two { size: 3, value: 4 }).unwrap();
             assert_eq!(out, [3, 2, 0, u64::MAX]);
-            assert!(set_struct(to, 0, Two { size: 5, value: 6 }).is_err());
-            assert!(set_struct(to, usize::MAX, Two { size: 5, value: 6 }).is_err());
+            assert!(set_struct(to, 0, &Two { size: 5, value: 6 }).is_err());
+            assert!(set_struct(to, usize::MAX, &Two { size: 5, value: 6 }).is_err());
         }
         assert_eq!(out[0], 3);
     }

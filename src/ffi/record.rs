@@ -206,7 +206,7 @@ pub unsafe extern "C" fn pagi_sse_record_read(
         let record = read(reader.bytes()?, before)?;
         // SAFETY: the caller's promise; the struct has no padding (docs/abi.md
         // is held against it).
-        unsafe { set_struct(out, size, record) }?;
+        unsafe { set_struct(out, size, &record) }?;
         Ok((used - reader.rest().len()) as i64)
     })
 }

@@ -180,9 +180,8 @@ mod tests {
 
     impl Host for Fragile {
         fn output(&self, _: &Arc<Conn>) {
-            if self.output.fetch_add(1, Ordering::Relaxed) == 1 {
-                panic!("a fault of ours");
-            }
+            let before = self.output.fetch_add(1, Ordering::Relaxed);
+            assert_ne!(before, 1, "a fault of ours");
         }
         fn keepalive(&self, _: &Arc<Conn>) {}
         fn now_ms(&self) -> u64 {

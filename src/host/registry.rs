@@ -54,6 +54,15 @@ struct Inner {
     survey: Option<Survey>,
 }
 
+impl Inner {
+    /// A few of those in progress, by handle, after `from`.
+    fn some(&self, from: u64) -> Vec<Arc<Conn>> {
+        let rest = self.open.range((Bound::Excluded(from), Bound::Unbounded));
+        let some = rest.take(limits::SLICE);
+        some.map(|(_, (conn, _))| conn.clone()).collect()
+    }
+}
+
 /// See the module. All methods may be called from any thread.
 pub struct Registry {
     inner: Mutex<Inner>,
@@ -153,17 +162,10 @@ impl Registry {
         self.lock().open.values().map(|(c, _)| c.clone()).collect()
     }
 
-    /// A few of those in progress, by handle, after `from`.
-    fn some(&self, inner: &Inner, from: u64) -> Vec<Arc<Conn>> {
-        let rest = inner.open.range((Bound::Excluded(from), Bound::Unbounded));
-        let some = rest.take(limits::SLICE);
-        some.map(|(_, (conn, _))| conn.clone()).collect()
-    }
-
     /// Shows them, without a lock held; `None` when there are no more, else
     /// where to go on.
     pub fn slice(&self, from: u64, see: impl FnMut(&Arc<Conn>)) -> Option<u64> {
-        let some = self.some(&self.lock(), from);
+        let some = self.lock().some(from);
         some.iter().for_each(see);
         some.last().map(|conn| conn.handle())
     }
@@ -210,7 +212,7 @@ impl Registry {
         loop {
             let some = {
                 let mut inner = self.lock();
-                let some = self.some(&inner, from);
+                let some = inner.some(from);
                 if let (Some(last), Some(survey)) = (some.last(), &mut inner.survey) {
                     survey.seen = last.handle();
                 }
@@ -266,7 +268,7 @@ mod tests {
                 ..Framing::default()
             };
             let conn = desk.open(framing).unwrap();
-            conn.send(&Default::default()).unwrap();
+            conn.send(&crate::core::frame::Event::default()).unwrap();
             conn
         };
         let registry = desk.registry();

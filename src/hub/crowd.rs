@@ -114,7 +114,7 @@ mod tests {
     type Item = Rc<(usize, Cell<usize>)>;
 
     fn all(parts: &[Part<Item>]) -> Vec<usize> {
-        let items = parts.iter().flat_map(|p| p.items());
+        let items = parts.iter().flat_map(super::Part::items);
         let mut all: Vec<_> = items.map(|i| i.0).collect();
         all.sort_unstable();
         all

@@ -48,9 +48,9 @@ impl Socket {
         if !is_stream || given.peer_addr().is_err() {
             return Err(Error::BadSocket);
         }
-        let domain = match given.local_addr().map(|a| a.domain()) {
-            Ok(domain @ (Domain::IPV4 | Domain::IPV6 | Domain::UNIX)) => domain,
-            _ => return Err(Error::BadSocket),
+        let domain = given.local_addr().map(|a| a.domain());
+        let Ok(domain @ (Domain::IPV4 | Domain::IPV6 | Domain::UNIX)) = domain else {
+            return Err(Error::BadSocket);
         };
         let blocked = !given.nonblocking().map_err(|_| Error::Os)?;
         let copy = Raw::from(fd.try_clone_to_owned().map_err(|_| Error::Os)?);
@@ -166,14 +166,14 @@ impl Transport for Socket {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             // The runtime ends.
-            pending().await
+            pending::<()>().await;
         })
     }
 
     fn failed(&self) -> Wait<'_> {
         Box::pin(async {
             if self.ready(Interest::ERROR).await.is_err() {
-                pending().await
+                pending::<()>().await;
             }
         })
     }
@@ -246,7 +246,7 @@ mod tests {
         assert!(!SockRef::from(&listener).nonblocking().unwrap());
     }
 
-    async fn both() -> [(Socket, std::fs::File); 2] {
+    fn both() -> [(Socket, std::fs::File); 2] {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let theirs = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let tcp = listener.accept().unwrap().0;
@@ -261,7 +261,7 @@ mod tests {
     #[tokio::test]
     async fn what_the_other_side_does_is_seen() {
         use std::io::Write as _;
-        for (ours, mut theirs) in both().await {
+        for (ours, mut theirs) in both() {
             assert!(!ours.has_input());
             std::future::poll_fn(|cx| ours.poll_writable(cx))
                 .await
@@ -296,7 +296,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reset_is_a_failure_and_a_drop_ends_both_ways() {
-        let [(tcp, theirs), (unix, other)] = both().await;
+        let [(tcp, theirs), (unix, other)] = both();
         SockRef::from(&theirs)
             .set_linger(Some(Duration::ZERO))
             .unwrap();

@@ -75,7 +75,7 @@ pub async fn run(transport: Arc<dyn Transport>, conn: Arc<Conn>, write_timeout: 
             }
             (true, _) => tokio::select! {
                 () = stream.attend.notified() => false,
-                there = stream.readable() => listen(&stream, conn, there),
+                there = stream.readable() => listen(&stream, conn, &there),
             },
             // Boxed: an idle stream does not pay for it.
             (false, _) => Box::pin(push_out(&stream, conn, write_timeout)).await,
@@ -120,7 +120,7 @@ impl Stream {
 
 /// Something is there: reads and forgets it. `true` when the client has gone (a
 /// half-closed client counts as gone).
-fn listen(stream: &Stream, conn: &Arc<Conn>, there: io::Result<()>) -> bool {
+fn listen(stream: &Stream, conn: &Arc<Conn>, there: &io::Result<()>) -> bool {
     let gone = match there {
         Ok(()) => stream.forget(),
         Err(_) => Some("server_shutdown".into()),
@@ -138,7 +138,7 @@ async fn push_out(stream: &Stream, conn: &Arc<Conn>, write_timeout: Duration) ->
     let mut late = pin!(sleep(patience));
     while conn.writes() == before && !conn.is_flushed() {
         tokio::select! {
-            there = stream.readable() => if listen(stream, conn, there) {
+            there = stream.readable() => if listen(stream, conn, &there) {
                 return true;
             },
             _ = stream.writable() => conn.flush(),

@@ -171,7 +171,8 @@ async fn serve_http(
         return match over {
             Ok(Some(conn)) => After::Stream(link.socket(), conn),
             Err(e) if e.is_timeout() && told.is_unfinished() => {
-                let asker = asker(Instant::now() - shared.options.head_timeout);
+                let now = Instant::now();
+                let asker = asker(now.checked_sub(shared.options.head_timeout).unwrap_or(now));
                 let held = http.into_parts().io.into_inner().into_held();
                 let known = head::known(&held);
                 // A client that takes nothing is told nothing.
