@@ -1691,7 +1691,9 @@ int32_t pagi_sse_scope_remove(uint64_t key);
 // answers with a reset: CLOSED. So is one whose body is not read, as long as
 // its end could lie behind that. The place of a connection among
 // `max_connections` is free when its transport has ended (ENDED), though its
-// number is still in use.
+// number is still in use. While none is free, a stream that the host has closed
+// or freed waits a second, in place of `write_timeout_ms`, for a client that
+// takes nothing of what is queued.
 //
 // *Parameters*: `options` points to a struct of the size that it says; `out` points to a
 // writable handle.

@@ -103,7 +103,8 @@ struct Inner {
     severed: bool,
     /// The answer was the server's, to a request that was none.
     refused: bool,
-    /// The server is stopping.
+    /// Somebody waits for its end: the server that stops, or a client that has
+    /// no place.
     hurried: bool,
     status: u16,
     /// Writes that took something; it goes round.
@@ -485,8 +486,20 @@ impl Conn {
         Poll::Pending
     }
 
-    /// How long a client may take nothing: so long, or not as long as a server
-    /// that stops can wait.
+    /// Its place is wanted: once closed, it waits less for its client.
+    pub fn hurry(&self) {
+        {
+            let mut inner = self.lock();
+            let closed = inner.state.phase() == Phase::Closed;
+            if !closed || std::mem::replace(&mut inner.hurried, true) {
+                return;
+            }
+        }
+        self.wake_transport();
+    }
+
+    /// How long a client may take nothing: so long, or not as long as others
+    /// can wait.
     pub fn patience(&self, usual: Duration) -> Duration {
         match self.lock().hurried {
             true => usual.min(limits::STOP_PATIENCE),

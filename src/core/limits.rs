@@ -76,7 +76,8 @@ pub const CONNECTIONS: usize = 16_384;
 pub const BACKLOG: i32 = 4096;
 /// A client that takes no byte for so long is dropped, seconds.
 pub const WRITE_TIMEOUT_SECONDS: u64 = 30;
-/// The same while the server stops.
+/// The same while the server stops, and of a closed stream while a client waits
+/// for a place.
 pub const STOP_PATIENCE: Duration = Duration::from_secs(1);
 /// What is answered at a stop's deadline has so long to leave.
 pub const STOP_LAST: Duration = Duration::from_millis(250);

@@ -64,7 +64,9 @@ pub(super) fn table() -> &'static Table<Arc<Server>> {
 /// answers with a reset: CLOSED. So is one whose body is not read, as long as
 /// its end could lie behind that. The place of a connection among
 /// `max_connections` is free when its transport has ended (ENDED), though its
-/// number is still in use.
+/// number is still in use. While none is free, a stream that the host has closed
+/// or freed waits a second, in place of `write_timeout_ms`, for a client that
+/// takes nothing of what is queued.
 ///
 /// # Safety
 /// `options` points to a struct of the size that it says; `out` points to a

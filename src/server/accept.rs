@@ -5,6 +5,7 @@ use crate::core::limits;
 use crate::net::listen::{Accepting, Listener, Peers, reason};
 use crate::net::socket::Socket;
 use crate::rt::supervisor;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -65,9 +66,9 @@ async fn accept_all(listener: &Accepting, shared: &Arc<Shared>) {
         }
         let permit = match free {
             Ok(permit) => permit,
-            Err(_) => match shared.permits.clone().acquire_owned().await {
-                Ok(permit) => permit,
-                Err(_) => return,
+            Err(_) => match next_place(shared).await {
+                Some(permit) => permit,
+                None => return,
             },
         };
         shared.desk.keeps_up().await;
@@ -85,6 +86,23 @@ async fn accept_all(listener: &Accepting, shared: &Arc<Shared>) {
                 // Out of descriptors: give others time to close some.
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
+        }
+    }
+}
+
+/// Waits for a place, and while there is none has those hurry who only see their
+/// last bytes out.
+async fn next_place(shared: &Arc<Shared>) -> Option<OwnedSemaphorePermit> {
+    let mut place = pin!(shared.permits.clone().acquire_owned());
+    loop {
+        tokio::select! {
+            place = &mut place => return place.ok(),
+            () = tokio::time::sleep(limits::STOP_PATIENCE) => {}
+        }
+        let registry = shared.desk.registry();
+        let mut from = 0;
+        while let Some(next) = registry.slice(from, |conn| conn.hurry()) {
+            from = next;
         }
     }
 }

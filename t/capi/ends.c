@@ -514,6 +514,42 @@ static void severed(void)
     end();
 }
 
+/* The same with streams that are closed or freed, whose queues are to go out:
+ * at the maximum nobody waits for the write time-out. */
+static void freed_at_the_maximum(void)
+{
+    enum { LARGE = 4 << 20, PLACES = 3 };
+    char *data = malloc(LARGE);
+    memset(data, 'x', LARGE);
+    pagi_sse_conn c[PLACES];
+    int fd[PLACES];
+    pagi_sse_record r;
+    begin_with(PLACES, 600000);
+    for (int i = 0; i < PLACES; i++) {
+        fd[i] = asks(GET SSE "\r\n");
+        OK(next(PAGI_SSE_KIND_REQUEST, 0, &r));
+        c[i] = r.conn;
+        IS(pagi_sse_conn_send(c[i], data, LARGE), 1);
+    }
+    IS(pagi_sse_conn_free(c[0]), 0);
+    IS(pagi_sse_conn_close(c[1], NONE), 1);
+    int fourth = asks(GET "\r\n"), fifth = asks(GET "\r\n");
+    for (int i = 0; i < 2; i++) {
+        OK(next(PAGI_SSE_KIND_REQUEST, 0, &r));
+        IS(pagi_sse_conn_free(r.conn), 0);
+    }
+    /* Who is open is left alone. */
+    IS(pagi_sse_conn_state(c[2]), PAGI_SSE_STATE_STARTED);
+    IS(pagi_sse_conn_free(c[1]), 0);
+    IS(pagi_sse_conn_free(c[2]), 0);
+    close(fourth);
+    close(fifth);
+    end();
+    for (int i = 0; i < PLACES; i++)
+        close(fd[i]);
+    free(data);
+}
+
 /* Forty large events, each when the one before has drained. */
 static void large(void)
 {
@@ -572,5 +608,6 @@ static const test tests[] = {
     {"the server ends", end},
     {"clients that left with their bodies unread give their places back", unread},
     {"a client that reads nothing is not waited for when its end has come", severed},
+    {"nor, at the maximum of connections, when its stream has been closed or freed", freed_at_the_maximum},
 };
 RUN(tests)

@@ -602,7 +602,9 @@ Largest request body, octets; a larger one is answered with 413. Default 1 MiB.
 =item max_connections
 
 Connections open at a time, up to 1,000,000; further clients wait. One whose
-client has gone does not count, though its handler runs on. Default 16384.
+client has gone does not count, though its handler runs on. While clients wait, a
+closed stream is given up whose client has taken nothing for a second. Default
+16384.
 
 =item max_queued_bytes
 
