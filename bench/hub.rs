@@ -70,11 +70,19 @@ fn crowd(hub: &Arc<Hub>, n: usize, own: bool, conn: impl Fn() -> Arc<Conn>) -> V
 }
 
 fn publish(hub: &Hub, topic: &str) {
+    put(hub, topic, None);
+}
+
+fn put(hub: &Hub, topic: &str, key: Option<&str>) {
     let event = Event {
         data: Some("0123456789012345678901234567890123456789"),
         ..Event::default()
     };
-    hub.publish(topic, &event, Put::default()).unwrap();
+    let put = Put {
+        key,
+        ..Put::default()
+    };
+    hub.publish(topic, &event, put).unwrap();
 }
 
 fn ms(d: Duration) -> f64 {
@@ -211,29 +219,45 @@ fn topics() {
     println!("  it took {:.2} ms", ms(took));
 }
 
-/// Clients that missed a long history, one after the other.
+/// 50 clients one after the other, to a topic with a long history: what it is,
+/// with what id, of how many of the newest events.
 fn resuming() {
-    for n in [1000, 100_000] {
+    let cases = [
+        (1000, "resume", "e.0", 0),
+        (100_000, "resume", "e.0", 0),
+        (100_000, "unknown id", "x", 0),
+        (100_000, "new, the last 10", "", 10),
+        (100_000, "state, new", "", 0),
+        (100_000, "state, unknown id", "x", 0),
+    ];
+    for (n, what, id, last) in cases {
         let (world, hub) = hub();
+        let state = what.starts_with("state");
         let change = TopicChange {
             events: Some(n),
             bytes: Some(1 << 30),
+            state: Some(state),
             ..TopicChange::default()
         };
         hub.set_topic("long", &change).unwrap();
-        (0..n).for_each(|_| publish(&hub, "long"));
+        for i in 0..n {
+            let key = (i % 10_000).to_string();
+            put(&hub, "long", state.then_some(&*key));
+        }
         let mut took = Duration::ZERO;
         let waited = longest_wait(&hub, || {
-            took = least(20, || {
+            took = least(50, || {
                 let wish = Wish {
-                    last_event_id: Some("e.0"),
+                    last_event_id: Some(id),
+                    last,
                     ..Wish::default()
                 };
-                timed(|| drop(hub.subscribe(&nobody(&world), &["long"], &wish).unwrap()))
+                let conn = nobody(&world);
+                timed(|| drop(hub.subscribe(&conn, &["long"], &wish).unwrap()))
             });
         });
         println!(
-            "resume after {n} missed: {:.2} ms, a publisher waited {:.2} ms",
+            "{what}, of {n} events: {:.2} ms, a publisher waited {:.2} ms",
             ms(took),
             ms(waited)
         );

@@ -10,4 +10,5 @@ pub mod limits;
 pub mod outbox;
 pub mod parse;
 pub mod ring;
+pub mod slices;
 pub mod state;

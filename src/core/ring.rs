@@ -3,8 +3,9 @@
 use crate::core::chunk::Chunk;
 use crate::core::frame::Event;
 use crate::core::limits;
+use crate::core::slices::{Shared, Slices};
 use once_cell::sync::Lazy;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
@@ -97,7 +98,7 @@ pub struct Keep {
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Ring {
-    entries: VecDeque<Arc<Entry>>,
+    entries: Slices<Arc<Entry>>,
     bytes: usize,
     evicted: u64,
     newest: u64,
@@ -119,7 +120,7 @@ impl Ring {
 
     /// Adds the newest event; limits are its owner's, see [`Ring::is_over`].
     pub fn push(&mut self, entry: Arc<Entry>) {
-        debug_assert!(self.entries.back().is_none_or(|e| e.seq < entry.seq));
+        debug_assert!(self.newest < entry.seq);
         self.bytes += entry.size();
         if let Some(id) = &entry.id {
             let (_, kept) = self.ids.entry(id.clone()).or_insert((entry.seq, 0));
@@ -129,12 +130,12 @@ impl Ring {
             true => self.silent += 1,
             false => self.newest = entry.seq,
         }
-        self.entries.push_back(entry);
+        self.entries.push(entry);
     }
 
     /// The oldest is over the limits.
     pub fn is_over(&self, keep: &Keep, now_ms: u64) -> bool {
-        self.entries.front().is_some_and(|oldest| {
+        self.entries.iter().next().is_some_and(|oldest| {
             self.len() > keep.events
                 || self.bytes > keep.bytes
                 || now_ms.saturating_sub(oldest.at_ms) > keep.age_ms
@@ -143,7 +144,7 @@ impl Ring {
 
     /// Evicts the oldest event.
     pub fn evict(&mut self) -> Option<Arc<Entry>> {
-        let oldest = self.entries.pop_front()?;
+        let oldest = self.entries.pop()?;
         self.bytes -= oldest.size();
         if let Some(id) = &oldest.id
             && let Some((_, kept)) = self.ids.get_mut(id)
@@ -170,10 +171,16 @@ impl Ring {
         self.entries.iter()
     }
 
-    /// The events after `seq`, oldest first.
-    pub fn after(&self, seq: u64) -> impl DoubleEndedIterator<Item = &Arc<Entry>> {
+    /// A snapshot of all after `seq`, and of some before it, silent ones too.
+    pub fn share_after(&self, seq: u64) -> Shared<Arc<Entry>> {
         let from = self.entries.partition_point(|e| e.seq <= seq);
-        self.entries.range(from..).filter(|e| !e.is_silent())
+        self.entries.share(from)
+    }
+
+    /// A snapshot of the newest `n`, or more, silent ones not counted.
+    pub fn share_last(&self, n: usize) -> Shared<Arc<Entry>> {
+        let n = n.saturating_add(self.silent);
+        self.entries.share(self.entries.len().saturating_sub(n))
     }
 
     /// The number of the first event that had this id of the application's,
@@ -240,7 +247,9 @@ mod tests {
     }
 
     fn seqs(ring: &Ring, after: u64) -> Vec<u64> {
-        ring.after(after).map(|e| e.seq).collect()
+        let shared = ring.share_after(after);
+        let after = shared.iter().filter(|e| e.seq > after && !e.is_silent());
+        after.map(|e| e.seq).collect()
     }
 
     #[test]

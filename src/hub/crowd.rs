@@ -69,29 +69,30 @@ impl<T: Clone> Crowd<T> {
 
     /// Takes away the one at that place, which must be one; the last one, if
     /// it is another, is there from now on: `moved` says which.
-    pub fn remove(&mut self, place: usize, moved: impl FnOnce(&T)) {
+    pub fn remove(&mut self, place: usize, moved: impl FnOnce(&T)) -> Option<T> {
         let Crowd::Many(slices) = self else {
-            *self = Crowd::None;
-            return;
+            return match std::mem::take(self) {
+                Crowd::One(one) => Some(one),
+                _ => None,
+            };
         };
-        let Some(last) = slices.last_mut() else {
-            return;
-        };
-        let item = Arc::make_mut(last).pop();
+        let last = slices.last_mut()?;
+        let mut gone = Arc::make_mut(last).pop();
         if last.is_empty() {
             slices.pop();
         }
         let slot = slices.get_mut(place / SLICE);
         let slot = slot.filter(|slice| place % SLICE < slice.len());
-        if let (Some(slice), Some(item)) = (slot, item) {
-            moved(&item);
-            Arc::make_mut(slice)[place % SLICE] = item;
+        if let (Some(slice), Some(item)) = (slot, &mut gone) {
+            moved(item);
+            std::mem::swap(&mut Arc::make_mut(slice)[place % SLICE], item);
         }
         if let [only] = &slices[..]
             && let [one] = &only[..]
         {
             *self = Crowd::One(one.clone());
         }
+        gone
     }
 
     /// All that are in it now.
@@ -135,7 +136,8 @@ mod tests {
                     Some(which) if !there.is_empty() => {
                         let gone = there.swap_remove(which.index(there.len()));
                         let place = gone.1.get();
-                        crowd.remove(place, |moved| moved.1.set(place));
+                        let taken = crowd.remove(place, |moved| moved.1.set(place));
+                        prop_assert_eq!(taken.map(|item| item.0), Some(gone.0));
                     }
                     _ => {
                         let item = Rc::new((n, Cell::new(0)));

@@ -1,7 +1,7 @@
 //! Where a client begins: what it has seen, what it missed, and the id that it
 //! has from then on.
 
-use super::history::History;
+use super::history::{History, Look, View};
 use super::ids::Ids;
 use super::subscription::Wish;
 use crate::conn::Conn;
@@ -40,16 +40,20 @@ impl Begin {
     }
 }
 
-/// What a client gets before the live events.
-pub(super) struct Cursor {
+/// Where a client is: what is to be seen of that under the lock.
+pub(super) struct Outset {
     pub begin: Begin,
-    /// In order.
-    pub missed: Vec<Arc<Entry>>,
-    /// Where it is then, unless what it missed says so.
-    id: Option<String>,
+    /// It has seen what has a number up to this.
+    since: u64,
+    /// Its id is one of the application's.
+    by_own: bool,
+    views: Vec<View>,
+    /// The newest number of all, and of its topics.
+    newest: u64,
+    newest_kept: u64,
 }
 
-impl Cursor {
+impl Outset {
     /// In those histories, of which no event is newer than `newest` and no one
     /// too old.
     pub fn new<'a, H>(histories: H, ids: &Ids, newest: u64, wish: &Wish<'_>) -> Self
@@ -57,17 +61,76 @@ impl Cursor {
         H: Iterator<Item = &'a History> + Clone,
     {
         let (begin, since, by_own) = begin(histories.clone(), ids, newest, wish.last_event_id);
-        let missed = missed(histories.clone(), begin, since, wish.last);
+        let look = match begin {
+            Begin::New => Look::Last(wish.last),
+            Begin::Resumed => Look::After(since),
+            Begin::TooOld | Begin::Unknown => Look::All,
+        };
+        let views = histories.clone().map(|h| h.look(look));
+        Outset {
+            begin,
+            since,
+            by_own,
+            views: views.filter(|view| !view.is_empty()).collect(),
+            newest,
+            newest_kept: histories.map(|h| h.ring().newest()).max().unwrap_or(0),
+        }
+    }
+
+    /// What it missed, in order; a new client the `last` of its topics beside
+    /// the state.
+    fn missed(&self, last: usize) -> Vec<&Arc<Entry>> {
+        let mut entries: Vec<&Arc<Entry>> = Vec::new();
+        let mut newest: Vec<&Arc<Entry>> = Vec::new();
+        for view in &self.views {
+            match self.begin {
+                // To look for the rest costs more.
+                Begin::New if last == 0 => entries.extend(view.present()),
+                Begin::New => {
+                    entries.extend(view.present());
+                    newest.extend(view.rest().take(last));
+                }
+                Begin::Resumed => entries.extend(view.after(self.since)),
+                Begin::TooOld | Begin::Unknown => entries.extend(view.kept()),
+            }
+        }
+        newest.sort_unstable_by_key(|e| Reverse(e.seq));
+        entries.extend(newest.into_iter().take(last));
+        entries.sort_unstable_by_key(|e| e.seq);
+        entries
+    }
+}
+
+/// What a client gets before the live events.
+pub(super) struct Cursor<'a> {
+    begin: Begin,
+    /// In order.
+    missed: Vec<&'a Arc<Entry>>,
+    /// Where it is then, unless what it missed says so.
+    id: Option<String>,
+}
+
+impl<'a> Cursor<'a> {
+    pub fn new(outset: &'a Outset, ids: &Ids, last: usize) -> Self {
+        let missed = outset.missed(last);
         // An id at once, so that a client can resume before its first event;
         // and after a replay that ends with an older one. What the application
         // has given stays while it says as much.
         let has_id = match missed.last() {
-            Some(e) if e.id.is_some() => histories.map(|h| h.ring().newest()).max() <= Some(e.seq),
-            Some(e) => e.seq == newest,
-            None => by_own,
+            Some(e) if e.id.is_some() => outset.newest_kept <= e.seq,
+            Some(e) => e.seq == outset.newest,
+            None => outset.by_own,
         };
-        let id = (!ids.are_own() && !has_id).then(|| ids.of(newest));
-        Cursor { begin, missed, id }
+        Cursor {
+            begin: outset.begin,
+            missed,
+            id: (!ids.are_own() && !has_id).then(|| ids.of(outset.newest)),
+        }
+    }
+
+    /// How many events it missed.
+    pub fn count(&self) -> u64 {
+        self.missed.len() as u64
     }
 
     /// Queues it on the connection.
@@ -90,7 +153,7 @@ impl Cursor {
             })
         });
         chunks.extend(&id);
-        conn.replay(&chunks, self.missed.len() as u64)
+        conn.replay(&chunks, self.count())
     }
 }
 
@@ -112,30 +175,4 @@ where
         Some(since) if rings.any(|ring| ring.evicted() > since) => (Begin::TooOld, 0, false),
         Some(since) => (Begin::Resumed, since, given.is_some()),
     }
-}
-
-/// What it missed, in order; a new client the `last` of its topics beside the
-/// state.
-fn missed<'a>(
-    histories: impl Iterator<Item = &'a History>,
-    begin: Begin,
-    since: u64,
-    last: usize,
-) -> Vec<Arc<Entry>> {
-    let mut entries: Vec<Arc<Entry>> = Vec::new();
-    let mut newest: Vec<&Arc<Entry>> = Vec::new();
-    for history in histories {
-        match begin {
-            Begin::New => {
-                entries.extend(history.present().cloned());
-                newest.extend(history.rest().take(last));
-            }
-            Begin::Resumed => entries.extend(history.ring().after(since).cloned()),
-            Begin::TooOld | Begin::Unknown => entries.extend(history.kept().cloned()),
-        }
-    }
-    newest.sort_unstable_by_key(|e| Reverse(e.seq));
-    entries.extend(newest.into_iter().take(last).cloned());
-    entries.sort_unstable_by_key(|e| e.seq);
-    entries
 }

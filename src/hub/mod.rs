@@ -29,8 +29,9 @@ use crate::core::frame::{self, Event};
 use crate::core::limits;
 use crate::core::ring::Entry;
 use crowd::Part;
-use cursor::Cursor;
+use cursor::{Cursor, Outset};
 use deliver::Turn;
+use history::Look;
 use ids::Ids;
 use ready::Ready;
 use serde_json::json;
@@ -226,7 +227,7 @@ impl Hub {
         let mut t = self.lock();
         let set = t.join(names, wish.create.unwrap_or(self.create), now)?;
         let newest = t.seq;
-        let cursor = Cursor::new(t.histories_of(&set, now), &self.ids, newest, wish);
+        let outset = Outset::new(t.histories_of(&set, now), &self.ids, newest, wish);
         let sub = Subscription::new(
             conn.clone(),
             set,
@@ -234,8 +235,6 @@ impl Hub {
             wish.policy,
             Arc::downgrade(self),
         );
-        let missed = cursor.missed.len() as u64;
-        sub.delivered.store(missed, Ordering::Relaxed);
         let sub = Arc::new(sub);
         // Deliveries to it, and its end, wait until we are done.
         let beginning = sub.beginning.lock().unwrap_or_else(PoisonError::into_inner);
@@ -247,6 +246,8 @@ impl Hub {
         sub.set.add(&sub);
         self.connections.fetch_add(1, Ordering::AcqRel);
         drop(t);
+        let cursor = Cursor::new(&outset, &self.ids, wish.last);
+        sub.delivered.store(cursor.count(), Ordering::Relaxed);
         let replayed = cursor.replay(conn, wish.reset_event);
         sub.begun.store(true, Ordering::Release);
         drop(beginning);
@@ -257,7 +258,7 @@ impl Hub {
         if conn.is_high() {
             sub.set_high(true);
         }
-        Ok((sub, cursor.begin))
+        Ok((sub, outset.begin))
     }
 
     fn remove(&self, sub: &Subscription) {
@@ -320,11 +321,20 @@ impl Hub {
         check_topic(topic)?;
         let now = self.owner.now_ms();
         self.trim(&[topic], now);
-        let mut entries = self.lock().read(topic, state, last, now);
+        let look = match state {
+            true => Look::State,
+            false => Look::Last(last),
+        };
+        let view = self.lock().look(topic, look, now);
+        let Some(view) = view else {
+            return Ok(Vec::new());
+        };
+        let mut entries: Vec<_> = match state {
+            true => view.present().collect(),
+            false => view.after(0).take(last).collect(),
+        };
         entries.sort_unstable_by_key(|e| Reverse(e.seq));
-        entries.truncate(last);
-        entries.reverse();
-        Ok(entries)
+        Ok(entries.into_iter().take(last).rev().cloned().collect())
     }
 
     /// Whether a subscriber that may create no topic may name this one.

@@ -2,7 +2,7 @@
 //! and its channel.
 
 use super::fanout::{Channel, Pending, Set, Sets};
-use super::history::{History, Memory, TopicChange, TopicSettings};
+use super::history::{History, Look, Memory, TopicChange, TopicSettings, View};
 use super::subscription::Subscription;
 use crate::core::error::{Error, Result};
 use crate::core::limits;
@@ -349,17 +349,11 @@ impl Topics {
         set.channels().iter().map(|c| all.history(c.slot))
     }
 
-    /// The newest events of a topic's history, or its state; oldest first.
-    pub fn read(&mut self, name: &str, state: bool, last: usize, now: u64) -> Vec<Arc<Entry>> {
-        let Some(&slot) = self.by_name.get(name) else {
-            return Vec::new();
-        };
+    /// A snapshot of a topic's history, without what is too old.
+    pub fn look(&mut self, name: &str, at: Look, now: u64) -> Option<View> {
+        let slot = *self.by_name.get(name)?;
         self.trim(slot, now, usize::MAX);
-        let history = self.history(slot);
-        match state {
-            true => history.present().cloned().collect(),
-            false => history.ring().after(0).rev().take(last).cloned().collect(),
-        }
+        Some(self.history(slot).look(at))
     }
 
     // ---- housekeeping

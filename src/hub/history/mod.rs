@@ -4,8 +4,10 @@ mod memory;
 
 pub(super) use memory::Memory;
 
+use super::crowd::{Crowd, Part};
 use crate::core::limits;
 use crate::core::ring::{Entry, Keep, Ring};
+use crate::core::slices::Shared;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -68,7 +70,9 @@ impl TopicSettings {
 /// The newest event of each key.
 #[derive(Default)]
 struct State {
-    newest: HashMap<Box<str>, Arc<Entry>>,
+    newest: Crowd<Arc<Entry>>,
+    /// Where in it.
+    places: HashMap<Box<str>, usize>,
     bytes: usize,
     refused: u64,
 }
@@ -78,8 +82,7 @@ impl State {
     fn put(&mut self, entry: &Arc<Entry>, room: usize) {
         let Some(key) = &entry.key else { return };
         // In any case the one before is out of date.
-        let known = self.newest.remove(key);
-        self.bytes -= known.map_or(0, |e| e.size());
+        self.take(key);
         if entry.deletes {
             return;
         }
@@ -88,7 +91,19 @@ impl State {
             return;
         }
         self.bytes += entry.size();
-        self.newest.insert(key.clone(), entry.clone());
+        let place = self.newest.push(entry.clone());
+        self.places.insert(key.clone(), place);
+    }
+
+    fn take(&mut self, key: &str) {
+        let State { newest, places, .. } = self;
+        if let Some(place) = places.remove(key) {
+            let gone = newest.remove(place, |moved| {
+                let theirs = moved.key.as_ref().and_then(|key| places.get_mut(key));
+                theirs.into_iter().for_each(|theirs| *theirs = place);
+            });
+            self.bytes -= gone.map_or(0, |e| e.size());
+        }
     }
 }
 
@@ -96,7 +111,8 @@ impl State {
 pub(super) struct History {
     settings: TopicSettings,
     ring: Ring,
-    state: State,
+    /// Most have none.
+    state: Option<Box<State>>,
 }
 
 impl History {
@@ -105,7 +121,7 @@ impl History {
         History {
             settings,
             ring: Ring::after_loss(lost),
-            state: State::default(),
+            state: settings.state.then(Box::default),
         }
     }
 
@@ -120,21 +136,20 @@ impl History {
     /// From now on; a topic that becomes one with state takes it from its
     /// history, within `room` bytes.
     fn set(&mut self, settings: TopicSettings, room: usize) {
-        let began = settings.state && !self.settings.state;
         self.settings = settings;
         if !settings.state {
-            self.state = State::default();
-        } else if began {
-            let History { ring, state, .. } = self;
-            ring.all().for_each(|e| state.put(e, room));
+            self.state = None;
+        } else if self.state.is_none() {
+            let state = self.state.insert(Box::default());
+            self.ring.all().for_each(|e| state.put(e, room));
         }
     }
 
     /// Adds the newest event; what it keeps as state takes up to `room` bytes.
     fn push(&mut self, entry: &Arc<Entry>, room: usize) {
         self.ring.push(entry.clone());
-        if self.settings.state {
-            self.state.put(entry, room);
+        if let Some(state) = &mut self.state {
+            state.put(entry, room);
         }
     }
 
@@ -145,9 +160,79 @@ impl History {
         Some(oldest.at_ms.saturating_add(age))
     }
 
+    /// A snapshot of that part of it.
+    pub fn look(&self, at: Look) -> View {
+        let mut state = Vec::new();
+        let own = self.state.as_ref();
+        if let Some(own) = own.filter(|_| !matches!(at, Look::After(_))) {
+            own.newest.parts(&mut state);
+        }
+        let ring = match at {
+            Look::State | Look::Last(0) => Shared::default(),
+            // Of a state any number is left out.
+            Look::Last(n) if self.state.is_none() => self.ring.share_last(n),
+            Look::Last(_) | Look::All => self.ring.share_after(0),
+            Look::After(seq) => self.ring.share_after(seq),
+        };
+        View {
+            ring,
+            state,
+            has_state: self.state.is_some(),
+        }
+    }
+
+    /// Whether there may be something of that key: in the state, or in the
+    /// history of a topic that may yet become one with state.
+    pub fn may_have(&self, key: &str) -> bool {
+        match &self.state {
+            Some(state) if state.places.contains_key(key) => true,
+            Some(state) if state.refused == 0 => false,
+            _ => !self.ring.is_empty(),
+        }
+    }
+
+    /// Keys of the state, their bytes, and how many were refused.
+    pub fn state(&self) -> (usize, usize, u64) {
+        let figures = |s: &State| (s.newest.len(), s.bytes, s.refused);
+        self.state.as_deref().map_or((0, 0, 0), figures)
+    }
+}
+
+/// What of a history is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Look {
+    /// The newest of each key.
+    State,
+    /// That, and so many of the newest events that are not of it.
+    Last(usize),
+    /// Events after that number; the state is part of them.
+    After(u64),
+    /// All.
+    All,
+}
+
+/// A snapshot of a history, or of the part that was asked for.
+pub(super) struct View {
+    ring: Shared<Arc<Entry>>,
+    state: Vec<Part<Arc<Entry>>>,
+    has_state: bool,
+}
+
+impl View {
+    /// There is nothing to be seen.
+    pub fn is_empty(&self) -> bool {
+        self.ring.is_empty() && self.state.is_empty()
+    }
+
     /// What a new subscriber gets first.
     pub fn present(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        self.state.newest.values()
+        self.state.iter().flat_map(Part::items)
+    }
+
+    /// The events after that number, newest first.
+    pub fn after(&self, seq: u64) -> impl Iterator<Item = &Arc<Entry>> {
+        let after = self.ring.iter().rev().take_while(move |e| e.seq > seq);
+        after.filter(|e| !e.is_silent())
     }
 
     /// What a subscriber gets that has missed something: what is kept, but
@@ -158,33 +243,18 @@ impl History {
 
     /// The same without the state, newest first.
     pub fn rest(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        let mut deleted = HashSet::new();
-        self.ring.all().rev().filter(move |&e| {
-            let key = e.key.as_deref().filter(|_| self.settings.state);
+        let keys = self.present().filter_map(|e| e.key.as_deref());
+        let mut over: HashSet<&str> = keys.collect();
+        self.ring.iter().rev().filter(move |&e| {
+            let key = e.key.as_deref().filter(|_| self.has_state);
             let Some(key) = key else {
                 return !e.is_silent();
             };
-            let newest = !deleted.contains(key) && !self.state.newest.contains_key(key);
+            let newest = !over.contains(key);
             if e.deletes {
-                deleted.insert(key);
+                over.insert(key);
             }
             newest && !e.is_silent()
         })
-    }
-
-    /// Whether there may be something of that key: in the state, or in the
-    /// history of a topic that may yet become one with state.
-    pub fn may_have(&self, key: &str) -> bool {
-        let refused = !self.settings.state || self.state.refused > 0;
-        self.state.newest.contains_key(key) || (refused && !self.ring.is_empty())
-    }
-
-    /// Keys of the state, their bytes, and how many were refused.
-    pub fn state(&self) -> (usize, usize, u64) {
-        (
-            self.state.newest.len(),
-            self.state.bytes,
-            self.state.refused,
-        )
     }
 }
