@@ -286,6 +286,7 @@ impl Hub {
         let subscriptions = self.subscribed(topic);
         let mut batch = None;
         for sub in &subscriptions {
+            sub.wait_until_begun();
             self.catch_up_with(sub, &mut batch);
             sub.conn.shut_down(reason.to_owned().into());
             self.remove(sub);
@@ -311,6 +312,7 @@ impl Hub {
     pub fn close_if(&self, reason: &str, which: impl Fn(&Conn) -> bool) {
         let subscriptions = self.subscribed(None);
         for sub in subscriptions.iter().filter(|sub| which(&sub.conn)) {
+            sub.wait_until_begun();
             sub.conn.shut_down(reason.to_owned().into());
         }
     }

@@ -1009,3 +1009,24 @@ fn what_all_have_got_and_the_history_has_forgotten_is_held_by_nobody() {
     read(&conn);
     assert_eq!(first.strong_count(), 0);
 }
+
+#[test]
+fn closing_comes_after_the_beginning_of_whoever_is_found() {
+    let f = fixture(keep(1000), 1 << 20);
+    for _ in 0..1000 {
+        f.publish("a", "x");
+    }
+    let over = AtomicBool::new(false);
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                f.hub.close(Some("a"), "over").unwrap();
+                f.hub.close_if("over", |_| true);
+            }
+        });
+        let begun = (0..300).map(|_| f.subscribe(&f.conn(), &["a"], Some("?")));
+        let failed = begun.filter(Result::is_err).count();
+        over.store(true, Ordering::Relaxed);
+        assert_eq!(failed, 0);
+    });
+}
