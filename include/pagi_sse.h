@@ -23,8 +23,9 @@
  * take the records in batches (_next) and read them (pagi_sse_record_read).
  *
  * Threads. Every function may be called from any thread, at the same time as
- * any other. Nothing waits but _stop and _free, which take a deadline. The
- * library's own threads never see a signal.
+ * any other. Nothing waits but _stop and _free, which take a deadline; a hub's
+ * close and publish may deliver, as they say. The library's own threads never
+ * see a signal.
  *
  * Fork. A child has none of its parent's handles, and can open its own; the
  * parent notices nothing. Fork first, then start servers and runtimes.
@@ -36,9 +37,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdbool.h>
-
-// Bytes of a record that says only what happened; no other is so short.
-#define PLAIN 9
 
 // The number that `pagi_sse_abi_version` returns; grows when a program
 // built against an older header would no longer work.
@@ -696,7 +694,9 @@ int32_t pagi_sse_conn_hand_over(pagi_sse_conn conn);
 // Begins the event stream. Where the library writes the response head,
 // `content-type`, `cache-control`, `x-accel-buffering` and `date` are added if
 // absent, and fields that frame the message (`connection`, `content-length`,
-// `transfer-encoding`) are its own. Sends begin the stream too, with 200.
+// `transfer-encoding`) are its own. Sends begin the stream too, with 200. A
+// server's stream goes out when the request body is here in full; when that
+// breaks off, the answer is 400.
 //
 // *Parameters*: `conn`; `status`, 200 to 599; `headers` points to `count` structs (NULL for
 // 0; at most 128) whose pointers are valid for their lengths.
@@ -1372,7 +1372,7 @@ int64_t pagi_sse_hub_stats(pagi_sse_hub hub, char *buf, size_t cap);
 // it says; `out` points to a writable handle.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (a size or a
-// limit), _NOT_UTF8, _ID_TOO_LONG (`last_event_id`), _HANDLES_EXHAUSTED.
+// limit), _NOT_UTF8, _ID_TOO_LONG, _ID_NEWLINE, _ID_NUL (`last_event_id`), _HANDLES_EXHAUSTED.
 // *Ownership*: the caller's; pagi_sse_parser_free ends it. The options are
 // copied.
 // *Threads*: any.

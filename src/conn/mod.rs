@@ -405,7 +405,7 @@ impl Conn {
         self.let_go.store(true, Ordering::Release);
     }
 
-    /// Whether [`Conn::let_go`] was called.
+    /// Whether `Conn::let_go` was called.
     pub fn is_let_go(&self) -> bool {
         self.let_go.load(Ordering::Acquire)
     }

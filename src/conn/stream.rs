@@ -90,7 +90,7 @@ impl Conn {
     }
 
     /// Queues an event; starts the stream if need be. `true` when the queue is
-    /// above its high mark: the sender should wait for [`Report::Drained`].
+    /// above its high mark: the sender should wait for `Report::Drained`.
     pub fn send(self: &Arc<Self>, event: &Event<'_>) -> Result<bool> {
         event.check()?;
         let count = |c: &mut Counters| c.events += 1;
@@ -292,7 +292,7 @@ impl Conn {
     }
 
     /// When the next keepalive comment is due, on the clock of
-    /// [`Host::now_ms`]; `None` while there is none to send.
+    /// `Host::now_ms`; `None` while there is none to send.
     pub fn keepalive_due(&self) -> Option<u64> {
         let inner = self.lock();
         match inner.state.phase() {

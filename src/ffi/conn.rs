@@ -299,7 +299,9 @@ pub extern "C" fn pagi_sse_conn_hand_over(conn: pagi_sse_conn) -> i32 {
 /// Begins the event stream. Where the library writes the response head,
 /// `content-type`, `cache-control`, `x-accel-buffering` and `date` are added if
 /// absent, and fields that frame the message (`connection`, `content-length`,
-/// `transfer-encoding`) are its own. Sends begin the stream too, with 200.
+/// `transfer-encoding`) are its own. Sends begin the stream too, with 200. A
+/// server's stream goes out when the request body is here in full; when that
+/// breaks off, the answer is 400.
 ///
 /// # Safety
 /// `conn`; `status`, 200 to 599; `headers` points to `count` structs (NULL for

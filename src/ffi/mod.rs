@@ -1,4 +1,4 @@
-//! The C ABI. Every exported body is one call of [`guard`]; raw pointers
+//! The C ABI. Every exported body is one call of `guard`; raw pointers
 //! become slices here and go no further.
 //!
 //! The doc comments are the C header, in a fixed order: what it does,
@@ -70,7 +70,10 @@ fn guard<T: From<i32>>(f: impl FnOnce() -> Result<T>) -> T {
             LAST.set(Some(failure));
             code.into()
         }
-        Err(_) => Error::Panic.code().into(),
+        Err(_) => {
+            LAST.set(Some(Error::Panic.into()));
+            Error::Panic.code().into()
+        }
     }
 }
 
@@ -96,7 +99,7 @@ unsafe fn bytes<'a>(bytes: *const c_char, len: usize) -> Result<Option<&'a [u8]>
 /// failure.
 ///
 /// # Safety
-/// As [`bytes`].
+/// As `bytes`.
 unsafe fn text<'a>(what: &str, text: *const c_char, len: usize) -> Result<Option<&'a str>> {
     // SAFETY: the caller's promise, passed on.
     let Some(bytes) = (unsafe { bytes(text, len) })? else {
@@ -111,7 +114,7 @@ unsafe fn text<'a>(what: &str, text: *const c_char, len: usize) -> Result<Option
 /// Why a connection ends; `none` for NULL.
 ///
 /// # Safety
-/// As [`bytes`].
+/// As `bytes`.
 unsafe fn reason(text: *const c_char, len: usize, none: &str) -> Result<&str> {
     // SAFETY: the caller's promise, passed on.
     match unsafe { self::text("reason", text, len) }? {

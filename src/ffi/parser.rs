@@ -94,7 +94,7 @@ impl Reading {
         bytes.len() - items.left()
     }
 
-    /// As [`crate::host::mailbox::Mailbox::drain`]. The id of several events
+    /// As `crate::host::mailbox::Mailbox::drain`. The id of several events
     /// is written once.
     fn next(&mut self, buf: &mut [u8]) -> usize {
         let (mut used, mut id_at) = (0, None);
@@ -163,7 +163,7 @@ fn limit(what: &str, given: u64, default: usize) -> Result<usize> {
 /// it says; `out` points to a writable handle.
 ///
 /// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (a size or a
-/// limit), _NOT_UTF8, _ID_TOO_LONG (`last_event_id`), _HANDLES_EXHAUSTED.
+/// limit), _NOT_UTF8, _ID_TOO_LONG, _ID_NEWLINE, _ID_NUL (`last_event_id`), _HANDLES_EXHAUSTED.
 /// *Ownership*: the caller's; pagi_sse_parser_free ends it. The options are
 /// copied.
 /// *Threads*: any.
@@ -176,8 +176,8 @@ pub unsafe extern "C" fn pagi_sse_parser_open(
 ) -> i32 {
     guard(|| {
         writable(out)?;
-        // SAFETY: the caller's promise; the first version has 48 bytes.
-        let given = unsafe { self::options(options, 48) }?;
+        // SAFETY: the caller's promise; the first version has 40 bytes.
+        let given = unsafe { self::options(options, 40) }?;
         let mut parser = Parser::new();
         if let Some(given) = given {
             // SAFETY: the caller's promise.
@@ -190,6 +190,12 @@ pub unsafe extern "C" fn pagi_sse_parser_open(
             };
             let id = id?.unwrap_or_default();
             let max_id = limit("max_id", given.max_id, limits::PARSE_ID_BYTES)?;
+            // None that a stream could have given.
+            match id.find(['\r', '\n', '\0']).map(|at| id.as_bytes()[at]) {
+                None => {}
+                Some(0) => return Err(Error::IdNul.into()),
+                Some(_) => return Err(Error::IdNewline.into()),
+            }
             if id.len() > max_id {
                 let what = format!("last_event_id of {} bytes", id.len());
                 return Err(Failure::new(Error::IdTooLong, what));

@@ -81,7 +81,7 @@ impl Desk {
     }
 
     /// Counts it among those in progress, with the record that tells the host
-    /// program. `false` after [`Registry::close`], and it is withdrawn.
+    /// program. `false` after `Registry::close`, and it is withdrawn.
     #[must_use]
     pub fn admit(&self, conn: &Arc<Conn>, record: Option<Vec<u8>>) -> bool {
         let tell = || record.into_iter().for_each(|r| self.push(r));
@@ -128,7 +128,7 @@ impl Desk {
         self.mailbox.push(record);
     }
 
-    /// Fills `buf` with records; see [`Mailbox::drain`].
+    /// Fills `buf` with records; see `Mailbox::drain`.
     pub fn next(&self, buf: &mut [u8]) -> usize {
         self.notices.make_room();
         let used = self.mailbox.drain(buf, |record| {
@@ -190,7 +190,7 @@ impl Desk {
         }
     }
 
-    /// Statistics: those of [`Registry::stats`], `records` that wait now, and
+    /// Statistics: those of `Registry::stats`, `records` that wait now, and
     /// `logs_dropped`.
     pub fn stats(&self) -> serde_json::Value {
         let mut stats = self.registry.stats();

@@ -1,6 +1,6 @@
 //! A hub with a thread that delivers.
 
-use crate::conn::{self, Conn, Host};
+use crate::conn::Host;
 use crate::core::error::{Error, Result};
 use crate::hub::{Hub, Owner, Settings};
 use crate::rt::{build, now_ms, supervisor};
@@ -118,8 +118,7 @@ impl RunningHub {
         if let Some(runtime) = runtime {
             let by = Instant::now() + deadline;
             self.hub.deliver_until(|| Instant::now() >= by);
-            let is_kept = |conn: &Conn| conn::table().get(conn.handle()).is_ok();
-            self.hub.close_if("app_closed", |conn| !is_kept(conn));
+            self.hub.part();
             // Its tasks wait for nothing.
             runtime.shutdown_timeout(by.saturating_duration_since(Instant::now()));
         }

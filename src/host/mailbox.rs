@@ -1,7 +1,7 @@
 //! Records for the host program, and the descriptor that says there are some.
 //!
 //! It is bounded by what its records are about, however long the host program
-//! reads none. A record that says only "look" ([`record::plain`]) is in it once
+//! reads none. A record that says only "look" (`record::plain`) is in it once
 //! for each kind and connection (or hub): a second would say no more. Of the
 //! others a connection has one REQUEST, CLOSED and ENDED; while the host has not
 //! read a few REQUESTs, the server accepts no further connection, and what else

@@ -107,6 +107,8 @@ pub fn put_all(r: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
 }
 
 /// Bytes of a record that says only what happened; no other is so short.
+///
+/// cbindgen:ignore
 pub const PLAIN: usize = 9;
 
 /// A record that says only what happened.

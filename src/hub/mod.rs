@@ -308,12 +308,19 @@ impl Hub {
         parts.iter().flat_map(Part::items).cloned().collect()
     }
 
-    /// Closes those connections of its own subscribers of which that is true.
-    pub fn close_if(&self, reason: &str, which: impl Fn(&Conn) -> bool) {
-        let subscriptions = self.subscribed(None);
-        for sub in subscriptions.iter().filter(|sub| which(&sub.conn)) {
+    /// Ends all subscriptions: the hub goes. Connections that nobody else has are
+    /// closed, also those that are handed over just now.
+    pub fn part(&self) {
+        for sub in self.subscribed(None) {
             sub.wait_until_begun();
-            sub.conn.shut_down(reason.to_owned().into());
+            if sub.conn.is_let_go() {
+                self.catch_up(&sub);
+            }
+            self.remove(&sub);
+            // Behind that, as a hand-over asks the other way round.
+            if sub.conn.is_let_go() {
+                sub.conn.shut_down("app_closed".into());
+            }
         }
     }
 

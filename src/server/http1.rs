@@ -260,7 +260,12 @@ async fn answer(
             // Its ENDED record says so.
             conn.answered(status, text.len() as u64);
             conn.transport_ended();
-            refusal::plain(status, text)
+            let mut response = refusal::plain(status, text);
+            if conn.is_severed() {
+                // The host says that this client has gone.
+                refusal::close(&mut response);
+            }
+            response
         }
     }
 }

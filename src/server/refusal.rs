@@ -124,7 +124,7 @@ pub fn plain(status: StatusCode, text: &'static str) -> Response<Answer> {
     response
 }
 
-fn close(response: &mut Response<Answer>) {
+pub fn close(response: &mut Response<Answer>) {
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(header::CONNECTION, close);
 }

@@ -47,6 +47,14 @@ subtest 'symbols and struct layouts are those of t/capi/abi.txt' => sub {
     is scalar(grep { /^function/ } keys %is), scalar(my @all = functions()), 'every function is in it';
 };
 
+subtest 'every name of the header is ours' => sub {
+    my @names = $header =~ /^#define (\w+)/mg;
+    push @names, $header =~ /^(?:typedef )?(?:enum|struct) (\w+)/mg, $header =~ /^} (\w+);/mg,
+        $header =~ /^typedef [\w ]+ (\w+);/mg, $header =~ /^  ([A-Z]\w+)(?: =|,$)/mg, functions();
+    ok @names > 150, 'all of them: ' . @names;
+    is [grep { !/\A(?:pagi_sse_|PAGI_SSE_)/ } @names], [], 'with the prefix';
+};
+
 subtest 'each function\'s comment has all its parts, in order' => sub {
     my %seen;
     while ($header =~ m{((?:^//[^\n]*\n)+)[\w ]+?[ *]+(pagi_sse_\w+)\(}mg) {

@@ -514,6 +514,26 @@ static void severed(void)
     end();
 }
 
+/* One that the host calls gone before it was answered. */
+static void gone_before_the_answer(void)
+{
+    begin_with(1, 600000);
+    for (int i = 0; i < 2; i++) {
+        pagi_sse_record r;
+        int fd = asks(i ? "GET / HTTP/1.1\r\nHost: a\r\n\r\n" : STREAM);
+        OK(next(PAGI_SSE_KIND_REQUEST, 0, &r));
+        pagi_sse_conn c = r.conn;
+        IS(pagi_sse_conn_disconnect(c, NONE), 1);
+        OK(next(PAGI_SSE_KIND_ENDED, c, &r));
+        BYTES(r.text.data, r.text.len, "client_closed");
+        receive(fd, NULL);
+        OK(strstr(got, "connection: close") != NULL);
+        IS(pagi_sse_conn_free(c), 0);
+        close(fd);
+    }
+    end();
+}
+
 /* The same with streams that are closed or freed, whose queues are to go out:
  * at the maximum nobody waits for the write time-out. */
 static void freed_at_the_maximum(void)
@@ -608,6 +628,7 @@ static const test tests[] = {
     {"the server ends", end},
     {"clients that left with their bodies unread give their places back", unread},
     {"a client that reads nothing is not waited for when its end has come", severed},
+    {"one that the host calls gone before an answer is sent off, and its place is free", gone_before_the_answer},
     {"nor, at the maximum of connections, when its stream has been closed or freed", freed_at_the_maximum},
 };
 RUN(tests)

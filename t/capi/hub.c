@@ -896,6 +896,45 @@ static void forks(void)
     free_hub();
 }
 
+static void *frees_hub(void *barrier)
+{
+    pthread_barrier_wait(barrier);
+    IS(pagi_sse_hub_free(hub, 1000), 0);
+    return NULL;
+}
+
+/* Whichever comes first, the stream has an end. */
+static void freed_while_handed_over(void)
+{
+    char byte[256];
+    pthread_t thread;
+    pthread_barrier_t barrier;
+    pthread_barrier_init(&barrier, NULL, 2);
+    for (int i = 0; i < 300; i++) {
+        int pair[2];
+        client c = {0};
+        open_hub(NULL);
+        OK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+        IS(pagi_sse_conn_open_fd(rt, pair[0], PAGI_SSE_WIRE_EVENTS, &c.conn), 0);
+        IS(pagi_sse_hub_subscribe(hub, c.conn, S("t"), NULL, &c.sub), NEW);
+        IS(pagi_sse_subscription_free(c.sub), 0);
+        OK(pthread_create(&thread, NULL, frees_hub, &barrier) == 0);
+        pthread_barrier_wait(&barrier);
+        for (volatile int spin = i * 37 % 4000; spin > 0; spin--)
+            ;
+        IS(pagi_sse_conn_hand_over(c.conn), 0);
+        pthread_join(thread, NULL);
+        ssize_t n = 1;
+        while (n > 0 && wait_for(pair[1]))
+            n = recv(pair[1], byte, sizeof byte, 0);
+        IS(n, 0);
+        close(pair[1]);
+        if (n)
+            break;
+    }
+    pthread_barrier_destroy(&barrier);
+}
+
 static const test tests[] = {
     {"a runtime opens", begin},
     {"topics with a short time to live begin", ttl_begins},
@@ -919,6 +958,7 @@ static const test tests[] = {
     {"four threads publish while clients come and go: no gap, no repeat, each thread's order", threads},
     {"a hub that is freed among its publishers is stale for each, no more", free_among_threads},
     {"a hub that is freed delivers what is pending and leaves connections open", freed},
+    {"one that is freed while a stream is handed over leaves no stream without an end", freed_while_handed_over},
     {"a child cannot use its parent's hub, and the parent's goes on", forks},
     {"a topic without subscribers ends with its time to live, and what it had is known to be gone", ttl_ends},
     {"nothing is in progress, and the runtime ends", end},

@@ -119,8 +119,18 @@ static void limits(void)
     }
     IS(pagi_sse_parser_open(&o, &p), 0);
     IS(pagi_sse_parser_free(p), 0);
-    o.max_line = 0, o.size = 40;
+    o.max_line = 0, o.size = 39;
     IS(pagi_sse_parser_open(&o, &p), R(BAD_ARGUMENT));
+    o.size = 40; /* without max_id */
+    IS(pagi_sse_parser_open(&o, &p), 0);
+    IS(pagi_sse_parser_free(p), 0);
+    const struct { const char *id; int32_t result; } impossible[] = {
+        {"a\nb", R(ID_NEWLINE)}, {"a\rb", R(ID_NEWLINE)}, {"a\0b", R(ID_NUL)}};
+    o.size = sizeof o;
+    for (int i = 0; i < 3; i++) {
+        o.last_event_id = impossible[i].id, o.last_event_id_len = 3;
+        IS(pagi_sse_parser_open(&o, &p), impossible[i].result);
+    }
     o.size = sizeof o, o.last_event_id = "\xff", o.last_event_id_len = 1;
     IS(pagi_sse_parser_open(&o, &p), R(NOT_UTF8));
     o.last_event_id = NULL;

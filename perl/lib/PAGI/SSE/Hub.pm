@@ -215,10 +215,12 @@ sub _wish {
     defined $FULL{$policy} or refuse($method, "policy must be one of @{[sort keys %FULL]}, not", $policy);
     !defined $on_reset || PAGI::SSE::Check::is_code($on_reset)
         or refuse($method, 'on_reset must be a code reference, not', $on_reset);
-    my $id = exists $option->{last_event_id} ? $option->{last_event_id} : $sse->last_event_id;
+    my $is_field = !exists $option->{last_event_id};
+    my $id       = $is_field ? $sse->last_event_id : $option->{last_event_id};
     # A first request of a browser cannot carry the header.
-    $id = $sse->query_param('last_event_id') if $option->{query_id} && !(defined $id && length $id);
-    $id = text($method, last_event_id => $id);
+    ($id, $is_field) = $sse->query_param('last_event_id') if $option->{query_id} && !(defined $id && length $id);
+    # A field's value is octets already, UTF-8 or not.
+    $id = text($method, last_event_id => $id) if !($is_field && defined $id && utf8::downgrade($id, 1));
     my $reset = line($method, reset_event => $option->{reset_event});
     $reset = 'reset' if !defined $reset;
     my $max_events = whole($method, max_events => $option->{max_events}, MOST_EVENTS);
