@@ -1021,7 +1021,7 @@ fn closing_comes_after_the_beginning_of_whoever_is_found() {
         s.spawn(|| {
             while !over.load(Ordering::Relaxed) {
                 f.hub.close(Some("a"), "over").unwrap();
-                f.hub.close_if("over", |_| true);
+                f.hub.part();
             }
         });
         let begun = (0..300).map(|_| f.subscribe(&f.conn(), &["a"], Some("?")));
