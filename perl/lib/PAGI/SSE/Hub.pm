@@ -216,7 +216,7 @@ sub _wish {
     !defined $on_reset || PAGI::SSE::Check::is_code($on_reset)
         or refuse($method, 'on_reset must be a code reference, not', $on_reset);
     my $is_field = !exists $option->{last_event_id};
-    my $id       = $is_field ? $sse->last_event_id : $option->{last_event_id};
+    my $id = $is_field ? $sse->last_event_id : $option->{last_event_id};
     # A first request of a browser cannot carry the header.
     ($id, $is_field) = $sse->query_param('last_event_id') if $option->{query_id} && !(defined $id && length $id);
     # A field's value is octets already, UTF-8 or not.
