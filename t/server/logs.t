@@ -97,18 +97,17 @@ subtest 'files, handles with layers, and what is no file' => sub {
     is $text, "x\n", 'in memory';
 };
 
+async sub says_ok {
+    my ($scope, $receive, $send) = @_;
+    die "not here\n" if $scope->{type} eq 'lifespan';
+    await $send->({ type => 'http.response.start' });
+    await $send->({ type => 'http.response.body', body => 'ok' });
+}
+
 # The embedded server, some requests to it, and its stop.
 sub served {
     my ($access_log, $requests, $then) = @_;
-    my $host = T::Host->new(
-        async sub {
-            my ($scope, $receive, $send) = @_;
-            die "not here\n" if $scope->{type} eq 'lifespan';
-            await $send->({ type => 'http.response.start' });
-            await $send->({ type => 'http.response.body', body => 'ok' });
-        },
-        access_log => $access_log
-    );
+    my $host = T::Host->new(\&says_ok, access_log => $access_log);
     for (1 .. $requests) {
         my $client = $host->get('/' . 'x' x 900);
         $host->until(sub { $client->ended && !%{ $host->server->{exchanges} } });
@@ -244,15 +243,7 @@ for my $loop ('', 'BEGIN { unshift @INC, sub { die "not here\n" if $_[1] =~ m{^I
 
 subtest 'an access log that cannot be written is said in the log, once' => sub {
     skip_all 'there is no /dev/full' if !-c '/dev/full';
-    my $host = T::Host->new(
-        async sub {
-            my ($scope, $receive, $send) = @_;
-            die "not here\n" if $scope->{type} eq 'lifespan';
-            await $send->({ type => 'http.response.start' });
-            await $send->({ type => 'http.response.body', body => 'ok' });
-        },
-        access_log => '/dev/full'
-    );
+    my $host = T::Host->new(\&says_ok, access_log => '/dev/full');
     for (1, 2) {
         my $client = $host->get('/');
         $host->until(sub { $client->ended && !%{ $host->server->{exchanges} } });

@@ -29,7 +29,6 @@ my %STATE = (
     PAGI::SSE::FFI::Constants::STATE_CLOSED()     => 'closed',
     PAGI::SSE::FFI::Constants::STATE_RESPONDING() => 'closed',
 );
-use constant MOST_OCTETS => 999_999_999_999_999;
 
 my %DEFAULT = (
     text             => $ENV{PAGI_SSE_TEXT} || 'octets',
@@ -91,7 +90,8 @@ sub _options {
         "PAGI::SSE: text must be 'octets' or 'characters', got " . PAGI::SSE::Check::shown($options{text}))
         unless $options{text} =~ /\A(?:octets|characters)\z/;
     for my $limit (qw(max_body max_queue_events max_queue_bytes)) {
-        die PAGI::SSE::Check::message("PAGI::SSE: $limit must be a whole number from 0 to ${\MOST_OCTETS}, got "
+        die PAGI::SSE::Check::message(
+            "PAGI::SSE: $limit must be a whole number from 0 to ${\PAGI::SSE::Check::MOST_WHOLE}, got "
                 . PAGI::SSE::Check::shown($options{$limit}))
             unless $options{$limit} =~ /\A[0-9]{1,15}\z/;
     }

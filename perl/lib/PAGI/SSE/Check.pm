@@ -27,8 +27,8 @@ our @EXPORT_OK = qw(
 my $json = JSON::MaybeXS->new(utf8 => 1, allow_nonref => 1);
 
 use constant {
-    MOST_DEPTH   => 512,                   # as the backends have it
-    MOST_RETRY   => 999_999_999_999_999,
+    MOST_DEPTH   => 512,                    # as the backends have it
+    MOST_WHOLE   => 999_999_999_999_999,    # of any whole number: 15 digits, which doubles hold
     MOST_SECONDS => 86_400,
 };
 
@@ -91,8 +91,8 @@ sub retry {
     my ($value) = @_;
     return undef unless defined $value;
     my $number = ref $value && !is_stringy($value) ? undef : text(retry => $value);
-    die 'retry must be a number of milliseconds from 0 to ' . MOST_RETRY . ', got ' . shown($value) . "\n"
-        unless looks_like_number($number) && $number >= 0 && $number < MOST_RETRY + 1;
+    die 'retry must be a number of milliseconds from 0 to ' . MOST_WHOLE . ', got ' . shown($value) . "\n"
+        unless looks_like_number($number) && $number >= 0 && $number < MOST_WHOLE + 1;
     return int $number;
 }
 

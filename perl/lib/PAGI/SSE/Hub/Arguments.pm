@@ -15,7 +15,7 @@ our @EXPORT_OK = qw(checked event line milliseconds pairs refuse text topic_name
 # What the methods of a hub are given, checked. Each function is told which
 # method it is for, and dies at the application's line.
 
-use constant { MOST => 999_999_999_999_999, MOST_SECONDS => 1_000_000_000 };
+use constant MOST_SECONDS => 1_000_000_000;
 
 sub refuse {
     my ($method, $why, @value) = @_;
@@ -47,7 +47,7 @@ sub pairs {
 sub whole {
     my ($method, $name, $value, $most, $least) = @_;
     return 0 if !defined $value;
-    $most = MOST if !defined $most;
+    $most = PAGI::SSE::Check::MOST_WHOLE if !defined $most;
     $least = 1 if !defined $least;
     $value = _plain($method, $name, $value) if ref $value;
     !ref $value && $value =~ /\A(?:0|[1-9][0-9]{0,14})\z/ && $value >= $least && $value <= $most

@@ -14,8 +14,8 @@ our @TIMEOUTS = qw(write_timeout head_timeout body_timeout);
 
 my %DEFAULT = (listen => '127.0.0.1:5000', shutdown_timeout => 10, max_connections => 16_384);
 my %MOST = (
-    max_body         => 999_999_999_999_999,
-    max_queued_bytes => 999_999_999_999_999,
+    max_body         => PAGI::SSE::Check::MOST_WHOLE,
+    max_queued_bytes => PAGI::SSE::Check::MOST_WHOLE,
     max_connections  => 1_000_000,
     workers          => 256
 );
