@@ -218,7 +218,8 @@ enum pagi_sse_kind
   // sent), `bytes` that the kernel took, `milliseconds`; `text` is the reason,
   // empty for an ordinary response of which the kernel took all.
   PAGI_SSE_KIND_ENDED = 5,
-  // A message for the operator: `text`. Its `conn` is 0.
+  // A message for the operator: `text`; its pagi_sse_level in `code`. Its
+  // `conn` is 0.
   PAGI_SSE_KIND_LOG = 6,
   // Output, or its end, can be read with pagi_sse_conn_read.
   PAGI_SSE_KIND_OUTPUT = 7,
@@ -245,6 +246,28 @@ enum pagi_sse_kind
 typedef enum pagi_sse_kind pagi_sse_kind;
 #else
 typedef int32_t pagi_sse_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// Of a LOG record, and what a server or a runtime is asked for.
+enum pagi_sse_level
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // Something is wrong, or is kept from going wrong.
+  PAGI_SSE_LEVEL_WARNING = 0,
+  // What happens rarely: begin and end of a server, what hubs let go.
+  PAGI_SSE_LEVEL_INFO = 1,
+  // What happens to each connection, and each message that else would be
+  // counted: for finding a fault.
+  PAGI_SSE_LEVEL_DEBUG = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum pagi_sse_level pagi_sse_level;
+#else
+typedef int32_t pagi_sse_level;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -449,7 +472,7 @@ typedef struct pagi_sse_bytes {
 typedef struct pagi_sse_record {
   // One of enum pagi_sse_kind. Skip those you do not know.
   int32_t kind;
-  // ERROR: a result code.
+  // ERROR: a result code. LOG: one of enum pagi_sse_level.
   int32_t code;
   // Whose record it is; a parser's handle from a parser; 0 for LOG
   // and ANSWERED.
@@ -503,8 +526,8 @@ typedef struct pagi_sse_runtime_options {
   uint64_t write_timeout_ms;
   // Threads (cores - 1, at least 1; at most 256).
   uint32_t workers;
-  // 0.
-  uint32_t reserved;
+  // As of pagi_sse_server_options.
+  uint32_t log_level;
   // As of pagi_sse_server_options.
   uint64_t max_queued_bytes;
 } pagi_sse_runtime_options;
@@ -537,6 +560,11 @@ typedef struct pagi_sse_server_options {
   // MiB); an event that many have waiting counts once. Above it the
   // connections whose queues take most are closed, reason `queue_overflow`.
   uint64_t max_queued_bytes;
+  // Of enum pagi_sse_level: LOG records up to it. Those beside warnings take
+  // half of the room that records of no connection have.
+  uint32_t log_level;
+  // 0.
+  uint32_t reserved;
 } pagi_sse_server_options;
 
 // One server: a number, 0 is never one.
@@ -1521,8 +1549,8 @@ int32_t pagi_sse_record_header_at(struct pagi_sse_bytes headers,
 // *Parameters*: `options` is NULL, for the defaults, or points to a struct of the size that
 // it says; `out` points to a writable handle.
 //
-// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (a size, or what
-// is reserved), _OS (threads or descriptors), _HANDLES_EXHAUSTED.
+// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (a size or a
+// level), _OS (threads or descriptors), _HANDLES_EXHAUSTED.
 // *Ownership*: the caller's; pagi_sse_runtime_free ends it. The options are
 // copied.
 // *Threads*: any.
@@ -1759,7 +1787,8 @@ int32_t pagi_sse_server_fd(pagi_sse_server server);
 // - CLOSED: str reason.
 // - ENDED: `uint16_t` status, `uint64_t` bytes sent, `uint64_t` milliseconds,
 //   str reason.
-// - LOG: str text; connection 0. One line, without control characters.
+// - LOG: str text, `uint8_t` level; connection 0. One line, without control
+//   characters.
 // - ANSWERED: as ENDED; then as REQUEST from the method on; connection 0. The
 //   server refused the request by itself: nothing is to be done but to note it.
 //

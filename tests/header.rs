@@ -7,6 +7,7 @@ use std::process::Command;
 /// Files whose enums are in the header; cbindgen.toml names these.
 const ENUMS: &[&str] = &[
     "src/core/error.rs",
+    "src/core/level.rs",
     "src/core/state.rs",
     "src/host/record.rs",
     "src/wire/mod.rs",

@@ -2,6 +2,8 @@
 
 use super::Conn;
 use crate::core::account::Account;
+use crate::core::level::Level;
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -22,7 +24,7 @@ pub trait Host: Send + Sync {
         None
     }
     /// A message for the operator.
-    fn log(&self, _text: &str) {}
+    fn log(&self, _level: Level, _text: fmt::Arguments<'_>) {}
     /// Something that the host program wants to know.
     fn report(&self, conn: &Conn, what: Report);
 }

@@ -102,6 +102,8 @@ pub const SEND_BUFFER_BYTES: usize = 128 << 10;
 /// Log and ANSWERED records waiting for the host program; further ones are
 /// counted only.
 pub const LOG_RECORDS: usize = 1024;
+/// What a log message has of a path, characters.
+pub const LOGGED_PATH: usize = 200;
 /// Messages that a client can cause at will: one of a kind in so many
 /// milliseconds, with how many it stands for.
 pub const NOTICE_MS: u64 = 1000;

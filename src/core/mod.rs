@@ -6,6 +6,7 @@ pub mod error;
 pub mod frame;
 pub mod json;
 pub mod keepalive;
+pub mod level;
 pub mod limits;
 pub mod outbox;
 pub mod parse;

@@ -39,7 +39,7 @@ pub struct pagi_sse_bytes {
 pub struct pagi_sse_record {
     /// One of enum pagi_sse_kind. Skip those you do not know.
     pub kind: i32,
-    /// ERROR: a result code.
+    /// ERROR: a result code. LOG: one of enum pagi_sse_level.
     pub code: i32,
     /// Whose record it is; a parser's handle from a parser; 0 for LOG
     /// and ANSWERED.
@@ -161,7 +161,11 @@ fn read(bytes: &[u8], before: &[u8]) -> Result<pagi_sse_record> {
             record.text = view(r.bytes()?);
             record.id = view(r.shared(before)?);
         }
-        Some(Kind::Closed | Kind::Log | Kind::Comment) => record.text = view(r.bytes()?),
+        Some(Kind::Log) => {
+            record.text = view(r.bytes()?);
+            record.code = r.u8()?.into();
+        }
+        Some(Kind::Closed | Kind::Comment) => record.text = view(r.bytes()?),
         Some(Kind::Error) => record.code = r.u32()? as i32,
         Some(Kind::Body | Kind::Drained | Kind::Output | Kind::Ready) | None => {}
     }

@@ -1,7 +1,8 @@
 //! The runtime, for C: connections on the host's own transports.
 
 use super::{copy_out, guard, next, options, set, writable};
-use crate::core::error::Error;
+use crate::core::error::{Error, Result};
+use crate::core::level::Level;
 use crate::handle::{self, Table};
 use crate::host::runtime::{Open, Options};
 use crate::sys::PerProcess;
@@ -26,8 +27,8 @@ pub struct pagi_sse_runtime_options {
     pub write_timeout_ms: u64,
     /// Threads (cores - 1, at least 1; at most 256).
     pub workers: u32,
-    /// 0.
-    pub reserved: u32,
+    /// As of pagi_sse_server_options.
+    pub log_level: u32,
     /// As of pagi_sse_server_options.
     pub max_queued_bytes: u64,
 }
@@ -37,6 +38,12 @@ pub(super) fn table() -> &'static Table<Arc<Open>> {
     static TABLE: PerProcess<Table<Arc<Open>>> =
         PerProcess::new(|p| Table::new(handle::RUNTIME, p));
     TABLE.get()
+}
+
+/// What LOG records are asked for, and nothing behind it.
+pub(super) fn level(number: u32, reserved: u32) -> Result<Level> {
+    let level = Level::of(number).filter(|_| reserved == 0);
+    level.ok_or(Error::BadArgument)
 }
 
 /// A deadline of the caller's, bounded.
@@ -56,8 +63,8 @@ pub(super) fn stats(mut stats: serde_json::Value) -> String {
 /// `options` is NULL, for the defaults, or points to a struct of the size that
 /// it says; `out` points to a writable handle.
 ///
-/// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (a size, or what
-/// is reserved), _OS (threads or descriptors), _HANDLES_EXHAUSTED.
+/// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (a size or a
+/// level), _OS (threads or descriptors), _HANDLES_EXHAUSTED.
 /// *Ownership*: the caller's; pagi_sse_runtime_free ends it. The options are
 /// copied.
 /// *Threads*: any.
@@ -73,9 +80,7 @@ pub unsafe extern "C" fn pagi_sse_runtime_open(
         let mut chosen = Options::default();
         // SAFETY: the caller's promise; the first version has 24 bytes.
         if let Some(given) = unsafe { self::options(options, 24) }? {
-            if given.reserved != 0 {
-                return Err(Error::BadArgument.into());
-            }
+            chosen.log_level = level(given.log_level, 0)?;
             if given.workers > 0 {
                 chosen.workers = given.workers.min(256) as usize;
             }

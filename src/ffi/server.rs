@@ -1,6 +1,6 @@
 //! The embedded server, for C.
 
-use super::runtime::{deadline, stats};
+use super::runtime::{deadline, level, stats};
 use super::{copy_out, guard, next, options, set, text, writable};
 use crate::core::error::Error;
 use crate::handle::{self, Table};
@@ -44,6 +44,11 @@ pub struct pagi_sse_server_options {
     /// MiB); an event that many have waiting counts once. Above it the
     /// connections whose queues take most are closed, reason `queue_overflow`.
     pub max_queued_bytes: u64,
+    /// Of enum pagi_sse_level: LOG records up to it. Those beside warnings take
+    /// half of the room that records of no connection have.
+    pub log_level: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 /// This process's servers by handle.
@@ -102,6 +107,7 @@ pub unsafe extern "C" fn pagi_sse_server_start(
             let most = usize::try_from(given.max_queued_bytes);
             chosen.max_queued_bytes = most.map_err(|_| Error::BadArgument)?;
         }
+        chosen.log_level = level(given.log_level, given.reserved)?;
         if given.max_connections > 0 {
             chosen.max_connections = given.max_connections as usize;
         }
@@ -186,7 +192,8 @@ pub extern "C" fn pagi_sse_server_fd(server: pagi_sse_server) -> i32 {
 /// - CLOSED: str reason.
 /// - ENDED: `uint16_t` status, `uint64_t` bytes sent, `uint64_t` milliseconds,
 ///   str reason.
-/// - LOG: str text; connection 0. One line, without control characters.
+/// - LOG: str text, `uint8_t` level; connection 0. One line, without control
+///   characters.
 /// - ANSWERED: as ENDED; then as REQUEST from the method on; connection 0. The
 ///   server refused the request by itself: nothing is to be done but to note it.
 ///

@@ -3,6 +3,7 @@
 use super::notices::Notices;
 use super::registry::Registry;
 use crate::conn::Conn;
+use crate::core::level::Level;
 use crate::core::limits;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::time::Duration;
 pub async fn run(registry: Arc<Registry>, notices: Arc<Notices>) {
     loop {
         registry.rung().await;
-        for _ in 0..largest(&registry).await {
+        for _ in 0..largest(&registry, &notices).await {
             let detail = ", the largest queue is cut off";
             notices.notice("max_queued_bytes is reached", detail);
         }
@@ -21,7 +22,7 @@ pub async fn run(registry: Arc<Registry>, notices: Arc<Notices>) {
 }
 
 /// Cuts off the largest queues until the rest may stay; how many.
-async fn largest(registry: &Registry) -> usize {
+async fn largest(registry: &Registry, notices: &Notices) -> usize {
     let mut conns: Vec<Arc<Conn>> = Vec::new();
     // By what a queue takes: at the most first, exactly once it has come up.
     let mut order = BinaryHeap::new();
@@ -47,6 +48,11 @@ async fn largest(registry: &Registry) -> usize {
         if conn.cost_bound() > 0 {
             // First, as who reads of the end may ask.
             registry.count_cut();
+            let (handle, memory) = (conn.handle(), conn.cost());
+            notices.tell(
+                Level::Debug,
+                format_args!("connection {handle}: cut off, its queue takes {memory} bytes"),
+            );
             conn.disconnect("queue_overflow".into());
             cut += 1;
         }
@@ -68,7 +74,7 @@ mod tests {
     struct Fixture(Arc<Desk>);
 
     fn fixture(max_queued_bytes: usize) -> Fixture {
-        let desk = Desk::new(max_queued_bytes).unwrap();
+        let desk = Desk::new(max_queued_bytes, Level::Warning).unwrap();
         tokio::spawn(run(desk.registry().clone(), desk.notices().clone()));
         Fixture(desk)
     }

@@ -10,8 +10,10 @@ use super::registry::Registry;
 use crate::conn::{self, Conn, Framing, Host, Report};
 use crate::core::account::Account;
 use crate::core::error::{Error, Result};
+use crate::core::level::Level;
 use crate::core::limits;
 use crate::rt::{Flush, Sweep, now_ms, supervisor};
+use std::fmt;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,11 +31,12 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// An empty one, whose connections' queues may take so many bytes.
-    pub fn new(max_queued_bytes: usize) -> Result<Arc<Self>> {
+    /// An empty one, whose connections' queues may take so many bytes, and whose
+    /// host program wants to know so much.
+    pub fn new(max_queued_bytes: usize, level: Level) -> Result<Arc<Self>> {
         let mailbox = Arc::new(Mailbox::new().map_err(|_| Error::Os)?);
         Ok(Arc::new(Desk {
-            notices: Notices::new(mailbox.clone()),
+            notices: Notices::new(mailbox.clone(), level),
             mailbox,
             registry: Arc::new(Registry::new(max_queued_bytes)),
             read: Notify::new(),
@@ -84,10 +87,15 @@ impl Desk {
     /// program. `false` after `Registry::close`, and it is withdrawn.
     #[must_use]
     pub fn admit(&self, conn: &Arc<Conn>, record: Option<Vec<u8>>) -> bool {
+        let is_own = record.is_none();
         let tell = || record.into_iter().for_each(|r| self.push(r));
         let admitted = self.registry.add(conn, tell);
         if !admitted {
             self.withdraw(conn);
+        } else if is_own {
+            let handle = conn.handle();
+            self.notices
+                .tell(Level::Debug, format_args!("connection {handle}: opened"));
         }
         admitted
     }
@@ -190,6 +198,21 @@ impl Desk {
         }
     }
 
+    fn tell_end(&self, conn: &Conn, took: Duration) {
+        if !self.notices.want(Level::Debug) {
+            return;
+        }
+        let (handle, ms) = (conn.handle(), took.as_millis());
+        let (status, bytes) = conn.totals();
+        let reason = conn.logged_reason().unwrap_or_else(|| "in full".into());
+        self.notices.tell(
+            Level::Debug,
+            format_args!(
+                "connection {handle}: ended, {reason}, status {status}, {bytes} bytes, {ms} ms"
+            ),
+        );
+    }
+
     /// Statistics: those of `Registry::stats`, `records` that wait now, and
     /// `logs_dropped`.
     pub fn stats(&self) -> serde_json::Value {
@@ -225,8 +248,8 @@ impl Host for Desk {
         Some(self.registry.account().clone())
     }
 
-    fn log(&self, text: &str) {
-        self.notices.log(text);
+    fn log(&self, level: Level, text: fmt::Arguments<'_>) {
+        self.notices.tell(level, text);
     }
 
     fn report(&self, conn: &Conn, what: Report) {
@@ -240,9 +263,10 @@ impl Host for Desk {
             Report::Output => record::plain(Kind::Output, conn.handle()),
             Report::Closed => record::closed(conn),
             Report::Ended => {
-                return self
-                    .registry
-                    .remove(conn, |took| self.push(record::ended(conn, took)));
+                return self.registry.remove(conn, |took| {
+                    self.push(record::ended(conn, took));
+                    self.tell_end(conn, took);
+                });
             }
         };
         self.push(record);
@@ -282,7 +306,7 @@ mod tests {
 
     #[test]
     fn messages_that_nobody_reads_are_counted_and_the_count_is_a_message() {
-        let desk = Desk::new(limits::QUEUED_BYTES).unwrap();
+        let desk = Desk::new(limits::QUEUED_BYTES, Level::Warning).unwrap();
         for _ in 0..limits::LOG_RECORDS + 7 {
             desk.notices().log("x");
         }
@@ -295,6 +319,56 @@ mod tests {
         assert!(last.windows(10).any(|w| w == b"dropped 7 "));
         desk.notices().log("x");
         assert!(desk.next(&mut buf) < 30, "and that is over");
+    }
+
+    /// LOG records of a connection's life, and of many messages of each level.
+    fn told(level: Level) -> (Vec<String>, usize) {
+        let desk = Desk::new(limits::QUEUED_BYTES, level).unwrap();
+        let conn = queue_of(&desk);
+        conn.disconnect("client_closed".into());
+        conn.transport_ended();
+        for _ in 0..limits::LOG_RECORDS {
+            desk.notices().tell(Level::Info, format_args!("i"));
+        }
+        for _ in 0..limits::LOG_RECORDS {
+            desk.notices().log("w");
+        }
+        let mut buf = vec![0; 1 << 20];
+        let used = desk.next(&mut buf);
+        let mut reader = Reader::new(&buf[..used]);
+        let mut texts = Vec::new();
+        while let Ok(record) = reader.bytes() {
+            if record[0] == Kind::Log as u8 {
+                let mut fields = Reader::new(&record[9..]);
+                let text = String::from_utf8_lossy(fields.bytes().unwrap()).into_owned();
+                let handle = conn.handle().to_string();
+                texts.push(format!(
+                    "{} {}",
+                    fields.u8().unwrap(),
+                    text.replace(&handle, "N")
+                ));
+            }
+        }
+        (texts, desk.notices().dropped())
+    }
+
+    #[test]
+    fn the_operator_is_told_what_was_asked_for_and_warnings_find_room() {
+        let of = |texts: &[String], text: &str| texts.iter().filter(|t| *t == text).count();
+        let (warnings, dropped) = told(Level::Warning);
+        assert_eq!(
+            (of(&warnings, "0 w"), warnings.len(), dropped),
+            (1024, 1024, 0)
+        );
+        let (info, dropped) = told(Level::Info);
+        assert_eq!((of(&info, "1 i"), of(&info, "0 w")), (512, 512));
+        assert_eq!((info.len(), dropped), (1025, 1024));
+        assert!(info[1024].starts_with("0 dropped 1024 "));
+        let (debug, _) = told(Level::Debug);
+        assert_eq!(debug[0], "2 connection N: opened");
+        let end = "2 connection N: ended, client_closed, status 0, 0 bytes, 0 ms";
+        assert_eq!(debug[1], end);
+        assert_eq!(of(&debug, "1 i"), 510);
     }
 
     const EVENTS: Framing = Framing {
@@ -311,7 +385,7 @@ mod tests {
 
     /// What waits after so many steps, of which nobody has read a record.
     fn unread(step: impl Fn(&Arc<Desk>, &Arc<Conn>)) -> usize {
-        let desk = Desk::new(limits::QUEUED_BYTES).unwrap();
+        let desk = Desk::new(limits::QUEUED_BYTES, Level::Warning).unwrap();
         let conn = queue_of(&desk);
         for _ in 0..1000 {
             step(&desk, &conn);
@@ -352,7 +426,7 @@ mod tests {
 
     #[test]
     fn what_was_read_comes_again_and_a_queue_that_is_full_again_has_not_drained() {
-        let desk = Desk::new(limits::QUEUED_BYTES).unwrap();
+        let desk = Desk::new(limits::QUEUED_BYTES, Level::Warning).unwrap();
         let conn = queue_of(&desk);
         let big = "x".repeat(limits::HIGH_WATER_BYTES);
         let fill_and_drain = || {
@@ -383,7 +457,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_was_let_go_tells_of_its_end_alone() {
-        let desk = Desk::new(limits::QUEUED_BYTES).unwrap();
+        let desk = Desk::new(limits::QUEUED_BYTES, Level::Warning).unwrap();
         let framing = Framing {
             pull: false,
             ..EVENTS
@@ -407,7 +481,7 @@ mod tests {
             let wait = Duration::from_secs(1);
             tokio::time::timeout(wait, desk.keeps_up()).await.is_ok()
         };
-        let desk = Desk::new(limits::QUEUED_BYTES).unwrap();
+        let desk = Desk::new(limits::QUEUED_BYTES, Level::Warning).unwrap();
         for handle in 0..1000 {
             desk.push(record::plain(Kind::Body, handle));
         }
@@ -444,7 +518,7 @@ mod tests {
     #[test]
     fn a_flush_that_panics_is_logged_and_the_others_output_leaves() {
         let runtime = crate::rt::build(1).unwrap();
-        let desk = Desk::new(limits::QUEUED_BYTES).unwrap();
+        let desk = Desk::new(limits::QUEUED_BYTES, Level::Warning).unwrap();
         desk.spawn(&runtime);
         let framing = Framing {
             pull: false,

@@ -2,8 +2,10 @@
 
 use crate::conn::Host;
 use crate::core::error::{Error, Result};
+use crate::core::level::Level;
 use crate::hub::{Hub, Owner, Settings};
 use crate::rt::{build, now_ms, supervisor};
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -37,14 +39,29 @@ struct Signals {
     pending: Notify,
     handle: AtomicU64,
     hosts: Mutex<Vec<Weak<dyn Host>>>,
+    let_go: Mutex<(u64, u64)>,
 }
 
 impl Signals {
     /// The operator is to know: by the log of a host, any of them.
-    fn tell(&self, text: &str) {
+    fn tell(&self, level: Level, text: fmt::Arguments<'_>) {
         let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(host) = hosts.iter().find_map(Weak::upgrade) {
-            host.log(text);
+            host.log(level, text);
+        }
+    }
+
+    /// What the hub's limits have cost since this was called last.
+    fn tell_let_go(&self, now: (u64, u64)) {
+        let mut told = self.let_go.lock().unwrap_or_else(PoisonError::into_inner);
+        let (events, topics) = (now.0 - told.0, now.1 - told.1);
+        *told = now;
+        if (events, topics) != (0, 0) {
+            let hub = self.handle.load(Ordering::Relaxed);
+            self.tell(
+                Level::Info,
+                format_args!("hub {hub}: {events} events evicted, {topics} topics expired"),
+            );
         }
     }
 }
@@ -139,11 +156,19 @@ async fn deliver(hub: Arc<Hub>, signals: Arc<Signals>) {
         loop {
             tokio::select! {
                 () = signals.pending.notified() => deliver_in_slices(&hub).await,
-                _ = housekeeping.tick() => hub.expire(),
+                _ = housekeeping.tick() => {
+                    hub.expire();
+                    signals.tell_let_go(hub.let_go());
+                }
             }
         }
     };
-    supervisor::keep("deliver", |text| signals.tell(text), work).await;
+    supervisor::keep(
+        "deliver",
+        |text| signals.tell(Level::Warning, format_args!("{text}")),
+        work,
+    )
+    .await;
 }
 
 async fn deliver_in_slices(hub: &Hub) {
@@ -187,8 +212,10 @@ mod tests {
             now_ms()
         }
         fn ready(&self, _: u64) {}
-        fn log(&self, text: &str) {
-            self.log.lock().unwrap().push_str(text);
+        fn log(&self, level: Level, text: fmt::Arguments<'_>) {
+            if level == Level::Warning {
+                self.log.lock().unwrap().push_str(&text.to_string());
+            }
         }
         fn report(&self, _: &Conn, _: Report) {}
     }

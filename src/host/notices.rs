@@ -2,9 +2,11 @@
 
 use super::mailbox::Mailbox;
 use super::record;
+use crate::core::level::Level;
 use crate::core::limits;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,20 +14,26 @@ use std::time::Duration;
 /// See the module. All methods may be called from any thread.
 pub struct Notices {
     mailbox: Arc<Mailbox>,
+    /// What the host program asks for.
+    level: Level,
     /// Since the host program last read.
     queued: AtomicUsize,
+    /// Of all time, and since then.
     dropped: AtomicUsize,
+    left_out: AtomicUsize,
     /// Kinds of messages that came lately, and how many more of each since.
     held: Mutex<HashMap<&'static str, u64>>,
 }
 
 impl Notices {
-    /// For that mailbox.
-    pub fn new(mailbox: Arc<Mailbox>) -> Arc<Self> {
+    /// For that mailbox, up to that level.
+    pub fn new(mailbox: Arc<Mailbox>, level: Level) -> Arc<Self> {
         Arc::new(Notices {
             mailbox,
+            level,
             queued: AtomicUsize::new(0),
             dropped: AtomicUsize::new(0),
+            left_out: AtomicUsize::new(0),
             held: Mutex::default(),
         })
     }
@@ -34,28 +42,54 @@ impl Notices {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a message, or counts it when there are many.
+    /// Queues a warning, or counts it when there are many.
     pub fn log(&self, text: &str) {
-        self.push(record::log(text));
+        self.push(record::log(Level::Warning, text));
+    }
+
+    /// The host program wants to know so much.
+    pub fn want(&self, level: Level) -> bool {
+        level <= self.level
+    }
+
+    /// Queues a message if its level was asked for: the text is made only
+    /// then. Those beside warnings leave half of the room to them.
+    pub fn tell(&self, level: Level, text: fmt::Arguments<'_>) {
+        if !self.want(level) {
+            return;
+        }
+        let most = match level {
+            Level::Warning => limits::LOG_RECORDS,
+            Level::Info | Level::Debug => limits::LOG_RECORDS / 2,
+        };
+        self.push_up_to(most, || record::log(level, &text.to_string()));
     }
 
     /// Queues a record that no connection bounds, or counts it.
     pub fn push(&self, record: Vec<u8>) {
-        if self.queued.fetch_add(1, Ordering::Relaxed) < limits::LOG_RECORDS {
-            self.mailbox.push(record);
+        self.push_up_to(limits::LOG_RECORDS, || record);
+    }
+
+    fn push_up_to(&self, most: usize, record: impl FnOnce() -> Vec<u8>) {
+        let more = |queued| (queued < most).then_some(queued + 1);
+        let order = Ordering::Relaxed;
+        if self.queued.fetch_update(order, order, more).is_ok() {
+            self.mailbox.push(record());
         } else {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.left_out.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// The host program reads: there is room again, and what was left out is a
     /// message.
     pub fn make_room(&self) {
-        let queued = self.queued.swap(0, Ordering::Relaxed);
-        if let Some(dropped @ 1..) = queued.checked_sub(limits::LOG_RECORDS) {
+        self.queued.store(0, Ordering::Relaxed);
+        let dropped = self.left_out.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
             let all = "log messages and answers of the server's own, as the host read none";
             let text = format!("dropped {dropped} {all}");
-            self.mailbox.push(record::log(&text));
+            self.mailbox.push(record::log(Level::Warning, &text));
         }
     }
 
@@ -65,9 +99,13 @@ impl Notices {
     }
 
     /// A message that clients can cause at will: the first of a kind at once,
-    /// then one in a while, which counts the others. Needs the runtime's
+    /// then one in a while, which counts the others; for the level of a fault
+    /// that is looked for, each. Needs the runtime's
     /// context.
     pub fn notice(self: &Arc<Self>, kind: &'static str, detail: &str) {
+        if self.want(Level::Debug) {
+            return self.log(&format!("{kind}{detail}"));
+        }
         match self.held().entry(kind) {
             Entry::Occupied(mut held) => return *held.get_mut() += 1,
             Entry::Vacant(first) => first.insert(0),

@@ -4,6 +4,7 @@
 
 use crate::conn::Conn;
 use crate::core::error::{Error, Result};
+use crate::core::level::Level;
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -26,7 +27,8 @@ pub enum Kind {
     /// sent), `bytes` that the kernel took, `milliseconds`; `text` is the reason,
     /// empty for an ordinary response of which the kernel took all.
     Ended = 5,
-    /// A message for the operator: `text`. Its `conn` is 0.
+    /// A message for the operator: `text`; its pagi_sse_level in `code`. Its
+    /// `conn` is 0.
     Log = 6,
     /// Output, or its end, can be read with pagi_sse_conn_read.
     Output = 7,
@@ -144,9 +146,10 @@ pub fn put_totals(r: &mut Vec<u8>, status: u16, bytes: u64, took: Duration) {
 }
 
 /// A line for the log.
-pub fn log(text: &str) -> Vec<u8> {
+pub fn log(level: Level, text: &str) -> Vec<u8> {
     let mut r = plain(Kind::Log, 0);
     put(&mut r, one_line(text).as_bytes());
+    r.push(level as u8);
     r
 }
 
@@ -273,7 +276,7 @@ mod tests {
     fn a_text_stays_one_line() {
         assert_eq!(one_line("plain \u{e9}"), "plain \u{e9}");
         assert_eq!(one_line("a\r\nb\0\u{85}"), "a\\r\\nb\\u{0}\\u{85}");
-        assert!(log("a\nb").ends_with(b"a\\nb"));
+        assert!(log(Level::Debug, "a\nb").ends_with(b"a\\nb\x02"));
     }
 
     #[test]

@@ -253,13 +253,14 @@ mod tests {
     use super::*;
     use crate::conn::Framing;
     use crate::core::error::Error;
+    use crate::core::level::Level;
     use crate::core::limits::{QUEUED_BYTES, SLICE};
     use crate::host::desk::Desk;
     use crate::wire::Wire;
 
     #[test]
     fn what_ends_while_all_are_counted_counts_once() {
-        let desk = Desk::new(QUEUED_BYTES).unwrap();
+        let desk = Desk::new(QUEUED_BYTES, Level::Warning).unwrap();
         let open = || {
             let framing = Framing {
                 sse: true,
@@ -286,7 +287,7 @@ mod tests {
 
     #[test]
     fn who_comes_behind_the_close_was_never_there() {
-        let desk = Desk::new(QUEUED_BYTES).unwrap();
+        let desk = Desk::new(QUEUED_BYTES, Level::Warning).unwrap();
         let before = desk.make(Framing::default()).unwrap();
         let late = desk.make(Framing::default()).unwrap();
         assert_eq!(desk.registry().live(), 0, "nobody knows of them");
@@ -312,7 +313,7 @@ mod tests {
 
     #[test]
     fn who_is_pulled_has_no_transport_of_ours() {
-        let desk = Desk::new(QUEUED_BYTES).unwrap();
+        let desk = Desk::new(QUEUED_BYTES, Level::Warning).unwrap();
         let open = |pull| {
             desk.open(Framing {
                 pull,
@@ -331,7 +332,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn settling_looks_whenever_one_has_ended_and_not_beyond_its_time() {
-        let desk = Desk::new(QUEUED_BYTES).unwrap();
+        let desk = Desk::new(QUEUED_BYTES, Level::Warning).unwrap();
         let conns: Vec<_> = (0..3)
             .map(|_| desk.open(Framing::default()).unwrap())
             .collect();

@@ -4,6 +4,7 @@
 use super::desk::{Desk, wake_after};
 use crate::conn::{Conn, Framing};
 use crate::core::error::{Error, Result};
+use crate::core::level::Level;
 use crate::core::limits;
 use crate::net::socket::Socket;
 use crate::rt::{self, build, end, stream};
@@ -22,6 +23,8 @@ pub struct Options {
     pub write_timeout: Duration,
     /// Memory that all output queues may take, bytes.
     pub max_queued_bytes: usize,
+    /// What the host program wants to know.
+    pub log_level: Level,
 }
 
 impl Default for Options {
@@ -30,6 +33,7 @@ impl Default for Options {
             workers: rt::default_workers(),
             write_timeout: Duration::from_secs(limits::WRITE_TIMEOUT_SECONDS),
             max_queued_bytes: limits::QUEUED_BYTES,
+            log_level: Level::default(),
         }
     }
 }
@@ -45,7 +49,7 @@ impl Open {
     /// Starts the threads.
     pub fn start(options: Options) -> Result<Self> {
         let runtime = build(options.workers.max(1)).map_err(|_| Error::Os)?;
-        let desk = Desk::new(options.max_queued_bytes)?;
+        let desk = Desk::new(options.max_queued_bytes, options.log_level)?;
         desk.spawn(&runtime);
         Ok(Open {
             desk,

@@ -26,6 +26,7 @@ pub use subscription::{Subscription, Wish};
 use crate::conn::{Conn, Host, Watch};
 use crate::core::error::{Error, Result};
 use crate::core::frame::{self, Event};
+use crate::core::level::Level;
 use crate::core::limits;
 use crate::core::ring::Entry;
 use crowd::Part;
@@ -258,6 +259,18 @@ impl Hub {
         if conn.is_high() {
             sub.set_high(true);
         }
+        if let Some(host) = conn.host() {
+            let (handle, begin) = (conn.handle(), outset.begin.reason());
+            let (topics, events) = (names.len(), cursor.count());
+            let how = begin.unwrap_or(match outset.begin {
+                Begin::Resumed => "resumed",
+                _ => "new",
+            });
+            host.log(
+                Level::Debug,
+                format_args!("connection {handle}: subscribed to {topics} topics, {how}, {events} events sent again"),
+            );
+        }
         Ok((sub, outset.begin))
     }
 
@@ -277,6 +290,12 @@ impl Hub {
     pub fn expire(&self) {
         let now = self.owner.now_ms();
         while self.lock().expire_some(now) {}
+    }
+
+    /// Events that were evicted, and topics that expired, since the beginning.
+    pub fn let_go(&self) -> (u64, u64) {
+        let t = self.lock();
+        (t.histories().evicted(), t.expired_topics)
     }
 
     /// Ends the subscriptions of a topic, or (`None`) all, by closing their

@@ -85,6 +85,8 @@ pub(super) struct Topics {
     /// Topics that expired, with their newest number; and the newest of those
     /// that are not even remembered so.
     expired: HashMap<Arc<str>, u64>,
+    /// How many did so, since the beginning.
+    pub expired_topics: u64,
     forgotten: u64,
 }
 
@@ -114,6 +116,7 @@ impl Topics {
             last_channel: 0,
             due: BTreeSet::new(),
             expired: HashMap::new(),
+            expired_topics: 0,
             forgotten: 0,
         }
     }
@@ -421,6 +424,7 @@ impl Topics {
             };
             if over && left > 0 {
                 self.forget(slot);
+                self.expired_topics += 1;
             } else {
                 self.schedule(slot);
             }

@@ -225,6 +225,7 @@ async fn answer(
         link.release();
         return asker.too_late(sse, &refusal::known(&parts));
     }
+    asker.tell_begin(&conn, &parts);
     if has_body {
         tokio::spawn(pump(body, conn.clone(), link.clone(), asker));
     }

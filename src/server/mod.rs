@@ -14,10 +14,12 @@ mod record;
 mod refusal;
 
 use crate::core::error::{Error, Failure, Result};
+use crate::core::level::Level;
 use crate::core::limits;
 use crate::host::desk::{self, Desk};
 use crate::net::listen::{self, SocketFile};
 use crate::rt;
+use std::fmt;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,6 +37,8 @@ pub struct Options {
     pub max_connections: usize,
     /// Memory that all output queues may take, bytes.
     pub max_queued_bytes: usize,
+    /// What the host program wants to know.
+    pub log_level: Level,
     /// Threads of the runtime.
     pub workers: usize,
     /// A client that takes no byte for so long is dropped.
@@ -52,6 +56,7 @@ impl Default for Options {
             max_body: limits::BODY_BYTES,
             max_connections: limits::CONNECTIONS,
             max_queued_bytes: limits::QUEUED_BYTES,
+            log_level: Level::default(),
             workers: rt::default_workers(),
             write_timeout: Duration::from_secs(limits::WRITE_TIMEOUT_SECONDS),
             head_timeout: Duration::from_secs(limits::HEAD_SECONDS),
@@ -99,6 +104,12 @@ impl Shared {
         *self.stage.borrow() == Stage::Draining && self.listening.load(Ordering::Acquire)
     }
 
+    /// What the server itself is at.
+    fn tell(&self, what: fmt::Arguments<'_>) {
+        let text = format_args!("the server {what}");
+        self.desk.notices().tell(Level::Info, text);
+    }
+
     /// Why a connection that ends now does, if nobody said so.
     fn reason_to_end(&self) -> &'static str {
         match self.cutting.load(Ordering::Relaxed) {
@@ -126,7 +137,7 @@ impl Server {
     pub fn start(options: Options) -> std::result::Result<Self, Failure> {
         let listener = listen::bind(&options.listen)?;
         let runtime = rt::build(options.workers.max(1)).map_err(|_| Error::Os)?;
-        let desk = Desk::new(options.max_queued_bytes)?;
+        let desk = Desk::new(options.max_queued_bytes, options.log_level)?;
         let shared = Arc::new(Shared {
             desk: desk.clone(),
             stage: watch::Sender::new(Stage::Bound),
@@ -137,6 +148,8 @@ impl Server {
             options,
         });
         let (port, file) = (listener.port(), listener.file());
+        let at = &shared.options.listen;
+        shared.tell(format_args!("listens on {at}, port {port}"));
         runtime.spawn(accept::run(listener, shared.clone()));
         desk.spawn(&runtime);
         Ok(Server {
@@ -201,6 +214,10 @@ impl Server {
 
     /// Accepts no more connections or requests; what is in progress goes on.
     pub fn drain(&self) {
+        if *self.shared.stage.borrow() != Stage::Draining {
+            let busy = self.busy();
+            self.shared.tell(format_args!("drains: {busy} in progress"));
+        }
         // First, so that who is told of the drain finds no more to come.
         self.shared.desk.registry().close();
         self.shared.stage.send_replace(Stage::Draining);
@@ -236,7 +253,8 @@ impl Server {
         let by = tokio::time::Instant::now() + deadline;
         let runtime = lock(&self.runtime).take();
         if let Some(runtime) = runtime {
-            let desk = &self.shared.desk;
+            let (desk, ms) = (&self.shared.desk, deadline.as_millis());
+            self.shared.tell(format_args!("stops, in {ms} ms at most"));
             self.close_streams("server_shutdown");
             let idle = || self.busy() == 0;
             runtime.block_on(async {
@@ -247,6 +265,8 @@ impl Server {
                 let last = tokio::time::Instant::now() + limits::STOP_LAST;
                 desk.registry().settle(by.max(last), idle).await;
             });
+            let cut = self.busy();
+            self.shared.tell(format_args!("has stopped: {cut} cut off"));
             self.shared.cutting.store(true, Ordering::Relaxed);
             rt::end(runtime, by);
             self.shared.listening.store(false, Ordering::Release);

@@ -4,12 +4,16 @@
 use super::answer::Answer;
 use super::head::{Fault, Known};
 use super::{Shared, record};
+use crate::conn::Conn;
+use crate::core::level::Level;
+use crate::core::limits;
 use crate::net::listen::Peers;
 use crate::net::transport::Transport;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Response, StatusCode, Version};
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
@@ -46,6 +50,17 @@ pub fn reason(status: StatusCode) -> &'static str {
     }
 }
 
+struct Client<'a>(&'a Peers);
+
+impl fmt::Display for Client<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.client {
+            Some(address) => address.fmt(f),
+            None => f.write_str("the Unix socket"),
+        }
+    }
+}
+
 /// Who asked, and when.
 pub struct Asker {
     pub peers: Peers,
@@ -62,13 +77,19 @@ impl Asker {
         response
     }
 
+    /// Without the query, which may have a secret.
+    pub fn tell_begin(&self, conn: &Conn, parts: &Parts) {
+        let (handle, method, path) = (conn.handle(), &parts.method, parts.uri.path());
+        let (client, most) = (Client(&self.peers), limits::LOGGED_PATH);
+        self.shared.desk.notices().tell(
+            Level::Debug,
+            format_args!("connection {handle}: {method} {path:.most$} from {client}"),
+        );
+    }
+
     /// Tells the operator.
     pub fn notice(&self, fault: Fault) {
-        let client = match &self.peers.client {
-            Some(address) => address.to_string(),
-            None => "the Unix socket".into(),
-        };
-        let detail = format!(" ({} to {client})", fault.status.as_u16());
+        let detail = format!(" ({} to {})", fault.status.as_u16(), Client(&self.peers));
         self.shared.desk.notices().notice(fault.why, &detail);
     }
 

@@ -23,9 +23,9 @@ static int64_t figure(pagi_sse_runtime rt, const char *name)
 static void options(void)
 {
     pagi_sse_runtime rt = 77;
-    pagi_sse_runtime_options o = {.size = sizeof o, .reserved = 1};
+    pagi_sse_runtime_options o = {.size = sizeof o, .log_level = 3};
     IS(pagi_sse_runtime_open(&o, &rt), R(BAD_ARGUMENT));
-    o.reserved = 0, o.size = offsetof(pagi_sse_runtime_options, max_queued_bytes) - 1;
+    o.log_level = 0, o.size = offsetof(pagi_sse_runtime_options, max_queued_bytes) - 1;
     IS(pagi_sse_runtime_open(&o, &rt), R(BAD_ARGUMENT));
     o.size = 0;
     IS(pagi_sse_runtime_open(&o, &rt), R(BAD_ARGUMENT));

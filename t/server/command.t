@@ -124,7 +124,8 @@ subtest 'help is asked for, so it goes to STDOUT and is a success' => sub {
 usage: pagi-sse serve [--listen HOST:PORT | unix:PATH] [--access-log FILE|-]
                       [--shutdown-timeout SECONDS] [--head-timeout SECONDS]
                       [--body-timeout SECONDS] [--max-queued-bytes OCTETS]
-                      [--cancel-after-disconnect SECONDS] app.pl
+                      [--cancel-after-disconnect SECONDS]
+                      [--log-level warning|info|debug] app.pl
        pagi-sse --help | --version
 TEXT
     for my $args ([qw(--help)], [qw(-h)], [qw(serve --help)], [qw(serve -h)]) {

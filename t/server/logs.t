@@ -251,4 +251,49 @@ subtest 'an access log that cannot be written is said in the log, once' => sub {
     is [$host->log], ['error: access_log: cannot write a log: No space left on device; lines are lost'];
 };
 
+# Two streams of a hub, one of which is reset, and an ordinary request; the log without numbers.
+sub log_of {
+    my ($level) = @_;
+    require PAGI::SSE::Hub;
+    my $hub = PAGI::SSE::Hub->new;
+    my $app = async sub {
+        my ($scope, $receive, $send) = @_;
+        if ($scope->{type} eq 'sse') { return await $hub->serve(PAGI::SSE->new(@_), 't', 'u') }
+        await $send->({ type => 'http.response.start', status => 404, headers => [] });
+        await $send->({ type => 'http.response.body', body => 'none' });
+    };
+    my $host = T::Host->new($app, log_level => $level);
+    my $plain = $host->connect("GET /a%0Ab?secret HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    $host->until(sub { $plain->body =~ /none/ }, 'the answer');
+    my $stream = $host->stream('/s', 'Last-Event-ID: of.1');
+    $host->until(sub { $stream->body =~ /id:/ }, 'the stream');
+    for (1 .. 2) {
+        my $client = $host->connect("GET / HTTP/1.1\r\n\r\n");
+        $host->until(sub { $client->body =~ /\S/ }, 'a refusal');
+    }
+    $stream->close;
+    $host->until(sub { $host->stats->{connections}{open} == 0 }, 'the end');
+    $host->server->stop(1)->get;
+    return map { s/\b(?:\d{6,}|port \d+|127\.0\.0\.1:\d{2,}|\d+ ms)\b/N/gr } $host->log;
+}
+
+my @stages = ('info: the server drains: 0 in progress', 'info: the server has stopped: 0 cut off');
+
+subtest 'log_level: warnings, what the server is at, what happens to each connection' => sub {
+    is [grep { !/warning/ } log_of(undef)], [], 'not unless asked for';
+    my @info = log_of('info');
+    is [grep { /info/ && !/ stops, / } @info], ['info: the server listens on 127.0.0.1:0, N', @stages];
+    is [grep { /debug/ } @info],               [];
+    my @debug = log_of('debug');
+    is [grep { /debug/ } @debug],
+        [
+        'debug: connection N: GET /a%0Ab from N',
+        'debug: connection N: ended, in full, status 404, 4 bytes, N',
+        'debug: connection N: GET /s from N',
+        'debug: connection N: subscribed to 2 topics, unknown_id, 0 events sent again',
+        match qr/\Adebug: connection N: ended, client_closed, status 200, \d+ bytes, N\z/,
+        ];
+    is scalar(grep { /\Awarning: .*\(400 to N\)\z/ } @debug), 2, 'each refusal, where else they are counted';
+};
+
 done_testing;

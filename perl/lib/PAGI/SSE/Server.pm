@@ -59,7 +59,7 @@ sub start {
     Carp::croak('PAGI::SSE::Server: started already') if $self->{handle};
     Carp::croak('PAGI::SSE::Server: stopped') if $self->{is_stopped};
     my ($code, $handle) = PAGI::SSE::FFI::server_start(
-        (map { $_ => $self->{$_} } qw(listen max_body max_connections max_queued_bytes workers)),
+        (map { $_ => $self->{$_} } qw(listen max_body max_connections max_queued_bytes workers log_level)),
         map { ($_ . '_ms' => $self->{$_} && 1000 * $self->{$_}) } @PAGI::SSE::Server::Options::TIMEOUTS,
     );
     if ($code < 0) {
@@ -291,7 +291,7 @@ sub _act_on {
     my ($type, $conn) = unpack 'C Q', $record;
     return $self->_request($conn, $record) if $type == KIND_REQUEST;
     return PAGI::SSE::Hub->_note_ready($conn) if $type == KIND_READY && PAGI::SSE::Hub->can('_note_ready');
-    return $self->log(warning => unpack 'x9 L/a', $record) if $type == KIND_LOG;
+    return $self->_log_record(unpack 'x9 L/a C', $record) if $type == KIND_LOG;
     return $self->_ended($conn, unpack 'x9 S Q Q L/a', $record) if $type == KIND_ENDED;
     return $self->_log_access(answered => $record) if $type == KIND_ANSWERED;
     my $exchange = $self->{exchanges}{$conn} or return;
@@ -299,6 +299,11 @@ sub _act_on {
     return $exchange->note_drained if $type == KIND_DRAINED;
     $exchange->note_closed(unpack 'x9 L/a', $record) if $type == KIND_CLOSED;
     return;
+}
+
+sub _log_record {
+    my ($self, $message, $level) = @_;
+    return $self->log($PAGI::SSE::Server::Options::LEVELS[$level], $message);
 }
 
 # A request gets its answer.
@@ -659,11 +664,20 @@ pipe whose reader has left costs its lines, not the server.
 
 =item on_log
 
-Coderef that gets a level (C<error>, C<warning>) and a message, one line:
+Coderef that gets a level (C<error>, C<warning>, C<info>, C<debug>) and a message, one line:
 control characters in it are escaped. Default: C<warn>. What clients can cause
 at will (a refused request, TLS or HTTP/2 on this port, a head or body that does
 not come in time, C<max_connections> or C<max_queued_bytes> reached, a failed accept) is said once,
 then counted, with one line of a kind a second.
+
+=item log_level
+
+What the log has beside errors and warnings: C<warning>, the default, nothing
+more; C<info>, what the server is at and what hubs have let go, for streams of
+this server; C<debug>, also the begin and the end of each connection, each
+subscription and each queue that is cut off, and each message that else would be
+counted. Of a request, method and path (200 characters), not the query. What is
+not taken in time is counted, and leaves room to warnings.
 
 =back
 

@@ -4,13 +4,18 @@ use warnings;
 
 our $VERSION = '0.003000';
 
-use PAGI::SSE::Check qw(is_code shown);
-use Scalar::Util     qw(looks_like_number reftype);
+use PAGI::SSE::Check          qw(is_code shown);
+use PAGI::SSE::FFI::Constants qw(LEVEL_DEBUG LEVEL_INFO LEVEL_WARNING);
+use Scalar::Util              qw(looks_like_number reftype);
 
 # What PAGI::SSE::Server->new is given, checked.
 
 # In seconds; the library takes milliseconds.
 our @TIMEOUTS = qw(write_timeout head_timeout body_timeout);
+
+# As the library numbers them.
+our @LEVELS;
+@LEVELS[LEVEL_WARNING, LEVEL_INFO, LEVEL_DEBUG] = qw(warning info debug);
 
 my %DEFAULT = (listen => '127.0.0.1:5000', shutdown_timeout => 10, max_connections => 16_384);
 my %MOST = (
@@ -24,7 +29,8 @@ my %LEAST_SECONDS = (
     cancel_after_disconnect => 0,
     map { $_ => 0.001 } @TIMEOUTS    # 0 ms would mean the default
 );
-my %OPTION = map { $_ => 1 } qw(app host port sse access_log on_log), keys %DEFAULT, keys %MOST, keys %LEAST_SECONDS;
+my %OPTION = map { $_ => 1 } qw(app host port sse access_log on_log log_level), keys %DEFAULT, keys %MOST,
+    keys %LEAST_SECONDS;
 
 # The value comes last, if it is to be named.
 sub refuse {
@@ -45,6 +51,7 @@ sub checked {
     !defined $sse || ref $sse eq 'CODE' || ref $sse eq 'Regexp' || !ref $sse && $sse eq 'accept'
         or refuse("'sse' must be 'accept', a coderef or a regular expression, not", $sse);
 
+    $option{log_level} = _log_level($option{log_level});
     for my $name (keys %DEFAULT) {
         $option{$name} = $DEFAULT{$name} if !defined $option{$name};
     }
@@ -63,6 +70,12 @@ sub _access_log {
     my $path = eval { PAGI::SSE::Check::text(access_log => $to) };
     return $path if _is_name($path);
     refuse("'access_log' must be '-', a path without control characters, an open handle or a coderef, not", $to);
+}
+
+sub _log_level {
+    my ($name) = @_;
+    my ($number) = grep { $LEVELS[$_] eq ($name // 'warning') } 0 .. $#LEVELS;
+    return $number // refuse("'log_level' must be warning, info or debug, not", $name);
 }
 
 # Whether it can be had, start will see.
