@@ -565,6 +565,12 @@ typedef struct pagi_sse_server_options {
   uint32_t log_level;
   // 0.
   uint32_t reserved;
+  // After an answer, the next request's first byte has to come within it,
+  // milliseconds (75000); then the connection is closed. While no place is
+  // free among `max_connections`, idle ones make room at once, the longest
+  // idle first; new ones, of whose first request nothing has come, after 250
+  // milliseconds.
+  uint64_t idle_timeout_ms;
 } pagi_sse_server_options;
 
 // One server: a number, 0 is never one.
@@ -1830,8 +1836,10 @@ int32_t pagi_sse_server_flush(pagi_sse_server server);
 // *Since*: 0.3.0.
 int32_t pagi_sse_server_wake(pagi_sse_server server, uint64_t delay_ms);
 
-// Counts requests and streams in progress, and connections whose response is
-// still on its way. After pagi_sse_server_drain, 0 means that
+// Counts each request or stream in progress once, to the last byte of its
+// answer, and each answer of the server's own that is on its way. A connection
+// on which nothing was asked counts 0; after pagi_sse_server_drain 1, until it
+// has been looked at once more. After that, 0 means that
 // pagi_sse_server_free cuts nobody off.
 //
 // *Parameters*: `server`.

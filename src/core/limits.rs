@@ -68,6 +68,13 @@ pub const CHUNK_EXTRA_BYTES: usize = 15 << 10;
 pub const REFUSED_TARGET_BYTES: usize = 1024;
 /// Time for a client to send a whole request head, default: seconds.
 pub const HEAD_SECONDS: u64 = 30;
+/// Time between an answer and the client's next request, default: seconds. As
+/// nginx has it, and longer than CPAN's PAGI::Server (60): an idle connection
+/// makes room when there is none, so it costs others nothing.
+pub const IDLE_SECONDS: u64 = 75;
+/// A connection that is new is not made to leave sooner than this: its first
+/// request is likely to be on its way.
+pub const NEW_PATIENCE: Duration = Duration::from_millis(250);
 /// Time for a client to send a whole request body, default: seconds.
 pub const BODY_SECONDS: u64 = 300;
 /// Connections open at a time on one server, default maximum.

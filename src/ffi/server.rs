@@ -49,6 +49,12 @@ pub struct pagi_sse_server_options {
     pub log_level: u32,
     /// 0.
     pub reserved: u32,
+    /// After an answer, the next request's first byte has to come within it,
+    /// milliseconds (75000); then the connection is closed. While no place is
+    /// free among `max_connections`, idle ones make room at once, the longest
+    /// idle first; new ones, of whose first request nothing has come, after 250
+    /// milliseconds.
+    pub idle_timeout_ms: u64,
 }
 
 /// This process's servers by handle.
@@ -119,6 +125,9 @@ pub unsafe extern "C" fn pagi_sse_server_start(
         }
         if given.head_timeout_ms > 0 {
             chosen.head_timeout = Duration::from_millis(given.head_timeout_ms);
+        }
+        if given.idle_timeout_ms > 0 {
+            chosen.idle_timeout = Duration::from_millis(given.idle_timeout_ms);
         }
         if given.body_timeout_ms > 0 {
             chosen.body_timeout = Duration::from_millis(given.body_timeout_ms);
@@ -260,8 +269,10 @@ pub extern "C" fn pagi_sse_server_wake(server: pagi_sse_server, delay_ms: u64) -
     })
 }
 
-/// Counts requests and streams in progress, and connections whose response is
-/// still on its way. After pagi_sse_server_drain, 0 means that
+/// Counts each request or stream in progress once, to the last byte of its
+/// answer, and each answer of the server's own that is on its way. A connection
+/// on which nothing was asked counts 0; after pagi_sse_server_drain 1, until it
+/// has been looked at once more. After that, 0 means that
 /// pagi_sse_server_free cuts nobody off.
 ///
 /// *Parameters*: `server`.

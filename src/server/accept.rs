@@ -5,6 +5,7 @@ use crate::core::limits;
 use crate::net::listen::{Accepting, Listener, Peers, reason};
 use crate::net::socket::Socket;
 use crate::rt::supervisor;
+use bytes::BytesMut;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -48,7 +49,14 @@ async fn accept_until_drained(listener: Listener, shared: &Arc<Shared>) {
 fn serve(socket: Socket, peers: Peers, shared: &Arc<Shared>, place: OwnedSemaphorePermit) {
     // A client may be gone already; its connection will say so.
     let _ = socket.tune(shared.options.write_timeout);
-    tokio::spawn(http1::serve(Arc::new(socket), peers, shared.clone(), place));
+    let socket = Arc::new(socket);
+    tokio::spawn(http1::serve(
+        socket,
+        peers,
+        shared.clone(),
+        place,
+        BytesMut::new(),
+    ));
 }
 
 async fn accept_all(listener: &Accepting, shared: &Arc<Shared>) {
@@ -90,13 +98,27 @@ async fn accept_all(listener: &Accepting, shared: &Arc<Shared>) {
     }
 }
 
-/// Waits for a place, and while there is none has those hurry who only see their
-/// last bytes out.
-async fn next_place(shared: &Arc<Shared>) -> Option<OwnedSemaphorePermit> {
+/// Waits for a place. While there is none, idle connections make room, and those
+/// hurry who only see their last bytes out.
+pub(super) async fn next_place(shared: &Arc<Shared>) -> Option<OwnedSemaphorePermit> {
     let mut place = pin!(shared.permits.clone().acquire_owned());
     loop {
+        let called = shared.idle.call();
+        let room = async {
+            match called {
+                // One at a time, so that none leaves for nobody.
+                Ok(done) => drop(done.await),
+                Err(Some(from)) => tokio::select! {
+                    () = shared.idle.added() => {}
+                    () = tokio::time::sleep_until(from) => {}
+                },
+                Err(None) => shared.idle.added().await,
+            }
+        };
         tokio::select! {
+            biased;
             place = &mut place => return place.ok(),
+            () = room => continue,
             () = tokio::time::sleep(limits::STOP_PATIENCE) => {}
         }
         let registry = shared.desk.registry();

@@ -25,6 +25,7 @@ pub struct Refused {
 #[derive(Default)]
 pub struct Told {
     refused: Mutex<Option<Refused>>,
+    silent: AtomicBool,
     unfinished: AtomicBool,
     stopping: AtomicBool,
 }
@@ -43,6 +44,11 @@ impl Told {
 
     fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+
+    /// A head is awaited, and nothing of it has come.
+    pub fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Acquire)
     }
 
     /// A part of a head has come.
@@ -70,10 +76,11 @@ pub struct Gate {
 }
 
 impl Gate {
-    pub fn new(socket: Wire, told: Arc<Told>, max_body: usize) -> Self {
+    /// `held`: what was read before.
+    pub fn new(socket: Wire, told: Arc<Told>, max_body: usize, held: BytesMut) -> Self {
         Gate {
             socket,
-            held: BytesMut::new(),
+            held,
             state: State::Head(0),
             told,
             max_body: max_body as u64,
@@ -121,6 +128,7 @@ impl Gate {
             seen = self.held.len();
             self.state = State::Head(seen);
             self.told.unfinished.store(seen > 0, Ordering::Release);
+            self.told.silent.store(seen == 0, Ordering::Release);
             let filled = match self.fill(cx) {
                 // Asked of the kernel: what has come may not have been noticed yet.
                 Poll::Pending if self.told.is_stopping() && !self.socket.has_input() => 0,
@@ -131,6 +139,7 @@ impl Gate {
             }
         }
         self.told.unfinished.store(false, Ordering::Release);
+        self.told.silent.store(false, Ordering::Release);
         Poll::Ready(Ok(true))
     }
 

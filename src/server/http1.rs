@@ -4,8 +4,10 @@
 use super::answer::Answer;
 use super::gate::{Gate, Told};
 use super::head::{self, Fault};
+use super::idle;
 use super::link::{Ends, Link, Wire};
 use super::refusal::{self, Asker};
+use super::waits::{Over, Standing, Waits};
 use super::{Shared, Stage, record};
 use crate::conn::{self, Conn, Decision, Framing};
 use crate::core::limits;
@@ -14,18 +16,18 @@ use crate::net::listen::Peers;
 use crate::net::transport::{self, Transport};
 use crate::rt::stream;
 use crate::wire;
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::error::Error as _;
 use std::future::{pending, poll_fn};
 use std::io;
 use std::pin::pin;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Instant;
@@ -40,19 +42,23 @@ enum After {
     Stream(Arc<dyn Transport>, Arc<Conn>),
     /// The client may not have read the last answer.
     Answered(Arc<dyn Transport>),
+    /// It was idle, and its place is wanted.
+    Room(idle::Called),
     Nothing,
 }
 
-/// Serves one accepted connection to its end, or to its stream.
+/// Serves one accepted connection to its end, or to its stream. `held` was read
+/// from it before.
 pub fn serve(
     socket: Arc<dyn Transport>,
     peers: Peers,
     shared: Arc<Shared>,
     place: OwnedSemaphorePermit,
+    held: BytesMut,
 ) -> impl Future<Output = ()> {
-    // From now on, not when it is polled first.
-    let open = Open::new(&shared);
-    run(socket, peers, shared, place, open)
+    // Counts from now on, not when it is polled first.
+    let waits = Waits::new(&shared);
+    run(socket, peers, shared, place, held, waits)
 }
 
 async fn run(
@@ -60,14 +66,20 @@ async fn run(
     peers: Peers,
     shared: Arc<Shared>,
     place: OwnedSemaphorePermit,
-    open: Open,
+    held: BytesMut,
+    waits: Waits,
 ) {
     let place = Arc::new(place);
     // Boxed, so that the task of a stream does not stay as large as hyper's.
-    let after = {
-        let _open = open;
-        Box::pin(serve_http(socket, peers, &place, shared.clone())).await
-    };
+    let after = Box::pin(serve_http(
+        socket,
+        peers,
+        &place,
+        shared.clone(),
+        held,
+        waits,
+    ))
+    .await;
     match after {
         After::Stream(socket, conn) => {
             let timeout = shared.options.write_timeout;
@@ -75,24 +87,11 @@ async fn run(
             tokio::spawn(stream::run(socket, conn, timeout));
         }
         After::Answered(socket) => Box::pin(transport::see_off(&*socket)).await,
+        After::Room(called) => {
+            drop(place);
+            drop(called);
+        }
         After::Nothing => {}
-    }
-}
-
-/// Counts a connection while hyper has it.
-struct Open(Arc<Shared>);
-
-impl Open {
-    fn new(shared: &Arc<Shared>) -> Self {
-        shared.http.fetch_add(1, Ordering::AcqRel);
-        Open(shared.clone())
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.http.fetch_sub(1, Ordering::AcqRel);
-        self.0.one_less();
     }
 }
 
@@ -101,6 +100,8 @@ async fn serve_http(
     peers: Peers,
     place: &Arc<OwnedSemaphorePermit>,
     shared: Arc<Shared>,
+    held: BytesMut,
+    mut waits: Waits,
 ) -> After {
     let taken: TakeOver = Arc::default();
     let told = Arc::new(Told::default());
@@ -119,20 +120,26 @@ async fn serve_http(
         Box::pin(async move {
             // The response before is with the kernel, then.
             link.idle().await;
-            Ok::<_, Infallible>(match refused {
+            let own = link.clone();
+            let response = match refused {
                 Some(refused) => asker.refuse(refused.fault, &head::known(&refused.head)),
                 None => answer(request, asker, place, taken, link).await,
-            })
+            };
+            if matches!(response.body(), Answer::Fixed(_)) {
+                own.answer_own();
+            }
+            Ok::<_, Infallible>(response)
         })
     });
     let gate = Gate::new(
         Wire::new(link.clone()),
         told.clone(),
         shared.options.max_body,
+        held,
     );
     let mut http = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(shared.options.head_timeout)
+        // `Waits` has the times.
+        .header_read_timeout(None)
         // The gate is what bounds a head.
         .max_buf_size(limits::HEAD_BYTES + 1)
         .max_headers(limits::HEADERS)
@@ -143,18 +150,29 @@ async fn serve_http(
     let mut gone = pin!(link.gone());
     let mut draining = false;
     loop {
+        let before = waits.standing();
         let progress = poll_fn(|cx| {
             let over = http.poll_without_shutdown(cx);
             match (super::lock(&taken).take(), over) {
-                (Some(conn), _) => Poll::Ready(Ok(Some(conn))),
+                (Some(conn), _) => Poll::Ready(Ok(Ok(Some(conn)))),
                 // To hyper it is over once all is in its buffer.
                 (None, Poll::Ready(Ok(()))) if link.is_unwritten() => Poll::Pending,
-                (None, over) => over.map_ok(|()| None),
+                (None, Poll::Ready(over)) => Poll::Ready(Ok(over.map(|()| None))),
+                (None, Poll::Pending) => match Standing::of(&link, &told) {
+                    now if now != before => Poll::Ready(Err(now)),
+                    _ => Poll::Pending,
+                },
             }
         });
         let over = tokio::select! {
             biased;
-            over = progress => over,
+            over = progress => match over {
+                Ok(over) => over,
+                Err(now) => {
+                    waits.stand(now);
+                    continue;
+                }
+            },
             () = &mut gone => return After::Nothing,
             _ = stage.wait_for(|s| *s == Stage::Draining), if !draining => {
                 draining = true;
@@ -167,23 +185,32 @@ async fn serve_http(
                 }
                 continue;
             }
+            over = waits.over() => match over {
+                Over::Head => break,
+                // A request has come just now.
+                _ if link.socket().has_input() => {
+                    waits.a_little();
+                    continue;
+                }
+                Over::Silent => return After::Nothing,
+                Over::Called(called) => return After::Room(called),
+            },
         };
         return match over {
             Ok(Some(conn)) => After::Stream(link.socket(), conn),
-            Err(e) if e.is_timeout() && told.is_unfinished() => {
-                let now = Instant::now();
-                let asker = asker(now.checked_sub(shared.options.head_timeout).unwrap_or(now));
-                let held = http.into_parts().io.into_inner().into_held();
-                let known = head::known(&held);
-                // A client that takes nothing is told nothing.
-                let wait = shared.options.write_timeout;
-                let _ = timeout(wait, asker.too_slow(&*link.socket(), &known)).await;
-                After::Answered(link.socket())
-            }
             Ok(None) | Err(_) if link.is_stuck() => After::Nothing,
             Ok(None) | Err(_) => After::Answered(link.socket()),
         };
     }
+    waits.stand(Standing::Own);
+    let now = Instant::now();
+    let asker = asker(now.checked_sub(shared.options.head_timeout).unwrap_or(now));
+    let held = http.into_parts().io.into_inner().into_held();
+    let known = head::known(&held);
+    // A client that takes nothing is told nothing.
+    let wait = shared.options.write_timeout;
+    let _ = timeout(wait, asker.too_slow(&*link.socket(), &known)).await;
+    After::Answered(link.socket())
 }
 
 async fn answer(

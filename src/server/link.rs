@@ -49,6 +49,8 @@ pub struct Link {
     hurried: AtomicBool,
     timed_out: AtomicBool,
     broken: AtomicBool,
+    /// An answer of the server's own is on its way.
+    own: AtomicBool,
     exchange: Mutex<Option<Exchange>>,
     /// For who watches: look again.
     look: Notify,
@@ -64,6 +66,7 @@ impl Link {
             hurried: AtomicBool::new(false),
             timed_out: AtomicBool::new(false),
             broken: AtomicBool::new(false),
+            own: AtomicBool::new(false),
             exchange: Mutex::new(None),
             look: Notify::new(),
             quiet: Notify::new(),
@@ -85,6 +88,16 @@ impl Link {
 
     pub fn is_busy(&self) -> bool {
         lock(&self.exchange).is_some()
+    }
+
+    /// hyper gets an answer of the server's own.
+    pub fn answer_own(&self) {
+        self.own.store(true, Ordering::Relaxed);
+    }
+
+    /// The kernel does not have all of that yet.
+    pub fn is_answering_own(&self) -> bool {
+        self.own.load(Ordering::Relaxed)
     }
 
     /// A request for the application; `interim`: its client knows interim
@@ -171,6 +184,7 @@ impl Link {
 
     /// hyper's buffer is empty.
     fn flushed(&self) {
+        self.own.store(false, Ordering::Relaxed);
         let mut exchange = lock(&self.exchange);
         let Some(x) = &mut *exchange else { return };
         x.buffered = false;

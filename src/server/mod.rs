@@ -9,9 +9,11 @@ pub(crate) mod fuzz;
 mod gate;
 mod head;
 mod http1;
+mod idle;
 mod link;
 mod record;
 mod refusal;
+mod waits;
 
 use crate::core::error::{Error, Failure, Result};
 use crate::core::level::Level;
@@ -45,6 +47,9 @@ pub struct Options {
     pub write_timeout: Duration,
     /// A request's head has to be there in so much time.
     pub head_timeout: Duration,
+    /// The next request's first byte has to be there in so much time after an
+    /// answer.
+    pub idle_timeout: Duration,
     /// A request's body has to be there in so much time.
     pub body_timeout: Duration,
 }
@@ -60,6 +65,7 @@ impl Default for Options {
             workers: rt::default_workers(),
             write_timeout: Duration::from_secs(limits::WRITE_TIMEOUT_SECONDS),
             head_timeout: Duration::from_secs(limits::HEAD_SECONDS),
+            idle_timeout: Duration::from_secs(limits::IDLE_SECONDS),
             body_timeout: Duration::from_secs(limits::BODY_SECONDS),
         }
     }
@@ -82,8 +88,11 @@ pub(crate) struct Shared {
     desk: Arc<Desk>,
     stage: watch::Sender<Stage>,
     permits: Arc<Semaphore>,
-    /// Connections that hyper has.
-    http: AtomicUsize,
+    idle: Arc<idle::Idle>,
+    /// Connections that hyper has, and on which nothing goes on.
+    quiet: AtomicUsize,
+    /// Connections on which an answer of the server's own is on its way.
+    own: AtomicUsize,
     /// Clients may wait in the kernel to be accepted.
     listening: AtomicBool,
     /// What is left is cut off.
@@ -91,6 +100,27 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    fn new(options: Options) -> Result<Arc<Self>> {
+        Ok(Arc::new(Shared {
+            desk: Desk::new(options.max_queued_bytes, options.log_level)?,
+            stage: watch::Sender::new(Stage::Bound),
+            permits: Arc::new(Semaphore::new(options.max_connections)),
+            idle: Arc::default(),
+            quiet: AtomicUsize::new(0),
+            own: AtomicUsize::new(0),
+            listening: AtomicBool::new(true),
+            cutting: AtomicBool::new(false),
+            options,
+        }))
+    }
+
+    /// Requests and streams in progress, whose answer the kernel has not taken
+    /// in whole, and answers of the server's own on their way; while draining,
+    /// what may still be found in the kernel too.
+    fn busy(&self) -> usize {
+        self.desk.registry().live() + self.own.load(Ordering::Acquire) + self.unseen()
+    }
+
     /// Something ended that a stop may wait for.
     fn one_less(&self) {
         if *self.stage.borrow() == Stage::Draining {
@@ -99,9 +129,16 @@ impl Shared {
         }
     }
 
-    /// A stop is to wait for those that the kernel has.
-    fn is_accepting_last(&self) -> bool {
-        *self.stage.borrow() == Stage::Draining && self.listening.load(Ordering::Acquire)
+    /// A stop is to wait for what the kernel has: clients that were not accepted,
+    /// and requests on connections that have not looked since.
+    fn unseen(&self) -> usize {
+        match *self.stage.borrow() == Stage::Draining {
+            true => {
+                usize::from(self.listening.load(Ordering::Acquire))
+                    + self.quiet.load(Ordering::Acquire)
+            }
+            false => 0,
+        }
     }
 
     /// What the server itself is at.
@@ -137,21 +174,12 @@ impl Server {
     pub fn start(options: Options) -> std::result::Result<Self, Failure> {
         let listener = listen::bind(&options.listen)?;
         let runtime = rt::build(options.workers.max(1)).map_err(|_| Error::Os)?;
-        let desk = Desk::new(options.max_queued_bytes, options.log_level)?;
-        let shared = Arc::new(Shared {
-            desk: desk.clone(),
-            stage: watch::Sender::new(Stage::Bound),
-            permits: Arc::new(Semaphore::new(options.max_connections)),
-            http: AtomicUsize::new(0),
-            listening: AtomicBool::new(true),
-            cutting: AtomicBool::new(false),
-            options,
-        });
+        let shared = Shared::new(options)?;
         let (port, file) = (listener.port(), listener.file());
         let at = &shared.options.listen;
         shared.tell(format_args!("listens on {at}, port {port}"));
         runtime.spawn(accept::run(listener, shared.clone()));
-        desk.spawn(&runtime);
+        shared.desk.spawn(&runtime);
         Ok(Server {
             shared,
             port,
@@ -199,12 +227,9 @@ impl Server {
         self.shared.desk.flush_soon();
     }
 
-    /// Requests and streams in progress, and connections whose response is
-    /// still on its way. While draining, each end of one wakes the host.
+    /// See `Shared::busy`. Each end of one wakes the host while draining.
     pub fn busy(&self) -> usize {
-        self.shared.desk.registry().live()
-            + self.shared.http.load(Ordering::Acquire)
-            + usize::from(self.shared.is_accepting_last())
+        self.shared.busy()
     }
 
     /// Statistics; see [`Desk::stats`].
@@ -286,3 +311,6 @@ impl Drop for Server {
         self.end(Duration::from_millis(100));
     }
 }
+
+#[cfg(test)]
+mod tests;

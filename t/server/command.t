@@ -123,7 +123,8 @@ subtest 'help is asked for, so it goes to STDOUT and is a success' => sub {
     my $usage = <<'TEXT';
 usage: pagi-sse serve [--listen HOST:PORT | unix:PATH] [--access-log FILE|-]
                       [--shutdown-timeout SECONDS] [--head-timeout SECONDS]
-                      [--body-timeout SECONDS] [--max-queued-bytes OCTETS]
+                      [--body-timeout SECONDS] [--idle-timeout SECONDS]
+                      [--max-queued-bytes OCTETS]
                       [--cancel-after-disconnect SECONDS]
                       [--log-level warning|info|debug] app.pl
        pagi-sse --help | --version
@@ -229,6 +230,7 @@ subtest 'what is no good says so, and what to change' => sub {
             1, qr{cannot listen on 'unix:\Q$dir\E/no/such': the address cannot be bound: No such file or directory\n\z}
         ],
         [['serve', '--body-timeout', '0', $app], 1, qr{'body_timeout' must be from 0\.001 to 86400 seconds, not '0'}],
+        [['serve', '--idle-timeout', '0', $app], 1, qr{'idle_timeout' must be from 0\.001 to 86400 seconds, not '0'}],
         [[],                                     2, qr{\Apagi-sse: no command\nusage: }],
         [['dance'],                              2, qr{unknown command 'dance'}],
         [['serve'],                              2, qr{one application file is needed}],

@@ -372,4 +372,26 @@ subtest 'a client that floods a stream is dropped' => sub {
     is \@closed, ['protocol_error'];
 };
 
+subtest 'an idle connection makes room for a client that waits, and is closed in its time' => sub {
+    my @answer = ({ type => 'http.response.start' }, { type => 'http.response.body', body => 'hi' });
+    my $host = host(
+        async sub {
+            for my $event (@answer) { await $_[2]->($event) }
+        },
+        max_connections => 1,
+        idle_timeout    => 0.3
+    );
+    my $get = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+    my $from = time;
+    my @client = map {
+        my $client = $host->connect($get);
+        $host->until(sub { $client->raw =~ /hi\z/ }, 'the answer');
+        $client;
+    } 1 .. 3;
+    ok time - $from < 5, 'at once';
+    $host->until(sub { $client[0]->ended }, 'the first has left');
+    $host->until(sub { $client[2]->ended }, 'the last has left when its time was over');
+    $host->server->stop(0)->get;
+};
+
 done_testing;

@@ -159,7 +159,7 @@ subtest 'the time in which the application does not read is not the client\'s' =
 };
 
 subtest 'a head that trickles in is answered, an idle connection is just closed' => sub {
-    my $host = host(\&reader, head_timeout => 0.3);
+    my $host = host(\&reader, head_timeout => 0.3, idle_timeout => 0.3);
     my @clients = map { $host->connect($_) } ("GET /a?b HTTP/1.1\r\nUser-Agent: slow\r\nX: ") x 3;
     my $idle = $host->connect;
     my $again = $host->connect("GET / HTTP/1.1\r\nHost: h\r\n\r\n");

@@ -251,8 +251,9 @@ sub conn_respond_list { return _with_headers(\&conn_respond, @_) }
 sub server_start {
     my (%option) = @_;
     my $listen = $option{listen};
-    my $options = pack 'J P J Q L L Q Q Q Q L L', 0, $listen, length $listen, map { $option{$_} || 0 } qw(
-        max_body max_connections workers write_timeout_ms head_timeout_ms body_timeout_ms max_queued_bytes log_level reserved);
+    my $options = pack 'J P J Q L L Q Q Q Q L L Q', 0, $listen, length $listen, map { $option{$_} || 0 } qw(
+        max_body max_connections workers write_timeout_ms head_timeout_ms body_timeout_ms max_queued_bytes
+        log_level reserved idle_timeout_ms);
     substr $options, 0, length(pack 'J', 0), pack 'J', length $options;
     my $address = unpack 'J', pack 'P', $options;
     my $code = _server_start($address, \my $handle);

@@ -606,8 +606,8 @@ Largest request body, octets; a larger one is answered with 413. Default 1 MiB.
 
 =item max_connections
 
-Connections open at a time, up to 1,000,000; further clients wait. One whose
-client has gone does not count, though its handler runs on. While clients wait, a
+Connections open at a time, up to 1,000,000; further clients wait, when none of
+them is idle (C<idle_timeout>). One whose client has gone does not count, though its handler runs on. While clients wait, a
 closed stream is given up whose client has taken nothing for a second. Default
 16384.
 
@@ -628,7 +628,14 @@ with the reason C<write_timeout>. Default 30.
 =item head_timeout
 
 Seconds, at least 0.001, in which a request's head must come. A part of one is
-answered with 408, an idle connection just closed. Default 30.
+answered with 408; one that has sent nothing yet is just closed. Default 30.
+
+=item idle_timeout
+
+Seconds, at least 0.001, in which the next request on a connection must begin
+after an answer, else the connection is closed. Default 75. While
+C<max_connections> are open, idle ones make room at once for clients that wait,
+the longest idle first; a new one that has sent nothing yet, after 0.25 seconds.
 
 =item body_timeout
 

@@ -11,7 +11,7 @@ use Scalar::Util              qw(looks_like_number reftype);
 # What PAGI::SSE::Server->new is given, checked.
 
 # In seconds; the library takes milliseconds.
-our @TIMEOUTS = qw(write_timeout head_timeout body_timeout);
+our @TIMEOUTS = qw(write_timeout head_timeout body_timeout idle_timeout);
 
 # As the library numbers them.
 our @LEVELS;
