@@ -298,6 +298,25 @@ fn only_a_stop_shortens_patience() {
 }
 
 #[test]
+fn whoever_is_closed_hurries_once_when_its_place_is_wanted() {
+    let (_, conn) = FakeHost::conn(BARE);
+    conn.start(200, []).unwrap();
+    let sink = Arc::<Taking>::default();
+    conn.attach(sink.clone());
+    let attended = || sink.attended.swap(0, Ordering::Relaxed);
+    let usual = Duration::from_secs(30);
+    conn.hurry();
+    assert_eq!((attended(), conn.patience(usual)), (0, usual), "in use");
+    conn.close(None);
+    attended();
+    conn.hurry();
+    assert_eq!(conn.patience(usual), limits::STOP_PATIENCE);
+    assert_eq!(attended(), 1, "its task looks again");
+    conn.hurry();
+    assert_eq!(attended(), 0);
+}
+
+#[test]
 fn freed_or_handed_over_to_nobody_a_queue_is_dropped_and_others_are_sent() {
     for give_back in [Conn::release as fn(&Arc<Conn>), Conn::hand_over] {
         let (host, conn) = FakeHost::conn(PULLED);

@@ -782,6 +782,33 @@ fn nothing_published_before_the_end_of_a_subscription_is_lost_and_nothing_comes_
 }
 
 #[test]
+fn a_close_of_all_gives_each_what_it_has_not_got() {
+    let f = plain();
+    for lists in [
+        &[&["a"][..], &["b"], &["a", "b"]][..],
+        &[&["a"], &["a", "b"]],
+    ] {
+        let conns: Vec<_> = lists
+            .iter()
+            .map(|topics| {
+                let conn = f.conn();
+                f.subscribe(&conn, topics, None).unwrap();
+                read(&conn);
+                (topics, conn)
+            })
+            .collect();
+        let number = f.publish("a", "of a");
+        f.publish("b", "of b");
+        f.hub.close(None, "over").unwrap();
+        for (topics, conn) in conns {
+            let line = |t: &&str| format!("#e.{} of {t}", number + u64::from(*t == "b"));
+            let all: Vec<_> = topics.iter().map(line).collect();
+            assert_eq!(read(&conn), all.join(" | "), "{topics:?}");
+        }
+    }
+}
+
+#[test]
 fn latest_keeps_the_newest_of_each_topic_and_key() {
     let f = plain();
     let conn = f.conn();
@@ -833,6 +860,24 @@ fn a_replay_and_sends_of_its_own_bring_a_client_above_the_mark_too() {
     replayed.comment(&big).unwrap();
     assert!(!f.hub.ready());
     read(&replayed);
+    assert!(f.hub.ready());
+}
+
+#[test]
+fn nobody_who_has_ended_keeps_a_hub_from_being_ready() {
+    let f = plain();
+    let conn = f.conn();
+    let (sub, _) = f.subscribe(&conn, &["a"], None).unwrap();
+    f.publish("a", &"x".repeat(limits::HIGH_WATER_BYTES));
+    f.hub.deliver();
+    assert!(!f.hub.ready());
+    sub.unsubscribe();
+    assert!(conn.is_high(), "though it has not drained");
+    assert_eq!(f.hub.stats()["high"], 0);
+    assert_eq!(f.world.told_ready.load(Ordering::Relaxed), 1);
+    // A delivery that found it slow, and comes too late to say so.
+    sub.set_high(true);
+    assert_eq!(f.hub.stats()["high"], 0);
     assert!(f.hub.ready());
 }
 

@@ -335,6 +335,7 @@ async fn a_stop_waits_a_second_for_who_takes_nothing() {
     let p = play(0).await;
     p.stalls().await;
     p.conn.close(None);
+    pass(0.0).await;
     assert!(!p.conn.shut_down("server_shutdown".into()));
     pass(1.0).await;
     assert!(p.is_over());
