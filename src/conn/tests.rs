@@ -1,5 +1,6 @@
 use super::fake::FakeHost;
 use super::*;
+use crate::core::chunk::Chunk;
 use crate::core::frame::Event;
 use crate::core::limits::{BODY_WINDOW_BYTES, HIGH_WATER_BYTES, QUEUE_BYTES};
 use bytes::Bytes;
@@ -420,6 +421,20 @@ fn what_is_pulled_comes_once_and_the_end_is_told() {
     assert_eq!(host.told(), [Report::Ended]);
     assert_eq!(pull(&conn, 100), None);
     assert_eq!(conn.totals().1, 36);
+}
+
+#[test]
+fn a_replay_is_counted_and_told_once_and_a_head_request_gets_none() {
+    let chunk = Chunk::new(4, |b| b.put_slice(b": a\n"));
+    let (host, conn) = FakeHost::conn(PULLED);
+    conn.replay(&[&chunk, &chunk], 2).unwrap();
+    conn.replay(&[&chunk], 3).unwrap();
+    assert_eq!((conn.counters().events, conn.buffered()), (5, 12));
+    assert_eq!(host.outputs(), 1);
+    let (_, conn) = FakeHost::conn(Framing { head: true, ..BARE });
+    conn.replay(&[&chunk], 1).unwrap();
+    assert_eq!(conn.phase(), Phase::Started);
+    assert_eq!((conn.counters().events, conn.buffered()), (0, 0));
 }
 
 #[test]

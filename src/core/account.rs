@@ -117,6 +117,7 @@ mod tests {
         let account = Account::new(100, move || {
             heard.fetch_add(1, Ordering::Relaxed);
         });
+        assert_eq!(account.limit(), 100);
         let state = || {
             (
                 account.now(),
@@ -129,7 +130,11 @@ mod tests {
         let second = shares.hold(&account, 60);
         assert_eq!((first.share(), second.share()), (30, 30));
         assert_eq!(state(), (60, false, 0));
-        account.add(41);
+        account.add(40);
+        assert_eq!(state(), (100, false, 0), "as many as may be");
+        account.add(1);
+        assert_eq!(state(), (101, true, 1));
+        account.add(0);
         assert_eq!(state(), (101, true, 1));
         account.add(-1);
         assert_eq!(state(), (100, false, 1));

@@ -139,6 +139,7 @@ mod tests {
             let mut queue = VecDeque::new();
             let mut snapshots = Vec::new();
             let mut n = 0;
+            prop_assert!(slices.share(0).is_empty());
             for (pushed, popped) in steps {
                 for _ in 0..pushed {
                     slices.push(Arc::new(n));
@@ -150,6 +151,7 @@ mod tests {
                 let seen: Vec<i32> = shared.iter().map(|n| **n).collect();
                 let before = seen.len() - (queue.len() - from);
                 prop_assert!(before < SLICE, "{before}");
+                prop_assert!(!shared.is_empty());
                 prop_assert_eq!(&seen[before..], &queue.make_contiguous()[from..]);
                 snapshots.push((shared, seen));
                 for _ in 0..popped {
