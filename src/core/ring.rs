@@ -253,6 +253,28 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_has_its_fields_back_and_its_key_and_id_take_room() {
+        let event = Event {
+            data: Some("1\n2: 3"),
+            event: Some("kind"),
+            ..Event::default()
+        };
+        let made = |key, id| Entry::new(&"t".into(), 1, 0, key, false, id, &event);
+        let plain = made(None, None);
+        let fields: Vec<_> = plain.fields().collect();
+        assert_eq!(fields, [("event", "kind"), ("data", "1"), ("data", "2: 3")]);
+        let wire = plain.chunk().wire_len();
+        assert_eq!(plain.size(), wire + limits::EVENT_OVERHEAD_BYTES);
+        assert_eq!(made(Some("key"), Some("1234")).size(), plain.size() + 7);
+    }
+
+    #[test]
+    fn a_topic_that_comes_again_may_have_lost_what_was_before() {
+        let ring = Ring::after_loss(7);
+        assert_eq!((ring.evicted(), ring.newest(), ring.len()), (7, 7, 0));
+    }
+
+    #[test]
     fn the_newest_stay_by_count_bytes_and_age() {
         let mut ring = Ring::default();
         for seq in [2, 4, 6, 8] {
@@ -264,8 +286,10 @@ mod tests {
             (vec![2], vec![4, 6, 8], 2)
         );
         assert_eq!(seqs(&ring, 5), [6, 8]);
-        trim(&mut ring, 105);
+        trim(&mut ring, 106);
         assert_eq!(seqs(&ring, 0), [6, 8], "too old");
+        let within = |bytes| !ring.is_over(&Keep { bytes, ..KEEP }, 106);
+        assert!(within(ring.bytes()) && !within(ring.bytes() - 1));
         ring.push(entry(9, 105, &"y".repeat(3700)));
         trim(&mut ring, 105);
         assert_eq!(seqs(&ring, 0), [9], "too many bytes");
