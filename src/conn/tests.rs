@@ -3,6 +3,8 @@ use super::*;
 use crate::core::chunk::Chunk;
 use crate::core::frame::Event;
 use crate::core::limits::{BODY_WINDOW_BYTES, HIGH_WATER_BYTES, QUEUE_BYTES};
+use crate::core::outbox::{Full, Policy};
+use crate::core::ring::Entry;
 use bytes::Bytes;
 use std::io::IoSlice;
 use std::sync::atomic::AtomicUsize;
@@ -436,6 +438,37 @@ fn a_replay_is_counted_and_told_once_and_a_head_request_gets_none() {
     conn.replay(&[&chunk], 1).unwrap();
     assert_eq!(conn.phase(), Phase::Started);
     assert_eq!((conn.counters().events, conn.buffered()), (0, 0));
+}
+
+#[test]
+fn a_delivery_is_told_of_once_where_output_is_pulled_and_drains_nothing() {
+    let policy = Policy {
+        full: Full::Disconnect,
+        max_bytes: 100,
+        max_events: 100,
+    };
+    let event = Event {
+        data: Some("a"),
+        ..Event::default()
+    };
+    for (framing, outputs) in [(PULLED, 1), (BARE, 0)] {
+        let (host, conn) = FakeHost::conn(framing);
+        conn.start(200, []).unwrap();
+        host.outputs();
+        let next = AtomicU64::new(1);
+        for seq in [1, 2] {
+            let entry = Entry::new(&"t".into(), seq, 0, None, false, None, &event);
+            let batch = Batch::new(vec![Arc::new(entry)], 0);
+            let taken = Published::Taken {
+                delivered: 1,
+                high: false,
+                dropped: 0,
+            };
+            assert_eq!(conn.publish(&batch, &policy, &next), taken);
+        }
+        assert_eq!((conn.buffered(), host.outputs()), (18, outputs));
+        assert_eq!(host.told(), []);
+    }
 }
 
 #[test]

@@ -860,7 +860,11 @@ mod tests {
         }
         assert_eq!(o.len(), 900_000);
         assert!(o.pieces.len() <= 14, "{}", o.pieces.len());
-        push(&mut o, 5).unwrap();
+        let pieces = o.pieces.len();
+        for _ in 0..5 {
+            push(&mut o, 1).unwrap();
+        }
+        assert_eq!(o.pieces.len(), pieces + 1, "nor are sends");
         assert_eq!(o.own, 5);
         o.consume(900_000);
         assert_eq!((o.own, &all(&mut o)[..]), (5, &b"xxxxx"[..]));
