@@ -8,15 +8,18 @@
  * on transports of the host's own. A parser reads a stream; frame functions
  * write one. Objects are opened, used by handle, and freed once each.
  *
- * Results. 0 or more is fine, negative is one of enum pagi_sse_result.
+ * Results. Negative is one of enum pagi_sse_result, and pagi_sse_error has the
+ * words. 0 and more is fine, and means what the function says.
  * "A handle error" is PAGI_SSE_RESULT_HANDLE_INVALID (0, or invented),
  * _HANDLE_STALE (freed), _HANDLE_KIND (another object's) or _HANDLE_FORKED (the
  * parent process's); each is told apart, none is a crash. Any function may
  * return PAGI_SSE_RESULT_PANIC: a bug in here, which stays in here.
  *
  * Bytes are pointer + length, never NUL-terminated; NULL with length 0 is
- * "absent". Text is UTF-8. Outputs come last and are written only on success;
- * a buffer that is too small gets nothing, and the size needed is returned.
+ * "absent". Text is UTF-8. Outputs come last and are written only on success,
+ * but for one: with PAGI_SSE_RESULT_BUFFER_SMALL the `size_t` beside a buffer has the
+ * size needed, and nothing was written to the buffer, nothing taken. A result
+ * is never a size that was needed.
  *
  * Nothing calls back. A server or a runtime queues records and makes its one
  * descriptor readable: watch that in any loop (poll, epoll, libev, libuv), then
@@ -76,6 +79,8 @@ enum pagi_sse_result
   : int32_t
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
+  // Fine.
+  PAGI_SSE_RESULT_OK = 0,
   // A pointer was NULL where bytes or an output were due.
   PAGI_SSE_RESULT_NULL_POINTER = -1,
   // An argument is outside its documented range.
@@ -84,8 +89,11 @@ enum pagi_sse_result
   PAGI_SSE_RESULT_NOT_UTF8 = -3,
   // The code panicked; the object concerned should be freed.
   PAGI_SSE_RESULT_PANIC = -4,
-  // An operating-system call failed; see the log record.
+  // An operating-system call failed: pagi_sse_os_error says how.
   PAGI_SSE_RESULT_OS = -5,
+  // A buffer is too small: nothing was written to it, nothing was taken, and
+  // the `size_t` beside it has the size needed.
+  PAGI_SSE_RESULT_BUFFER_SMALL = -6,
   // An event type contains CR or LF (E5).
   PAGI_SSE_RESULT_EVENT_NEWLINE = -100,
   // An id contains CR or LF (E5).
@@ -117,7 +125,7 @@ enum pagi_sse_result
   PAGI_SSE_RESULT_HEADER_VALUE = -305,
   // A status code is outside 200..=599.
   PAGI_SSE_RESULT_STATUS = -306,
-  // A keepalive interval is outside 0..=86400 seconds or not a number.
+  // A keepalive interval is neither 0 nor 10 to 86400000 milliseconds.
   PAGI_SSE_RESULT_INTERVAL = -307,
   // The connection has no transport of ours: its host does the I/O.
   PAGI_SSE_RESULT_NOT_HOSTED = -308,
@@ -329,6 +337,27 @@ enum pagi_sse_publish_flag
 typedef enum pagi_sse_publish_flag pagi_sse_publish_flag;
 #else
 typedef int32_t pagi_sse_publish_flag;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// What pagi_sse_conn_read_body has met.
+enum pagi_sse_body
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // The end of the body: there is no more.
+  PAGI_SSE_BODY_END = 0,
+  // More may follow: call again.
+  PAGI_SSE_BODY_MORE = 1,
+  // Nothing has come yet: a BODY record will tell.
+  PAGI_SSE_BODY_WAIT = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum pagi_sse_body pagi_sse_body;
+#else
+typedef int32_t pagi_sse_body;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -613,19 +642,30 @@ const char *pagi_sse_result_text(int32_t code);
 
 // The last failure of a call by this thread, in words: the text of its code
 // and, where there is more to say, a colon and that. It is about the last call
-// that failed, whatever came after.
+// that failed, on any object, whatever came after. A result of
+// PAGI_SSE_RESULT_BUFFER_SMALL is no failure here, nor is one of this function.
 //
 // *Parameters*: `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
-// bytes.
+// bytes; `len` points to a writable `size_t`.
 //
-// *Returns* the length, bytes, without a NUL; 0 when none has failed; one
-// above `cap`, and nothing was written; or PAGI_SSE_RESULT_NULL_POINTER,
+// *Returns* 0, and in `len` the length, bytes, without a NUL, which is 0 when
+// no call has failed; or PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER,
 // _BAD_ARGUMENT.
 // *Ownership*: a copy.
 // *Threads*: any; each has its own.
 // *Fork*: a child has that of the thread that forked.
 // *Since*: 0.3.0.
-int64_t pagi_sse_last_error(char *buf, size_t cap);
+int32_t pagi_sse_error(char *buf, size_t cap, size_t *len);
+
+// The operating system's number (errno) of the failure that pagi_sse_error
+// tells of.
+//
+// *Returns* it, or 0: none has failed, or it was not the operating system.
+// *Ownership*: nothing.
+// *Threads*: any; each has its own.
+// *Fork*: a child has that of the thread that forked.
+// *Since*: 0.3.0.
+int32_t pagi_sse_os_error(void);
 
 // Counts the live handles, of all kinds: what was opened and not yet freed.
 //
@@ -657,7 +697,7 @@ int32_t pagi_sse_test_panic(void);
 // *Threads*: any.
 // *Fork*: a child opens its own.
 // *Since*: 0.3.0.
-int32_t pagi_sse_conn_open(pagi_sse_conn *out);
+int32_t pagi_sse_conn_open_detached(pagi_sse_conn *out);
 
 // Opens a connection whose output the host takes with pagi_sse_conn_read and
 // carries over a transport of its own: inside another HTTP server, TLS,
@@ -830,7 +870,7 @@ int32_t pagi_sse_conn_send_event(pagi_sse_conn conn,
 // *Parameters*: As pagi_sse_conn_send_event, with `json` in place of `data`, and not absent.
 //
 // *Returns* as pagi_sse_conn_send_event; or PAGI_SSE_RESULT_JSON, and nothing
-// has changed: pagi_sse_conn_error says what is wrong at which line and column.
+// has changed: pagi_sse_error says what is wrong at which line and column.
 // *Ownership*: all is copied.
 // *Threads*: any; each thread's events keep their order.
 // *Fork*: a handle error in a child.
@@ -860,8 +900,8 @@ int32_t pagi_sse_conn_comment(pagi_sse_conn conn, const char *comment, size_t le
 // Has a comment sent whenever nothing else was for so long. The last setting
 // wins. Never begins the stream.
 //
-// *Parameters*: `conn`; `interval` in seconds, 0.01 to 86400, or 0 to end it; `comment` is
-// NULL with length 0, for an empty one, or valid for `len`; UTF-8.
+// *Parameters*: `conn`; `interval_ms` in milliseconds, 10 to 86400000, or 0 to end it;
+// `comment` is NULL with length 0, for an empty one, or valid for `len`; UTF-8.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_INTERVAL, _CLOSED, _DECLINED, _NOT_HOSTED,
 // _NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT, or a handle error; then the setting
@@ -871,7 +911,7 @@ int32_t pagi_sse_conn_comment(pagi_sse_conn conn, const char *comment, size_t le
 // *Fork*: a handle error in a child.
 // *Since*: 0.3.0.
 int32_t pagi_sse_conn_keepalive(pagi_sse_conn conn,
-                                double interval,
+                                uint64_t interval_ms,
                                 const char *comment,
                                 size_t len);
 
@@ -944,17 +984,18 @@ int32_t pagi_sse_conn_disconnect(pagi_sse_conn conn, const char *reason, size_t 
 // client, in order. Call it until it gives less than `cap`; then an OUTPUT
 // record tells of more.
 //
-// *Parameters*: `conn`; `buf` points to `cap` writable bytes.
+// *Parameters*: `conn`; `buf` points to `cap` writable bytes, `len` to a writable `size_t`.
 //
-// *Returns* how many bytes were written; 0: nothing waits now; or
-// PAGI_SSE_RESULT_CLOSED: the connection is closed and all was taken, so end
-// the transport; _NOT_PULLED or _NOT_HOSTED: the output is not the caller's
-// to read; _NULL_POINTER (also for `cap` 0), _BAD_ARGUMENT, or a handle error.
+// *Returns* 0, and in `len` how many bytes were written, 0 if nothing waits
+// now; or PAGI_SSE_RESULT_CLOSED: the connection is closed and all was taken,
+// so end the transport; _NOT_PULLED or _NOT_HOSTED: the output is not the
+// caller's to read; _NULL_POINTER (also for `cap` 0), _BAD_ARGUMENT, or a
+// handle error.
 // *Ownership*: the bytes are the caller's, and no longer queued.
 // *Threads*: any; one at a time for the bytes to have an order.
 // *Fork*: a handle error in a child.
 // *Since*: 0.3.0.
-int64_t pagi_sse_conn_read(pagi_sse_conn conn, char *buf, size_t cap);
+int32_t pagi_sse_conn_read(pagi_sse_conn conn, char *buf, size_t cap, size_t *len);
 
 // Where the connection stands.
 //
@@ -970,31 +1011,16 @@ int32_t pagi_sse_conn_state(pagi_sse_conn conn);
 // Why the connection closed: PAGI's reason token, as `client_closed`.
 //
 // *Parameters*: `conn`; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
-// writable bytes.
+// writable bytes; `len` points to a writable `size_t`.
 //
-// *Returns* its length, bytes, without a NUL; one above `cap`, and nothing was
-// written; 0 while open or when no reason is known; or
-// PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT, or a handle error.
+// *Returns* 0, and in `len` the length, bytes, without a NUL, which is 0 while
+// open or when no reason is known; or PAGI_SSE_RESULT_BUFFER_SMALL,
+// _NULL_POINTER, _BAD_ARGUMENT, or a handle error.
 // *Ownership*: a copy.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
 // *Since*: 0.3.0.
-int64_t pagi_sse_conn_reason(pagi_sse_conn conn, char *buf, size_t cap);
-
-// The last failure of a call with this handle, in words: the text of its code
-// and, where there is more to say, where or in what.
-//
-// *Parameters*: `conn`; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
-// writable bytes.
-//
-// *Returns* its length, bytes, without a NUL; one above `cap`, and nothing was
-// written; 0 when no call failed; or PAGI_SSE_RESULT_NULL_POINTER,
-// _BAD_ARGUMENT, or a handle error.
-// *Ownership*: a copy; UTF-8.
-// *Threads*: any; it is the last failure of them all.
-// *Fork*: a handle error in a child.
-// *Since*: 0.3.0.
-int64_t pagi_sse_conn_error(pagi_sse_conn conn, char *buf, size_t cap);
+int32_t pagi_sse_conn_reason(pagi_sse_conn conn, char *buf, size_t cap, size_t *len);
 
 // Has the hub deliver to this connection, if it is subscribed, what was
 // published by now. Sends, comments, the end of the connection and that of its
@@ -1088,10 +1114,9 @@ int32_t pagi_sse_conn_body(pagi_sse_conn conn, const char *body, size_t len, int
 // Takes request body bytes. Their end and their breaking off are two things:
 // a client that leaves, or sends what is no chunk, has not sent its body.
 //
-// *Parameters*: `conn`; `buf` points to `cap` writable bytes, `more` to an `int32_t`.
+// *Parameters*: `conn`; `buf` points to `cap` writable bytes, `len` to a writable `size_t`.
 //
-// *Returns* how many were written, and sets `more`: 1 more may follow, 0 that
-// was the end, -1 nothing has come yet and a BODY record will tell; or
+// *Returns* one of enum pagi_sse_body, and in `len` how many were written; or
 // PAGI_SSE_RESULT_BODY_INCOMPLETE (all that came was taken, and the rest will
 // never come; an ordinary response may still be given where its client has but
 // ended its side, and a server of this library answers 400 to one that is
@@ -1101,7 +1126,7 @@ int32_t pagi_sse_conn_body(pagi_sse_conn conn, const char *body, size_t len, int
 // *Threads*: any; one at a time for the bytes to have an order.
 // *Fork*: a handle error in a child.
 // *Since*: 0.3.0.
-int64_t pagi_sse_conn_read_body(pagi_sse_conn conn, char *buf, size_t cap, int32_t *more);
+int32_t pagi_sse_conn_read_body(pagi_sse_conn conn, char *buf, size_t cap, size_t *len);
 
 // Encodes an event into the caller's buffer: `event`, `id`, `retry` and
 // `data` lines and a blank line, as they go over the wire. CR, LF and CRLF in
@@ -1112,17 +1137,17 @@ int64_t pagi_sse_conn_read_body(pagi_sse_conn conn, char *buf, size_t cap, int32
 // for their lengths; UTF-8; `event` and `id` without CR and LF, `id` as for
 // pagi_sse_conn_send_event. `retry` is in milliseconds, -1 if absent. `buf` is
 // NULL with `cap` 0, to ask for the size, or points to `cap` writable bytes
-// apart from the others.
+// apart from the others; `len` points to a writable `size_t`.
 //
-// *Returns* the frame's length; one above `cap`, and nothing was written; or
-// PAGI_SSE_RESULT_NULL_POINTER, _NOT_UTF8, _EVENT_NEWLINE, _ID_NEWLINE,
+// *Returns* 0, and in `len` the frame's length; or
+// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _NOT_UTF8, _EVENT_NEWLINE, _ID_NEWLINE,
 // _ID_NUL, _ID_HEADER, _BAD_ARGUMENT (retry below -1, overlap, a length beyond
 // 1 GiB).
 // *Ownership*: nothing is kept.
 // *Threads*: any.
 // *Fork*: no difference.
 // *Since*: 0.3.0.
-int64_t pagi_sse_frame_event(const char *data,
+int32_t pagi_sse_frame_event(const char *data,
                              size_t data_len,
                              const char *event,
                              size_t event_len,
@@ -1130,23 +1155,29 @@ int64_t pagi_sse_frame_event(const char *data,
                              size_t id_len,
                              int64_t retry,
                              char *buf,
-                             size_t cap);
+                             size_t cap,
+                             size_t *len);
 
 // Encodes a comment into the caller's buffer: a colon before each line that
 // does not begin with one, and a blank line. Allocates nothing.
 //
-// *Parameters*: `comment` is NULL with length 0, for an empty one, or valid for `len`;
-// UTF-8. `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
-// writable bytes apart from `comment`.
+// *Parameters*: `comment` is NULL with length 0, for an empty one, or valid for
+// `comment_len`; UTF-8. `buf` is NULL with `cap` 0, to ask for the size, or
+// points to `cap` writable bytes apart from `comment`; `len` points to a
+// writable `size_t`.
 //
-// *Returns* the frame's length; one above `cap`, and nothing was written; or
-// PAGI_SSE_RESULT_NULL_POINTER, _NOT_UTF8, _BAD_ARGUMENT (overlap, a length
+// *Returns* 0, and in `len` the frame's length; or
+// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _NOT_UTF8, _BAD_ARGUMENT (overlap, a length
 // beyond SSIZE_MAX).
 // *Ownership*: nothing is kept.
 // *Threads*: any.
 // *Fork*: no difference.
 // *Since*: 0.3.0.
-int64_t pagi_sse_frame_comment(const char *comment, size_t len, char *buf, size_t cap);
+int32_t pagi_sse_frame_comment(const char *comment,
+                               size_t comment_len,
+                               char *buf,
+                               size_t cap,
+                               size_t *len);
 
 // Opens a hub: topics with history, and a thread that delivers.
 //
@@ -1291,16 +1322,19 @@ int32_t pagi_sse_subscription_free(pagi_sse_subscription subscription);
 // `queued_bytes`, `active`.
 //
 // *Parameters*: `subscription`; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
-// writable bytes.
+// writable bytes; `len` points to a writable `size_t`.
 //
-// *Returns* the length, bytes, without a NUL; one above `cap`, and nothing was
-// written (the next call may need a little more); or
-// PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT, or a handle error.
+// *Returns* 0, and in `len` the length, bytes, without a NUL; or
+// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _BAD_ARGUMENT, or a handle
+// error.
 // *Ownership*: a copy.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
 // *Since*: 0.3.0.
-int64_t pagi_sse_subscription_stats(pagi_sse_subscription subscription, char *buf, size_t cap);
+int32_t pagi_sse_subscription_stats(pagi_sse_subscription subscription,
+                                    char *buf,
+                                    size_t cap,
+                                    size_t *len);
 
 // For producers that can wait: whether no subscriber's queue is above its
 // high mark and less than 64 KiB is undelivered. Delivers nothing by itself.
@@ -1327,11 +1361,11 @@ int32_t pagi_sse_hub_ready(pagi_sse_hub hub);
 // *Threads*: any.
 // *Fork*: a handle error in a child.
 // *Since*: 0.3.0.
-int64_t pagi_sse_hub_close(pagi_sse_hub hub,
-                           const char *topic,
-                           size_t topic_len,
-                           const char *reason,
-                           size_t reason_len);
+int64_t pagi_sse_hub_close_streams(pagi_sse_hub hub,
+                                   const char *topic,
+                                   size_t topic_len,
+                                   const char *reason,
+                                   size_t reason_len);
 
 // What a topic has kept, oldest first, as a JSON array of objects: `id` (what
 // clients got, if anything), `event`, `data` (its line breaks LF), `retry` and
@@ -1340,23 +1374,23 @@ int64_t pagi_sse_hub_close(pagi_sse_hub hub,
 // *Parameters*: `hub`; `topic` is valid for its length; `state` 0: the history, 1: the
 // newest event of each key; `last`: the newest so many of them, 0 for all;
 // `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
-// bytes.
+// bytes; `len` points to a writable `size_t`.
 //
-// *Returns* the length, bytes, without a NUL; one above `cap`, and nothing was
-// written (the next call may need a little more); `[]` for a topic that does
-// not exist; or PAGI_SSE_RESULT_TOPIC_NAME, _NULL_POINTER, _NOT_UTF8,
-// _BAD_ARGUMENT, or a handle error.
+// *Returns* 0, and in `len` the length, bytes, without a NUL, of `[]` for a
+// topic that does not exist; or PAGI_SSE_RESULT_BUFFER_SMALL, _TOPIC_NAME,
+// _NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT, or a handle error.
 // *Ownership*: a copy.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
 // *Since*: 0.3.0.
-int64_t pagi_sse_hub_history(pagi_sse_hub hub,
+int32_t pagi_sse_hub_history(pagi_sse_hub hub,
                              const char *topic,
                              size_t topic_len,
                              int32_t state,
                              uint64_t last,
                              char *buf,
-                             size_t cap);
+                             size_t cap,
+                             size_t *len);
 
 // Whether a topic exists: the program has published to it, or has settings for
 // it, or somebody is subscribed; and its time is not over.
@@ -1389,16 +1423,16 @@ int64_t pagi_sse_hub_subscribers(pagi_sse_hub hub, const char *topic, size_t top
 // `keys`, `state_bytes`, `refused_keys`.
 //
 // *Parameters*: `hub`; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
-// writable bytes.
+// writable bytes; `len` points to a writable `size_t`.
 //
-// *Returns* the length, bytes, without a NUL; one above `cap`, and nothing was
-// written (the next call may need a little more); or
-// PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT, or a handle error.
+// *Returns* 0, and in `len` the length, bytes, without a NUL; or
+// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _BAD_ARGUMENT, or a handle
+// error.
 // *Ownership*: a copy.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
 // *Since*: 0.3.0.
-int64_t pagi_sse_hub_stats(pagi_sse_hub hub, char *buf, size_t cap);
+int32_t pagi_sse_hub_stats(pagi_sse_hub hub, char *buf, size_t cap, size_t *len);
 
 // Opens a parser for one stream.
 //
@@ -1445,30 +1479,31 @@ int64_t pagi_sse_parser_push(pagi_sse_parser parser, const char *bytes, size_t l
 // _COMMENT and _ERROR, whose `conn` is the parser. pagi_sse_record_read reads
 // them, in this buffer: the id of several events stands in it once.
 //
-// *Parameters*: `buf` points to `cap` writable bytes.
+// *Parameters*: `buf` points to `cap` writable bytes, `used` to a writable `size_t`.
 //
-// *Returns* the bytes used, 0 for none; one above `cap` is the size that the
-// first record needs, and nothing was taken; or PAGI_SSE_RESULT_NULL_POINTER
-// (also for `cap` 0), _BAD_ARGUMENT, or a handle error.
+// *Returns* how many records it put there, 0 for none, and in `used` their
+// bytes; or PAGI_SSE_RESULT_BUFFER_SMALL (`used`: the size that the first
+// needs), _NULL_POINTER (also for `cap` 0), _BAD_ARGUMENT, or a handle error.
 // *Ownership*: the records are the caller's.
 // *Threads*: any; one at a time for the records to have an order.
 // *Fork*: a handle error in a child.
 // *Since*: 0.3.0.
-int64_t pagi_sse_parser_next(pagi_sse_parser parser, char *buf, size_t cap);
+int32_t pagi_sse_parser_next(pagi_sse_parser parser, char *buf, size_t cap, size_t *used);
 
 // The id to send when reconnecting, as the Last-Event-ID field: that of the
 // last block that ended. Empty: send none.
 //
 // *Parameters*: `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
-// bytes.
+// bytes; `len` points to a writable `size_t`.
 //
-// *Returns* its length, bytes; one above `cap`, and nothing was written; or
-// PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT, or a handle error.
+// *Returns* 0, and in `len` the length, bytes, without a NUL; or
+// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _BAD_ARGUMENT, or a handle
+// error.
 // *Ownership*: a copy.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
 // *Since*: 0.3.0.
-int64_t pagi_sse_parser_last_event_id(pagi_sse_parser parser, char *buf, size_t cap);
+int32_t pagi_sse_parser_last_event_id(pagi_sse_parser parser, char *buf, size_t cap, size_t *len);
 
 // The last reconnection time that the stream gave.
 //
@@ -1496,24 +1531,26 @@ int32_t pagi_sse_parser_retry(pagi_sse_parser parser, uint64_t *out);
 int32_t pagi_sse_parser_reset(pagi_sse_parser parser);
 
 // Reads one record of a buffer that pagi_sse_server_next,
-// pagi_sse_runtime_next or pagi_sse_parser_next has filled. All of them are
+// pagi_sse_runtime_next or pagi_sse_parser_next has filled. All that wait are
 // read by
-// `for (int64_t at = 0; (at = pagi_sse_record_read(buf, used, at, &r, sizeof r)) > 0;)`.
+// `while (pagi_sse_server_next(server, buf, sizeof buf, &used) > 0)` and in it
+// `for (size_t at = 0; pagi_sse_record_read(buf, used, &at, &r, sizeof r) > 0;)`,
+// whatever the first gives.
 //
-// *Parameters*: `buf` points to `used` bytes, as the function that filled it returned; `at`
-// is 0, then what this function returned last; `out` points to `size`, that
-// is, sizeof(pagi_sse_record), writable bytes.
+// *Parameters*: `buf` points to `used` bytes, as they were filled; `at` points to a `size_t`:
+// 0 at first, and this function moves it on; `out` points to `size`, that is,
+// sizeof(pagi_sse_record), writable bytes.
 //
-// *Returns* where the next record begins, for `at`; 0 at the end, and `out` is
-// as it was; or PAGI_SSE_RESULT_BAD_ARGUMENT (bytes that are no record, an
-// impossible `at` or `size`), _NULL_POINTER.
+// *Returns* 1: a record was read; 0: that was the end, and `out` is as it was;
+// or PAGI_SSE_RESULT_BAD_ARGUMENT (bytes that are no record, an impossible `at`
+// or `size`), _NULL_POINTER, and `at` is as it was.
 // *Ownership*: the record's bytes are in `buf` and live as long.
 // *Threads*: any.
 // *Fork*: no difference.
 // *Since*: 0.3.0.
-int64_t pagi_sse_record_read(const char *buf,
+int32_t pagi_sse_record_read(const char *buf,
                              size_t used,
-                             int64_t at,
+                             size_t *at,
                              struct pagi_sse_record *out,
                              size_t size);
 
@@ -1581,16 +1618,16 @@ int32_t pagi_sse_runtime_fd(pagi_sse_runtime runtime);
 // unreadable when none remain. pagi_sse_record_read reads them. Records of a
 // connection may still come when it has been freed.
 //
-// *Parameters*: `buf` points to `cap` writable bytes.
+// *Parameters*: `buf` points to `cap` writable bytes, `used` to a writable `size_t`.
 //
-// *Returns* the bytes used, 0 for none; one above `cap` is the size that the
-// first record needs, and nothing was taken; or PAGI_SSE_RESULT_NULL_POINTER
-// (also for `cap` 0), _BAD_ARGUMENT, or a handle error.
+// *Returns* how many records it put there, 0 for none, and in `used` their
+// bytes; or PAGI_SSE_RESULT_BUFFER_SMALL (`used`: the size that the first
+// needs), _NULL_POINTER (also for `cap` 0), _BAD_ARGUMENT, or a handle error.
 // *Ownership*: the records are the caller's.
 // *Threads*: any; one at a time for the records to have an order.
 // *Fork*: a handle error in a child.
 // *Since*: 0.3.0.
-int64_t pagi_sse_runtime_next(pagi_sse_runtime runtime, char *buf, size_t cap);
+int32_t pagi_sse_runtime_next(pagi_sse_runtime runtime, char *buf, size_t cap, size_t *used);
 
 // Has everything queued on any socket written now, by the runtime. To be
 // called at the end of a turn of the host's loop; without it output waits a
@@ -1635,16 +1672,16 @@ int64_t pagi_sse_runtime_busy(pagi_sse_runtime runtime);
 // connections closed for that; `logs_dropped`. More members may come.
 //
 // *Parameters*: `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
-// bytes.
+// bytes; `len` points to a writable `size_t`.
 //
-// *Returns* the length, bytes, without a NUL; one above `cap`, and nothing was
-// written (the next call may need a little more); or
-// PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT, or a handle error.
+// *Returns* 0, and in `len` the length, bytes, without a NUL; or
+// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _BAD_ARGUMENT, or a handle
+// error.
 // *Ownership*: a copy.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
 // *Since*: 0.3.0.
-int64_t pagi_sse_runtime_stats(pagi_sse_runtime runtime, char *buf, size_t cap);
+int32_t pagi_sse_runtime_stats(pagi_sse_runtime runtime, char *buf, size_t cap, size_t *len);
 
 // Closes every connection in order (a CLOSED record each, reason
 // `server_shutdown`), waits until the sockets have taken what is queued, but
@@ -1715,7 +1752,7 @@ int32_t pagi_sse_scope_get(uint64_t key, pagi_sse_conn *out);
 int32_t pagi_sse_scope_remove(uint64_t key);
 
 // Binds the address and starts the runtime's threads, with all signals
-// blocked in them. Clients wait until pagi_sse_server_accept.
+// blocked in them. Clients wait until pagi_sse_server_start.
 //
 // A client may end its side of the connection behind its request and wait for
 // the answer (a half-close). It gets an ordinary response; to a stream this is
@@ -1733,15 +1770,15 @@ int32_t pagi_sse_scope_remove(uint64_t key);
 // writable handle.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_LISTEN_ADDRESS, _ADDRESS_IN_USE,
-// _BIND_FAILED (pagi_sse_last_error has the system's reason), _OS (threads or
+// _BIND_FAILED (pagi_sse_error has the system's reason), _OS (threads or
 // descriptors), _NULL_POINTER, _BAD_ARGUMENT (a size), _NOT_UTF8,
 // _HANDLES_EXHAUSTED.
 // *Ownership*: the caller's; pagi_sse_server_free ends it. The options are
 // copied.
 // *Threads*: any.
-// *Fork*: fork first, then start; a child starts its own.
+// *Fork*: fork first, then open; a child opens its own.
 // *Since*: 0.3.0.
-int32_t pagi_sse_server_start(const struct pagi_sse_server_options *options, pagi_sse_server *out);
+int32_t pagi_sse_server_open(const struct pagi_sse_server_options *options, pagi_sse_server *out);
 
 // Begins to accept connections.
 //
@@ -1753,7 +1790,7 @@ int32_t pagi_sse_server_start(const struct pagi_sse_server_options *options, pag
 // *Threads*: any.
 // *Fork*: a handle error in a child.
 // *Since*: 0.3.0.
-int32_t pagi_sse_server_accept(pagi_sse_server server);
+int32_t pagi_sse_server_start(pagi_sse_server server);
 
 // The TCP port bound.
 //
@@ -1800,17 +1837,17 @@ int32_t pagi_sse_server_fd(pagi_sse_server server);
 //
 // Skip what stands behind these fields in a record: later versions add some.
 //
-// *Parameters*: `buf` points to `cap` writable bytes.
+// *Parameters*: `buf` points to `cap` writable bytes, `used` to a writable `size_t`.
 //
-// *Returns* the bytes used, 0 for none; one above `cap` is the size that the
-// first record needs, and nothing was taken; or PAGI_SSE_RESULT_NULL_POINTER
-// (also for `cap` 0), _BAD_ARGUMENT, or a handle error.
+// *Returns* how many records it put there, 0 for none, and in `used` their
+// bytes; or PAGI_SSE_RESULT_BUFFER_SMALL (`used`: the size that the first
+// needs), _NULL_POINTER (also for `cap` 0), _BAD_ARGUMENT, or a handle error.
 // *Ownership*: the records are the caller's, and the connections of REQUEST
 // records.
 // *Threads*: any; one at a time for the records to have an order.
 // *Fork*: a handle error in a child.
 // *Since*: 0.3.0.
-int64_t pagi_sse_server_next(pagi_sse_server server, char *buf, size_t cap);
+int32_t pagi_sse_server_next(pagi_sse_server server, char *buf, size_t cap, size_t *used);
 
 // Has everything queued on any connection written now, by the runtime. To be
 // called at the end of a turn of the host's loop; without it output waits a
@@ -1854,16 +1891,16 @@ int64_t pagi_sse_server_busy(pagi_sse_server server);
 // Statistics, as a JSON object; see pagi_sse_runtime_stats.
 //
 // *Parameters*: `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
-// bytes.
+// bytes; `len` points to a writable `size_t`.
 //
-// *Returns* the length, bytes, without a NUL; one above `cap`, and nothing was
-// written (the next call may need a little more); or
-// PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT, or a handle error.
+// *Returns* 0, and in `len` the length, bytes, without a NUL; or
+// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _BAD_ARGUMENT, or a handle
+// error.
 // *Ownership*: a copy.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
 // *Since*: 0.3.0.
-int64_t pagi_sse_server_stats(pagi_sse_server server, char *buf, size_t cap);
+int32_t pagi_sse_server_stats(pagi_sse_server server, char *buf, size_t cap, size_t *len);
 
 // Accepts no more connections and requests; what is in progress goes on. Who
 // waits in the kernel to be accepted, or sends a request now, gets 503 (a

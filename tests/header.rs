@@ -40,10 +40,17 @@ fn generated() -> String {
 /// Rust doc comments as a C programmer reads them: no link brackets, and
 /// what stands under clippy's `# Safety` as a paragraph like the others.
 fn plain(header: &str) -> String {
+    let enum_begins = " {\n  // A pointer was NULL";
+    assert!(header.contains(enum_begins), "the enum of results");
     header
         .replace("[`", "`")
         .replace("`]", "`")
         .replace("# Safety\n// ", "*Parameters*: ")
+        // In Rust it is no error.
+        .replace(
+            enum_begins,
+            &enum_begins.replace("{", "{\n  // Fine.\n  PAGI_SSE_RESULT_OK = 0,"),
+        )
 }
 
 #[test]

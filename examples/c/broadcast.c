@@ -49,7 +49,7 @@ static int subscribe(const pagi_sse_record *request)
         .size = sizeof options, .last_event_id = id.data, .last_event_id_len = id.len};
     if (pagi_sse_hub_subscribe(hub, request->conn, TOPIC, &options, &subscription) < 0)
         return 0;
-    pagi_sse_conn_keepalive(request->conn, 15, NULL, 0);
+    pagi_sse_conn_keepalive(request->conn, 15000, NULL, 0);
     pagi_sse_subscription_free(subscription);
     pagi_sse_conn_hand_over(request->conn);
     return 1;
@@ -70,8 +70,9 @@ static void take_records(void)
 {
     static char buf[1 << 16];
     pagi_sse_record r;
-    int64_t used = pagi_sse_server_next(server, buf, sizeof buf);
-    for (int64_t at = 0; used > 0 && (at = pagi_sse_record_read(buf, (size_t)used, at, &r, sizeof r)) > 0;)
+    size_t used;
+    while (pagi_sse_server_next(server, buf, sizeof buf, &used) > 0)
+        for (size_t at = 0; pagi_sse_record_read(buf, used, &at, &r, sizeof r) > 0;)
         if (r.kind == PAGI_SSE_KIND_REQUEST)
             answer(&r);
         else if (r.kind == PAGI_SSE_KIND_LOG)
@@ -98,7 +99,7 @@ int main(int argc, char **argv)
     char epoch[24]; /* begins each id, so that ids of an earlier run are told apart */
     snprintf(epoch, sizeof epoch, "%" PRId64, now_ms(CLOCK_REALTIME));
     if ((code = pagi_sse_hub_open(epoch, strlen(epoch), NULL, 0, 0, &hub)) < 0
-        || (code = pagi_sse_server_start(&options, &server)) < 0 || (code = pagi_sse_server_accept(server)) < 0) {
+        || (code = pagi_sse_server_open(&options, &server)) < 0 || (code = pagi_sse_server_start(server)) < 0) {
         fprintf(stderr, "%s: %s\n", listen, pagi_sse_result_text(code));
         return 1;
     }

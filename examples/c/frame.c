@@ -15,26 +15,28 @@
 static int put_event(const char *data, const char *id)
 {
     size_t data_len = strlen(data), id_len = strlen(id);
-    int64_t size = pagi_sse_frame_event(data, data_len, NULL, 0, id, id_len, -1, NULL, 0);
-    char *frame = size < 0 ? NULL : malloc((size_t)size);
-    if (frame)
-        size = pagi_sse_frame_event(data, data_len, NULL, 0, id, id_len, -1, frame, (size_t)size);
-    if (frame && size >= 0)
-        fwrite(frame, 1, (size_t)size, stdout);
+    size_t size = 0;
+    char *frame = NULL;
+    int32_t code = pagi_sse_frame_event(data, data_len, NULL, 0, id, id_len, -1, NULL, 0, &size);
+    if (code == PAGI_SSE_RESULT_BUFFER_SMALL && (frame = malloc(size)))
+        code = pagi_sse_frame_event(data, data_len, NULL, 0, id, id_len, -1, frame, size, &size);
+    if (code == PAGI_SSE_RESULT_OK)
+        fwrite(frame, 1, size, stdout);
     else
-        fprintf(stderr, "event %s: %s\n", id, size < 0 ? pagi_sse_result_text((int32_t)size) : "no memory");
+        fprintf(stderr, "event %s: %s\n", id, pagi_sse_result_text(code));
     free(frame);
-    return frame && size >= 0;
+    return code == PAGI_SSE_RESULT_OK;
 }
 
 int main(int argc, char **argv)
 {
     int good = 1;
     char comment[64], id[16];
-    int64_t len = pagi_sse_frame_comment("made by frame.c", 15, comment, sizeof comment);
+    size_t len = 0;
+    pagi_sse_frame_comment("made by frame.c", 15, comment, sizeof comment, &len);
     if (getenv("GATEWAY_INTERFACE")) /* as a CGI script */
         printf("Content-Type: text/event-stream\r\nCache-Control: no-cache\r\n\r\n");
-    fwrite(comment, 1, (size_t)len, stdout);
+    fwrite(comment, 1, len, stdout);
     for (int i = 1; i < argc; i++) {
         snprintf(id, sizeof id, "%d", i);
         good &= put_event(argv[i], id);

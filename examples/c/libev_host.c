@@ -58,7 +58,7 @@ static void on_request(EV_P_ ev_io *io, int events)
     free(r);
     if (count == room && !(clients = realloc(clients, (room = room ? 2 * room : 64) * sizeof *clients)))
         abort();
-    pagi_sse_conn_keepalive(conn, 15, NULL, 0);
+    pagi_sse_conn_keepalive(conn, 15000, NULL, 0);
     pagi_sse_conn_start(conn, 200, NULL, 0);
     clients[count++] = conn;
 }
@@ -80,8 +80,9 @@ static void on_records(EV_P_ ev_io *io, int events)
     static char buf[1 << 16];
     pagi_sse_record r;
     (void)loop, (void)io, (void)events;
-    int64_t used = pagi_sse_runtime_next(runtime, buf, sizeof buf);
-    for (int64_t at = 0; used > 0 && (at = pagi_sse_record_read(buf, (size_t)used, at, &r, sizeof r)) > 0;)
+    size_t used;
+    while (pagi_sse_runtime_next(runtime, buf, sizeof buf, &used) > 0)
+        for (size_t at = 0; pagi_sse_record_read(buf, used, &at, &r, sizeof r) > 0;)
         for (size_t i = 0; r.kind == PAGI_SSE_KIND_CLOSED && i < count; i++)
             if (clients[i] == r.conn) {
                 clients[i] = clients[--count];

@@ -20,7 +20,7 @@ pub use publish::{Batch, Published};
 pub use response::{Decision, Field};
 
 use crate::core::chunk::Meter;
-use crate::core::error::{Error, Failure, Result};
+use crate::core::error::{Error, Result};
 use crate::core::keepalive::Keepalive;
 use crate::core::limits;
 use crate::core::outbox::{Marks, Outbox};
@@ -122,7 +122,6 @@ struct Inner {
     keepalive: Option<Box<Keepalive>>,
     response: Option<Box<Response>>,
     inbox: Option<Box<Inbox>>,
-    failure: Option<Box<Failure>>,
     place: Option<Place>,
     /// Streams were closed before this one began.
     late: Option<Box<Reason>>,
@@ -279,16 +278,6 @@ impl Conn {
     pub fn set_marks(&self, marks: Marks) -> Result<()> {
         self.host.as_ref().ok_or(Error::NotHosted)?;
         self.lock().outbox.set_marks(marks)
-    }
-
-    /// The last failure that the host program was told of.
-    pub fn failure(&self) -> Option<Failure> {
-        self.lock().failure.as_deref().cloned()
-    }
-
-    /// Keeps it.
-    pub fn set_failure(&self, failure: Failure) {
-        self.lock().failure = Some(Box::new(failure));
     }
 
     /// The queue is above its high mark, and has not drained since.

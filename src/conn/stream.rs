@@ -161,8 +161,8 @@ impl Conn {
     }
 
     /// Sets or (0) ends the keepalive. Never starts the stream.
-    pub fn set_keepalive(self: &Arc<Self>, seconds: f64, comment: &str) -> Result<()> {
-        let setting = Keepalive::new(seconds, comment)?.map(Box::new);
+    pub fn set_keepalive(self: &Arc<Self>, interval_ms: u64, comment: &str) -> Result<()> {
+        let setting = Keepalive::new(interval_ms, comment)?.map(Box::new);
         let host = self.host.as_ref().ok_or(Error::NotHosted)?;
         {
             let mut inner = self.lock();

@@ -1,6 +1,6 @@
 //! Every failure the library reports: one variant, one number, one name.
 
-use std::fmt;
+use std::{fmt, io};
 
 /// A failure. The number is the C result code; numbers come in blocks of 100
 /// by module and are never reused.
@@ -15,8 +15,11 @@ pub enum Error {
     NotUtf8 = -3,
     /// The code panicked; the object concerned should be freed.
     Panic = -4,
-    /// An operating-system call failed; see the log record.
+    /// An operating-system call failed: pagi_sse_os_error says how.
     Os = -5,
+    /// A buffer is too small: nothing was written to it, nothing was taken, and
+    /// the `size_t` beside it has the size needed.
+    BufferSmall = -6,
 
     /// An event type contains CR or LF (E5).
     EventNewline = -100,
@@ -51,7 +54,7 @@ pub enum Error {
     HeaderValue = -305,
     /// A status code is outside 200..=599.
     Status = -306,
-    /// A keepalive interval is outside 0..=86400 seconds or not a number.
+    /// A keepalive interval is neither 0 nor 10 to 86400000 milliseconds.
     Interval = -307,
     /// The connection has no transport of ours: its host does the I/O.
     NotHosted = -308,
@@ -113,6 +116,7 @@ impl Error {
         Error::NotUtf8,
         Error::Panic,
         Error::Os,
+        Error::BufferSmall,
         Error::EventNewline,
         Error::IdNewline,
         Error::IdNul,
@@ -166,6 +170,7 @@ impl Error {
             Error::NotUtf8 => c"the text is not well-formed UTF-8",
             Error::Panic => c"internal error (panic)",
             Error::Os => c"an operating-system call failed",
+            Error::BufferSmall => c"the buffer is too small",
             Error::EventNewline => c"an event type must not contain CR or LF",
             Error::IdNewline => c"an id must not contain CR or LF",
             Error::IdNul => c"an id must not contain NUL",
@@ -224,6 +229,13 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// What the operating system says, without its number.
+pub fn reason(e: &io::Error) -> String {
+    let text = e.to_string();
+    let end = text.find(" (os error").unwrap_or(text.len());
+    text[..end].to_owned()
+}
+
 /// A failure with what there is to say beyond its code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -231,20 +243,44 @@ pub struct Failure {
     pub error: Error,
     /// Where, or in what.
     pub detail: Option<Box<str>>,
+    /// The operating system's number, if it was that.
+    pub os: Option<i32>,
 }
 
 impl Failure {
     /// With a detail: a sentence fragment.
     pub fn new(error: Error, detail: impl Into<Box<str>>) -> Self {
         let detail = Some(detail.into());
-        Failure { error, detail }
+        Failure {
+            error,
+            detail,
+            os: None,
+        }
+    }
+
+    /// Of the operating system: with its reason.
+    pub fn of(error: Error, e: &io::Error) -> Self {
+        let os = e.raw_os_error();
+        Failure {
+            os,
+            ..Failure::new(error, reason(e))
+        }
     }
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let detail = None;
-        Failure { error, detail }
+        Failure {
+            error,
+            detail: None,
+            os: None,
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(e: io::Error) -> Self {
+        Failure::of(Error::Os, &e)
     }
 }
 

@@ -13,19 +13,19 @@ pub struct Keepalive {
 }
 
 impl Keepalive {
-    /// `seconds` 0 is off (`None`); otherwise from
-    /// [`limits::KEEPALIVE_MIN_SECONDS`] to [`limits::KEEPALIVE_SECONDS`].
-    pub fn new(seconds: f64, comment: &str) -> Result<Option<Self>> {
-        if seconds == 0.0 {
+    /// 0 is off (`None`); otherwise from [`limits::KEEPALIVE_MIN_MS`] to
+    /// [`limits::KEEPALIVE_MS`].
+    pub fn new(interval_ms: u64, comment: &str) -> Result<Option<Self>> {
+        if interval_ms == 0 {
             return Ok(None);
         }
-        if !(limits::KEEPALIVE_MIN_SECONDS..=limits::KEEPALIVE_SECONDS).contains(&seconds) {
+        if !(limits::KEEPALIVE_MIN_MS..=limits::KEEPALIVE_MS).contains(&interval_ms) {
             return Err(Error::Interval);
         }
         let mut frame = BytesMut::with_capacity(frame::comment_len(comment));
         frame::encode_comment(comment, &mut frame);
         Ok(Some(Keepalive {
-            interval_ms: (seconds * 1000.0).round() as u64,
+            interval_ms,
             frame: frame.freeze(),
         }))
     }
@@ -49,25 +49,25 @@ mod tests {
 
     #[test]
     fn zero_is_off() {
-        assert!(Keepalive::new(0.0, "").unwrap().is_none());
+        assert!(Keepalive::new(0, "").unwrap().is_none());
     }
 
     #[test]
     fn intervals_out_of_range_are_refused() {
-        for bad in [-1.0, f64::NAN, f64::INFINITY, 0.001, 86_401.0] {
+        for bad in [1, 9, 86_400_001, u64::MAX] {
             assert_eq!(Keepalive::new(bad, "").unwrap_err(), Error::Interval);
         }
     }
 
     #[test]
     fn a_comment_cannot_inject_fields() {
-        let k = Keepalive::new(1.0, "a\ndata: b").unwrap().unwrap();
+        let k = Keepalive::new(1000, "a\ndata: b").unwrap().unwrap();
         assert_eq!(&k.frame()[..], b":a\n:data: b\n\n");
     }
 
     #[test]
     fn traffic_postpones_and_salt_spreads() {
-        let k = Keepalive::new(16.0, "").unwrap().unwrap();
+        let k = Keepalive::new(16_000, "").unwrap().unwrap();
         assert_eq!(k.due(1_000, 0), 17_000);
         assert_eq!(k.due(5_000, 64), 21_000);
         assert_eq!((k.due(5_000, 1), k.due(5_000, 63)), (20_985, 20_016));

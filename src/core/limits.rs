@@ -48,10 +48,10 @@ pub const FLUSH_BYTES: usize = 32 << 10;
 /// Longest time that output waits when nobody asks for a flush, milliseconds.
 pub const FLUSH_DELAY_MS: u64 = 1;
 
-/// Longest keepalive interval, seconds.
-pub const KEEPALIVE_SECONDS: f64 = 86_400.0;
-/// Shortest keepalive interval but 0 (off), seconds.
-pub const KEEPALIVE_MIN_SECONDS: f64 = 0.01;
+/// Longest keepalive interval, milliseconds.
+pub const KEEPALIVE_MS: u64 = 86_400_000;
+/// Shortest keepalive interval but 0 (off), milliseconds.
+pub const KEEPALIVE_MIN_MS: u64 = 10;
 
 /// Request body, default maximum, bytes.
 pub const BODY_BYTES: usize = 1 << 20;

@@ -35,6 +35,18 @@ pub struct pagi_sse_header {
     pub value_len: usize,
 }
 
+/// What pagi_sse_conn_read_body has met.
+#[derive(Clone, Copy)]
+#[repr(i32)]
+pub enum Body {
+    /// The end of the body: there is no more.
+    End = 0,
+    /// More may follow: call again.
+    More = 1,
+    /// Nothing has come yet: a BODY record will tell.
+    Wait = 2,
+}
+
 fn framing(wire: i32) -> Result<Framing> {
     Ok(Framing {
         sse: true,
@@ -117,17 +129,15 @@ fn which(error: Error, fields: &[Field<'_>]) -> Failure {
     }
 }
 
-/// Runs `f` on a connection, which keeps the failure for
-/// [`pagi_sse_conn_error`].
+/// Runs `f` on a connection.
 fn on<T>(handle: pagi_sse_conn, f: impl FnOnce(&Arc<Conn>) -> Result<T>) -> Result<T> {
     let conn = table().get(handle)?;
-    f(&conn).map_err(|mut failure| {
-        if failure.error == Error::QueueOverflow {
+    f(&conn).map_err(|failure| match failure.error {
+        Error::QueueOverflow => {
             let limit = conn.marks().limit;
-            failure.detail = Some(format!("its limit is {limit} bytes").into());
+            Failure::new(failure.error, format!("its limit is {limit} bytes"))
         }
-        conn.set_failure(failure.clone());
-        failure
+        _ => failure,
     })
 }
 
@@ -164,7 +174,7 @@ unsafe fn end(
 /// *Fork*: a child opens its own.
 /// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pagi_sse_conn_open(out: *mut pagi_sse_conn) -> i32 {
+pub unsafe extern "C" fn pagi_sse_conn_open_detached(out: *mut pagi_sse_conn) -> i32 {
     guard(|| {
         writable(out)?;
         let conn = Conn::detached();
@@ -471,7 +481,7 @@ pub unsafe extern "C" fn pagi_sse_conn_send_event(
 /// As pagi_sse_conn_send_event, with `json` in place of `data`, and not absent.
 ///
 /// *Returns* as pagi_sse_conn_send_event; or PAGI_SSE_RESULT_JSON, and nothing
-/// has changed: pagi_sse_conn_error says what is wrong at which line and column.
+/// has changed: pagi_sse_error says what is wrong at which line and column.
 /// *Ownership*: all is copied.
 /// *Threads*: any; each thread's events keep their order.
 /// *Fork*: a handle error in a child.
@@ -540,8 +550,8 @@ pub unsafe extern "C" fn pagi_sse_conn_comment(
 /// wins. Never begins the stream.
 ///
 /// # Safety
-/// `conn`; `interval` in seconds, 0.01 to 86400, or 0 to end it; `comment` is
-/// NULL with length 0, for an empty one, or valid for `len`; UTF-8.
+/// `conn`; `interval_ms` in milliseconds, 10 to 86400000, or 0 to end it;
+/// `comment` is NULL with length 0, for an empty one, or valid for `len`; UTF-8.
 ///
 /// *Returns* 0, or PAGI_SSE_RESULT_INTERVAL, _CLOSED, _DECLINED, _NOT_HOSTED,
 /// _NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT, or a handle error; then the setting
@@ -553,7 +563,7 @@ pub unsafe extern "C" fn pagi_sse_conn_comment(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_keepalive(
     conn: pagi_sse_conn,
-    interval: f64,
+    interval_ms: u64,
     comment: *const c_char,
     len: usize,
 ) -> i32 {
@@ -561,7 +571,7 @@ pub unsafe extern "C" fn pagi_sse_conn_keepalive(
         on(conn, |conn| {
             // SAFETY: the caller's promise.
             let comment = unsafe { text("comment", comment, len) }?.unwrap_or_default();
-            conn.set_keepalive(interval, comment)?;
+            conn.set_keepalive(interval_ms, comment)?;
             Ok(0)
         })
     })
@@ -672,12 +682,13 @@ pub unsafe extern "C" fn pagi_sse_conn_disconnect(
 /// record tells of more.
 ///
 /// # Safety
-/// `conn`; `buf` points to `cap` writable bytes.
+/// `conn`; `buf` points to `cap` writable bytes, `len` to a writable `size_t`.
 ///
-/// *Returns* how many bytes were written; 0: nothing waits now; or
-/// PAGI_SSE_RESULT_CLOSED: the connection is closed and all was taken, so end
-/// the transport; _NOT_PULLED or _NOT_HOSTED: the output is not the caller's
-/// to read; _NULL_POINTER (also for `cap` 0), _BAD_ARGUMENT, or a handle error.
+/// *Returns* 0, and in `len` how many bytes were written, 0 if nothing waits
+/// now; or PAGI_SSE_RESULT_CLOSED: the connection is closed and all was taken,
+/// so end the transport; _NOT_PULLED or _NOT_HOSTED: the output is not the
+/// caller's to read; _NULL_POINTER (also for `cap` 0), _BAD_ARGUMENT, or a
+/// handle error.
 /// *Ownership*: the bytes are the caller's, and no longer queued.
 /// *Threads*: any; one at a time for the bytes to have an order.
 /// *Fork*: a handle error in a child.
@@ -687,14 +698,17 @@ pub unsafe extern "C" fn pagi_sse_conn_read(
     conn: pagi_sse_conn,
     buf: *mut c_char,
     cap: usize,
-) -> i64 {
+    len: *mut usize,
+) -> i32 {
     guard(|| {
-        // Not `on`: to be told of the end is no failure.
         let conn = table().get(conn)?;
         // SAFETY: the caller's promise.
         let mut buf = unsafe { some_buffer(buf, cap) }?;
+        writable(len)?;
         let taken = conn.pull(cap, |piece| buf.put_slice(piece))?;
-        Ok(taken.ok_or(Error::Closed)? as i64)
+        // SAFETY: the caller's promise.
+        unsafe { set(len, taken.ok_or(Error::Closed)?) }?;
+        Ok(0)
     })
 }
 
@@ -716,11 +730,11 @@ pub extern "C" fn pagi_sse_conn_state(conn: pagi_sse_conn) -> i32 {
 ///
 /// # Safety
 /// `conn`; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
-/// writable bytes.
+/// writable bytes; `len` points to a writable `size_t`.
 ///
-/// *Returns* its length, bytes, without a NUL; one above `cap`, and nothing was
-/// written; 0 while open or when no reason is known; or
-/// PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT, or a handle error.
+/// *Returns* 0, and in `len` the length, bytes, without a NUL, which is 0 while
+/// open or when no reason is known; or PAGI_SSE_RESULT_BUFFER_SMALL,
+/// _NULL_POINTER, _BAD_ARGUMENT, or a handle error.
 /// *Ownership*: a copy.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
@@ -730,39 +744,12 @@ pub unsafe extern "C" fn pagi_sse_conn_reason(
     conn: pagi_sse_conn,
     buf: *mut c_char,
     cap: usize,
-) -> i64 {
+    len: *mut usize,
+) -> i32 {
     guard(|| {
         let reason = table().get(conn)?.reason().unwrap_or_default();
         // SAFETY: the caller's promise.
-        unsafe { copy_out(reason.as_bytes(), buf, cap) }
-    })
-}
-
-/// The last failure of a call with this handle, in words: the text of its code
-/// and, where there is more to say, where or in what.
-///
-/// # Safety
-/// `conn`; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
-/// writable bytes.
-///
-/// *Returns* its length, bytes, without a NUL; one above `cap`, and nothing was
-/// written; 0 when no call failed; or PAGI_SSE_RESULT_NULL_POINTER,
-/// _BAD_ARGUMENT, or a handle error.
-/// *Ownership*: a copy; UTF-8.
-/// *Threads*: any; it is the last failure of them all.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn pagi_sse_conn_error(
-    conn: pagi_sse_conn,
-    buf: *mut c_char,
-    cap: usize,
-) -> i64 {
-    guard(|| {
-        let failure = table().get(conn)?.failure();
-        let words = failure.map(|f| f.to_string()).unwrap_or_default();
-        // SAFETY: the caller's promise.
-        unsafe { copy_out(words.as_bytes(), buf, cap) }
+        unsafe { copy_out(reason.as_bytes(), buf, cap, len) }
     })
 }
 
@@ -934,10 +921,9 @@ pub unsafe extern "C" fn pagi_sse_conn_body(
 /// a client that leaves, or sends what is no chunk, has not sent its body.
 ///
 /// # Safety
-/// `conn`; `buf` points to `cap` writable bytes, `more` to an `int32_t`.
+/// `conn`; `buf` points to `cap` writable bytes, `len` to a writable `size_t`.
 ///
-/// *Returns* how many were written, and sets `more`: 1 more may follow, 0 that
-/// was the end, -1 nothing has come yet and a BODY record will tell; or
+/// *Returns* one of enum pagi_sse_body, and in `len` how many were written; or
 /// PAGI_SSE_RESULT_BODY_INCOMPLETE (all that came was taken, and the rest will
 /// never come; an ordinary response may still be given where its client has but
 /// ended its side, and a server of this library answers 400 to one that is
@@ -952,22 +938,22 @@ pub unsafe extern "C" fn pagi_sse_conn_read_body(
     conn: pagi_sse_conn,
     buf: *mut c_char,
     cap: usize,
-    more: *mut i32,
-) -> i64 {
+    len: *mut usize,
+) -> i32 {
     guard(|| {
         on(conn, |conn| {
             // SAFETY: the caller's promise.
             let out = unsafe { some_buffer(buf, cap) }?;
-            writable(more)?;
-            let (bytes, flag) = match conn.read_body(out.len())? {
-                None => Default::default(),
-                Some((bytes, more)) => (bytes, Some(more)),
+            writable(len)?;
+            let (bytes, what) = match conn.read_body(out.len())? {
+                None => (None, Body::Wait),
+                Some((bytes, true)) => (Some(bytes), Body::More),
+                Some((bytes, false)) => (Some(bytes), Body::End),
             };
+            let bytes = bytes.as_deref().unwrap_or_default();
             // SAFETY: the caller's promises; `read_body` gives `cap` at most.
-            unsafe {
-                set(more, flag.map_or(-1, i32::from))?;
-                copy_out(&bytes, buf, cap)
-            }
+            unsafe { copy_out(bytes, buf, cap, len) }?;
+            Ok(what as i32)
         })
     })
 }

@@ -1,25 +1,30 @@
 //! Frames, for C: bytes in, bytes out, nothing kept.
 
-use super::{Result, buffer, guard, retry, text};
+use super::{Result, buffer, guard, retry, set, text};
 use crate::core::error::{Error, Failure};
-use crate::core::frame::{Event, comment_len, encode_comment};
+use crate::core::frame::{self, Event, encode_comment};
 use std::ffi::c_char;
 use std::mem::MaybeUninit;
 
-/// The part of the caller's buffer that a frame of `len` bytes goes to, if it
-/// fits. One that overlaps the input is refused: it would be read while
-/// written.
+/// The part of the caller's buffer that a frame of `len` bytes goes to; `out`
+/// gets that length. One that overlaps the input is refused: it would be read
+/// while written.
 ///
 /// # Safety
-/// As [`buffer`], but for the overlap.
+/// As [`buffer`], but for the overlap; `out` is NULL or points to a writable
+/// `size_t`.
 unsafe fn room<'a>(
     buf: *mut c_char,
     cap: usize,
     len: usize,
     inputs: &[Option<&str>],
-) -> Result<Option<&'a mut [MaybeUninit<u8>]>> {
+    out: *mut usize,
+) -> Result<&'a mut [MaybeUninit<u8>]> {
+    // SAFETY: the caller's promise.
+    let told = || unsafe { set(out, len) };
     if len > cap {
-        return Ok(None);
+        told()?;
+        return Err(Error::BufferSmall.into());
     }
     let start = buf.addr();
     for input in inputs.iter().flatten() {
@@ -30,7 +35,8 @@ unsafe fn room<'a>(
     }
     // SAFETY: the caller's promise, and it is apart.
     let buf = unsafe { buffer(buf, cap) }?;
-    Ok(buf.get_mut(..len))
+    told()?;
+    Ok(&mut buf[..len])
 }
 
 /// Encodes an event into the caller's buffer: `event`, `id`, `retry` and
@@ -43,10 +49,10 @@ unsafe fn room<'a>(
 /// for their lengths; UTF-8; `event` and `id` without CR and LF, `id` as for
 /// pagi_sse_conn_send_event. `retry` is in milliseconds, -1 if absent. `buf` is
 /// NULL with `cap` 0, to ask for the size, or points to `cap` writable bytes
-/// apart from the others.
+/// apart from the others; `len` points to a writable `size_t`.
 ///
-/// *Returns* the frame's length; one above `cap`, and nothing was written; or
-/// PAGI_SSE_RESULT_NULL_POINTER, _NOT_UTF8, _EVENT_NEWLINE, _ID_NEWLINE,
+/// *Returns* 0, and in `len` the frame's length; or
+/// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _NOT_UTF8, _EVENT_NEWLINE, _ID_NEWLINE,
 /// _ID_NUL, _ID_HEADER, _BAD_ARGUMENT (retry below -1, overlap, a length beyond
 /// 1 GiB).
 /// *Ownership*: nothing is kept.
@@ -65,7 +71,8 @@ pub unsafe extern "C" fn pagi_sse_frame_event(
     retry: i64,
     buf: *mut c_char,
     cap: usize,
-) -> i64 {
+    len: *mut usize,
+) -> i32 {
     guard(|| {
         // SAFETY: the caller's promise.
         let event = unsafe {
@@ -77,13 +84,11 @@ pub unsafe extern "C" fn pagi_sse_frame_event(
             }
         };
         event.check()?;
-        let len = event.encoded_len();
         let inputs = [event.data, event.event, event.id];
         // SAFETY: the caller's promise.
-        if let Some(mut room) = unsafe { room(buf, cap, len, &inputs) }? {
-            event.encode(&mut room);
-        }
-        Ok(len as i64)
+        let mut room = unsafe { room(buf, cap, event.encoded_len(), &inputs, len) }?;
+        event.encode(&mut room);
+        Ok(0)
     })
 }
 
@@ -91,12 +96,13 @@ pub unsafe extern "C" fn pagi_sse_frame_event(
 /// does not begin with one, and a blank line. Allocates nothing.
 ///
 /// # Safety
-/// `comment` is NULL with length 0, for an empty one, or valid for `len`;
-/// UTF-8. `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
-/// writable bytes apart from `comment`.
+/// `comment` is NULL with length 0, for an empty one, or valid for
+/// `comment_len`; UTF-8. `buf` is NULL with `cap` 0, to ask for the size, or
+/// points to `cap` writable bytes apart from `comment`; `len` points to a
+/// writable `size_t`.
 ///
-/// *Returns* the frame's length; one above `cap`, and nothing was written; or
-/// PAGI_SSE_RESULT_NULL_POINTER, _NOT_UTF8, _BAD_ARGUMENT (overlap, a length
+/// *Returns* 0, and in `len` the frame's length; or
+/// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _NOT_UTF8, _BAD_ARGUMENT (overlap, a length
 /// beyond SSIZE_MAX).
 /// *Ownership*: nothing is kept.
 /// *Threads*: any.
@@ -105,18 +111,18 @@ pub unsafe extern "C" fn pagi_sse_frame_event(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_frame_comment(
     comment: *const c_char,
-    len: usize,
+    comment_len: usize,
     buf: *mut c_char,
     cap: usize,
-) -> i64 {
+    len: *mut usize,
+) -> i32 {
     guard(|| {
         // SAFETY: the caller's promise.
-        let comment = unsafe { text("comment", comment, len) }?.unwrap_or_default();
-        let len = comment_len(comment);
+        let comment = unsafe { text("comment", comment, comment_len) }?.unwrap_or_default();
+        let needed = frame::comment_len(comment);
         // SAFETY: the caller's promise.
-        if let Some(mut room) = unsafe { room(buf, cap, len, &[Some(comment)]) }? {
-            encode_comment(comment, &mut room);
-        }
-        Ok(len as i64)
+        let mut room = unsafe { room(buf, cap, needed, &[Some(comment)], len) }?;
+        encode_comment(comment, &mut room);
+        Ok(0)
     })
 }

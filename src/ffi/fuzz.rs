@@ -15,21 +15,25 @@ use std::mem::MaybeUninit;
 use std::ptr;
 
 /// A record that was read, or the code of the failure.
-fn read(buf: &[u8], at: i64) -> std::result::Result<Option<(i64, pagi_sse_record)>, i64> {
+fn read(buf: &[u8], at: usize) -> std::result::Result<Option<(usize, pagi_sse_record)>, i32> {
+    let mut next = at;
     let mut record = MaybeUninit::<pagi_sse_record>::uninit();
     let size = size_of::<pagi_sse_record>();
     // SAFETY: `buf` and `record` are as long as is said.
-    let next = unsafe {
+    let code = unsafe {
         pagi_sse_record_read(
             buf.as_ptr().cast(),
             buf.len(),
-            at,
+            &raw mut next,
             record.as_mut_ptr(),
             size,
         )
     };
-    match next {
-        ..0 => Err(next),
+    if code != 1 {
+        assert_eq!(next, at, "moved on with no record");
+    }
+    match code {
+        ..0 => Err(code),
         0 => Ok(None),
         // SAFETY: it was written.
         _ => Ok(Some((next, unsafe { record.assume_init() }))),
@@ -91,15 +95,15 @@ pub(crate) fn run(data: &[u8]) {
     loop {
         match read(data, at) {
             Ok(Some((next, record))) => {
-                assert!(next > at && next <= data.len() as i64);
+                assert!(next > at && next <= data.len());
                 for field in fields(&record) {
                     view(data, field);
                 }
                 headers(data, &record);
                 at = next;
             }
-            Ok(None) => return assert_eq!(at, data.len() as i64),
-            Err(code) => return assert_eq!(code, i64::from(Error::BadArgument.code())),
+            Ok(None) => return assert_eq!(at, data.len()),
+            Err(code) => return assert_eq!(code, Error::BadArgument.code()),
         }
     }
 }
@@ -121,7 +125,7 @@ pub(crate) struct Asked {
 pub(crate) fn asked(record: &[u8]) -> Asked {
     let buf = [&(record.len() as u32).to_ne_bytes()[..], record].concat();
     let (next, record) = read(&buf, 0).expect("a record").expect("one record");
-    assert_eq!(next, buf.len() as i64);
+    assert_eq!(next, buf.len());
     let own = |field| view(&buf, field).to_vec();
     Asked {
         conn: record.conn,
@@ -177,15 +181,19 @@ pub(crate) fn parse(stream: &Stream<'_>) -> Vec<Result<Parsed>> {
 fn next(parser: u64, cap: &mut usize) -> Option<Vec<u8>> {
     loop {
         let mut buf = vec![0; *cap];
+        let mut used = 0;
         // SAFETY: as long as is said.
-        let used = unsafe { pagi_sse_parser_next(parser, buf.as_mut_ptr().cast(), buf.len()) };
-        let used = usize::try_from(used).expect("no failure");
-        if used > buf.len() {
+        let count = unsafe {
+            pagi_sse_parser_next(parser, buf.as_mut_ptr().cast(), buf.len(), &raw mut used)
+        };
+        if count == Error::BufferSmall.code() {
+            assert!(used > buf.len());
             *cap = used;
             continue;
         }
+        assert!(count >= 0);
         buf.truncate(used);
-        return (used > 0).then_some(buf);
+        return (count > 0).then_some(buf);
     }
 }
 

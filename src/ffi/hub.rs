@@ -454,11 +454,11 @@ pub extern "C" fn pagi_sse_subscription_free(subscription: pagi_sse_subscription
 ///
 /// # Safety
 /// `subscription`; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
-/// writable bytes.
+/// writable bytes; `len` points to a writable `size_t`.
 ///
-/// *Returns* the length, bytes, without a NUL; one above `cap`, and nothing was
-/// written (the next call may need a little more); or
-/// PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT, or a handle error.
+/// *Returns* 0, and in `len` the length, bytes, without a NUL; or
+/// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _BAD_ARGUMENT, or a handle
+/// error.
 /// *Ownership*: a copy.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
@@ -468,11 +468,12 @@ pub unsafe extern "C" fn pagi_sse_subscription_stats(
     subscription: pagi_sse_subscription,
     buf: *mut c_char,
     cap: usize,
-) -> i64 {
+    len: *mut usize,
+) -> i32 {
     guard(|| {
         let stats = subscriptions().get(subscription)?.stats().to_string();
         // SAFETY: the caller's promise.
-        unsafe { copy_out(stats.as_bytes(), buf, cap) }
+        unsafe { copy_out(stats.as_bytes(), buf, cap, len) }
     })
 }
 
@@ -506,7 +507,7 @@ pub extern "C" fn pagi_sse_hub_ready(hub: pagi_sse_hub) -> i32 {
 /// *Fork*: a handle error in a child.
 /// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pagi_sse_hub_close(
+pub unsafe extern "C" fn pagi_sse_hub_close_streams(
     hub: pagi_sse_hub,
     topic: *const c_char,
     topic_len: usize,
@@ -534,12 +535,11 @@ pub unsafe extern "C" fn pagi_sse_hub_close(
 /// `hub`; `topic` is valid for its length; `state` 0: the history, 1: the
 /// newest event of each key; `last`: the newest so many of them, 0 for all;
 /// `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
-/// bytes.
+/// bytes; `len` points to a writable `size_t`.
 ///
-/// *Returns* the length, bytes, without a NUL; one above `cap`, and nothing was
-/// written (the next call may need a little more); `[]` for a topic that does
-/// not exist; or PAGI_SSE_RESULT_TOPIC_NAME, _NULL_POINTER, _NOT_UTF8,
-/// _BAD_ARGUMENT, or a handle error.
+/// *Returns* 0, and in `len` the length, bytes, without a NUL, of `[]` for a
+/// topic that does not exist; or PAGI_SSE_RESULT_BUFFER_SMALL, _TOPIC_NAME,
+/// _NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT, or a handle error.
 /// *Ownership*: a copy.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
@@ -553,7 +553,8 @@ pub unsafe extern "C" fn pagi_sse_hub_history(
     last: u64,
     buf: *mut c_char,
     cap: usize,
-) -> i64 {
+    len: *mut usize,
+) -> i32 {
     guard(|| {
         let hub = hubs().get(hub)?;
         // SAFETY: the caller's promise.
@@ -570,7 +571,7 @@ pub unsafe extern "C" fn pagi_sse_hub_history(
         let entries = hub.hub().read(topic, state, last)?;
         let events: Vec<Value> = entries.iter().map(|e| shown(e)).collect();
         // SAFETY: the caller's promise.
-        unsafe { copy_out(Value::from(events).to_string().as_bytes(), buf, cap) }
+        unsafe { copy_out(Value::from(events).to_string().as_bytes(), buf, cap, len) }
     })
 }
 
@@ -656,11 +657,11 @@ pub unsafe extern "C" fn pagi_sse_hub_subscribers(
 ///
 /// # Safety
 /// `hub`; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
-/// writable bytes.
+/// writable bytes; `len` points to a writable `size_t`.
 ///
-/// *Returns* the length, bytes, without a NUL; one above `cap`, and nothing was
-/// written (the next call may need a little more); or
-/// PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT, or a handle error.
+/// *Returns* 0, and in `len` the length, bytes, without a NUL; or
+/// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _BAD_ARGUMENT, or a handle
+/// error.
 /// *Ownership*: a copy.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
@@ -670,10 +671,11 @@ pub unsafe extern "C" fn pagi_sse_hub_stats(
     hub: pagi_sse_hub,
     buf: *mut c_char,
     cap: usize,
-) -> i64 {
+    len: *mut usize,
+) -> i32 {
     guard(|| {
         let stats = hubs().get(hub)?.hub().stats().to_string();
         // SAFETY: the caller's promise.
-        unsafe { copy_out(stats.as_bytes(), buf, cap) }
+        unsafe { copy_out(stats.as_bytes(), buf, cap, len) }
     })
 }

@@ -21,6 +21,7 @@ pub mod server;
 
 use crate::core::error::{Error, Failure};
 use crate::core::limits;
+use crate::host::record::Reader;
 use bytes::BufMut as _;
 use std::cell::Cell;
 use std::ffi::c_char;
@@ -63,18 +64,18 @@ thread_local! {
 
 /// Runs `f`; a failure or a panic becomes its code.
 fn guard<T: From<i32>>(f: impl FnOnce() -> Result<T>) -> T {
-    match catch_unwind(AssertUnwindSafe(f)) {
-        Ok(Ok(value)) => value,
-        Ok(Err(failure)) => {
-            let code = failure.error.code();
+    caught(f).unwrap_or_else(|failure| {
+        let code = failure.error.code();
+        // To be told of a size is no failure: the host asked for it.
+        if failure.error != Error::BufferSmall {
             LAST.set(Some(failure));
-            code.into()
         }
-        Err(_) => {
-            LAST.set(Some(Error::Panic.into()));
-            Error::Panic.code().into()
-        }
-    }
+        code.into()
+    })
+}
+
+fn caught<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|_| Err(Error::Panic.into()))
 }
 
 /// The caller's bytes; `None` for NULL with length 0.
@@ -163,30 +164,42 @@ unsafe fn some_buffer<'a>(buf: *mut c_char, cap: usize) -> Result<&'a mut [Maybe
     }
 }
 
-/// Copies to the caller's buffer if it fits; returns the length either way.
+/// Copies to the caller's buffer if it fits; `len` gets the length either way.
 ///
 /// # Safety
-/// As [`buffer`].
-unsafe fn copy_out(from: &[u8], buf: *mut c_char, cap: usize) -> Result<i64> {
+/// As [`buffer`]; `len` is NULL or points to a writable `size_t`.
+unsafe fn copy_out(from: &[u8], buf: *mut c_char, cap: usize, len: *mut usize) -> Result<i32> {
     // SAFETY: the caller's promise, passed on.
     let buf = unsafe { buffer(buf, cap) }?;
-    if let Some(mut to) = buf.get_mut(..from.len()) {
-        to.put_slice(from);
-    }
-    Ok(from.len() as i64)
+    // SAFETY: the caller's promise, passed on.
+    unsafe { set(len, from.len()) }?;
+    let mut to = buf.get_mut(..from.len()).ok_or(Error::BufferSmall)?;
+    to.put_slice(from);
+    Ok(0)
 }
 
-/// Has `next` fill the caller's buffer with records.
+/// Has `next` fill the caller's buffer with records, and counts them. It
+/// returns the bytes used, or more than there are: those that the first needs.
 ///
 /// # Safety
-/// As [`buffer`].
-unsafe fn next(buf: *mut c_char, cap: usize, next: impl FnOnce(&mut [u8]) -> usize) -> Result<i64> {
+/// As [`copy_out`].
+unsafe fn next(
+    buf: *mut c_char,
+    cap: usize,
+    used: *mut usize,
+    next: impl FnOnce(&mut [u8]) -> usize,
+) -> Result<i32> {
     // SAFETY: the caller's promise, passed on.
     let buf = unsafe { some_buffer(buf, cap) }?;
+    writable(used)?;
     // SAFETY: for bytes of the caller's, which this library cannot see being
     // left unset; `next` only writes to them.
     let buf = unsafe { &mut *(std::ptr::from_mut(buf) as *mut [u8]) };
-    Ok(next(buf) as i64)
+    let n = next(buf);
+    // SAFETY: the caller's promise.
+    unsafe { set(used, n) }?;
+    let mut records = Reader::new(buf.get(..n).ok_or(Error::BufferSmall)?);
+    Ok(std::iter::from_fn(|| records.bytes().ok()).count() as i32)
 }
 
 /// Writes an output.
@@ -303,33 +316,58 @@ pub extern "C" fn pagi_sse_version() -> *const c_char {
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_result_text(code: i32) -> *const c_char {
     let known = Error::ALL.iter().find(|e| e.code() == code);
-    known.map_or(c"unknown result", |e| e.text()).as_ptr()
+    let text = match code {
+        0 => c"no failure",
+        _ => known.map_or(c"unknown result", |e| e.text()),
+    };
+    text.as_ptr()
+}
+
+/// Reads what is kept of this thread's last failure.
+fn last<T: Default>(read: impl FnOnce(&Failure) -> T) -> T {
+    let last = LAST.take();
+    let value = last.as_ref().map(read).unwrap_or_default();
+    LAST.set(last);
+    value
 }
 
 /// The last failure of a call by this thread, in words: the text of its code
 /// and, where there is more to say, a colon and that. It is about the last call
-/// that failed, whatever came after.
+/// that failed, on any object, whatever came after. A result of
+/// PAGI_SSE_RESULT_BUFFER_SMALL is no failure here, nor is one of this function.
 ///
 /// # Safety
 /// `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
-/// bytes.
+/// bytes; `len` points to a writable `size_t`.
 ///
-/// *Returns* the length, bytes, without a NUL; 0 when none has failed; one
-/// above `cap`, and nothing was written; or PAGI_SSE_RESULT_NULL_POINTER,
+/// *Returns* 0, and in `len` the length, bytes, without a NUL, which is 0 when
+/// no call has failed; or PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER,
 /// _BAD_ARGUMENT.
 /// *Ownership*: a copy.
 /// *Threads*: any; each has its own.
 /// *Fork*: a child has that of the thread that forked.
 /// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pagi_sse_last_error(buf: *mut c_char, cap: usize) -> i64 {
-    guard(|| {
-        let last = LAST.take();
-        let words = last.as_ref().map(Failure::to_string).unwrap_or_default();
-        LAST.set(last);
+pub unsafe extern "C" fn pagi_sse_error(buf: *mut c_char, cap: usize, len: *mut usize) -> i32 {
+    let words = || {
+        let words = last(Failure::to_string);
         // SAFETY: the caller's promise.
-        unsafe { copy_out(words.as_bytes(), buf, cap) }
-    })
+        unsafe { copy_out(words.as_bytes(), buf, cap, len) }
+    };
+    caught(words).unwrap_or_else(|failure| failure.error.code())
+}
+
+/// The operating system's number (errno) of the failure that pagi_sse_error
+/// tells of.
+///
+/// *Returns* it, or 0: none has failed, or it was not the operating system.
+/// *Ownership*: nothing.
+/// *Threads*: any; each has its own.
+/// *Fork*: a child has that of the thread that forked.
+/// *Since*: 0.3.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn pagi_sse_os_error() -> i32 {
+    guard(|| Ok(last(|failure| failure.os).unwrap_or(0)))
 }
 
 /// Counts the live handles, of all kinds: what was opened and not yet freed.

@@ -270,11 +270,11 @@ pub unsafe extern "C" fn pagi_sse_parser_push(
 /// them, in this buffer: the id of several events stands in it once.
 ///
 /// # Safety
-/// `buf` points to `cap` writable bytes.
+/// `buf` points to `cap` writable bytes, `used` to a writable `size_t`.
 ///
-/// *Returns* the bytes used, 0 for none; one above `cap` is the size that the
-/// first record needs, and nothing was taken; or PAGI_SSE_RESULT_NULL_POINTER
-/// (also for `cap` 0), _BAD_ARGUMENT, or a handle error.
+/// *Returns* how many records it put there, 0 for none, and in `used` their
+/// bytes; or PAGI_SSE_RESULT_BUFFER_SMALL (`used`: the size that the first
+/// needs), _NULL_POINTER (also for `cap` 0), _BAD_ARGUMENT, or a handle error.
 /// *Ownership*: the records are the caller's.
 /// *Threads*: any; one at a time for the records to have an order.
 /// *Fork*: a handle error in a child.
@@ -284,11 +284,12 @@ pub unsafe extern "C" fn pagi_sse_parser_next(
     parser: pagi_sse_parser,
     buf: *mut c_char,
     cap: usize,
-) -> i64 {
+    used: *mut usize,
+) -> i32 {
     guard(|| {
         let reading = table().get(parser)?;
         // SAFETY: the caller's promise.
-        unsafe { next(buf, cap, |buf| lock(&reading).next(buf)) }
+        unsafe { next(buf, cap, used, |buf| lock(&reading).next(buf)) }
     })
 }
 
@@ -297,10 +298,11 @@ pub unsafe extern "C" fn pagi_sse_parser_next(
 ///
 /// # Safety
 /// `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
-/// bytes.
+/// bytes; `len` points to a writable `size_t`.
 ///
-/// *Returns* its length, bytes; one above `cap`, and nothing was written; or
-/// PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT, or a handle error.
+/// *Returns* 0, and in `len` the length, bytes, without a NUL; or
+/// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _BAD_ARGUMENT, or a handle
+/// error.
 /// *Ownership*: a copy.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
@@ -310,12 +312,13 @@ pub unsafe extern "C" fn pagi_sse_parser_last_event_id(
     parser: pagi_sse_parser,
     buf: *mut c_char,
     cap: usize,
-) -> i64 {
+    len: *mut usize,
+) -> i32 {
     guard(|| {
         let reading = table().get(parser)?;
         let reading = lock(&reading);
         // SAFETY: the caller's promise.
-        unsafe { copy_out(reading.parser.last_event_id().as_bytes(), buf, cap) }
+        unsafe { copy_out(reading.parser.last_event_id().as_bytes(), buf, cap, len) }
     })
 }
 

@@ -173,18 +173,20 @@ fn read(bytes: &[u8], before: &[u8]) -> Result<pagi_sse_record> {
 }
 
 /// Reads one record of a buffer that pagi_sse_server_next,
-/// pagi_sse_runtime_next or pagi_sse_parser_next has filled. All of them are
+/// pagi_sse_runtime_next or pagi_sse_parser_next has filled. All that wait are
 /// read by
-/// `for (int64_t at = 0; (at = pagi_sse_record_read(buf, used, at, &r, sizeof r)) > 0;)`.
+/// `while (pagi_sse_server_next(server, buf, sizeof buf, &used) > 0)` and in it
+/// `for (size_t at = 0; pagi_sse_record_read(buf, used, &at, &r, sizeof r) > 0;)`,
+/// whatever the first gives.
 ///
 /// # Safety
-/// `buf` points to `used` bytes, as the function that filled it returned; `at`
-/// is 0, then what this function returned last; `out` points to `size`, that
-/// is, sizeof(pagi_sse_record), writable bytes.
+/// `buf` points to `used` bytes, as they were filled; `at` points to a `size_t`:
+/// 0 at first, and this function moves it on; `out` points to `size`, that is,
+/// sizeof(pagi_sse_record), writable bytes.
 ///
-/// *Returns* where the next record begins, for `at`; 0 at the end, and `out` is
-/// as it was; or PAGI_SSE_RESULT_BAD_ARGUMENT (bytes that are no record, an
-/// impossible `at` or `size`), _NULL_POINTER.
+/// *Returns* 1: a record was read; 0: that was the end, and `out` is as it was;
+/// or PAGI_SSE_RESULT_BAD_ARGUMENT (bytes that are no record, an impossible `at`
+/// or `size`), _NULL_POINTER, and `at` is as it was.
 /// *Ownership*: the record's bytes are in `buf` and live as long.
 /// *Threads*: any.
 /// *Fork*: no difference.
@@ -193,15 +195,17 @@ fn read(bytes: &[u8], before: &[u8]) -> Result<pagi_sse_record> {
 pub unsafe extern "C" fn pagi_sse_record_read(
     buf: *const c_char,
     used: usize,
-    at: i64,
+    at: *mut usize,
     out: *mut pagi_sse_record,
     size: usize,
-) -> i64 {
+) -> i32 {
     guard(|| {
         // SAFETY: the caller's promise.
         let buf = unsafe { bytes(buf, used) }?.unwrap_or_default();
-        let at = usize::try_from(at).map_err(|_| Error::BadArgument)?;
-        let (before, rest) = buf.split_at_checked(at).ok_or(Error::BadArgument)?;
+        writable(at)?;
+        // SAFETY: not NULL, and the caller's promise.
+        let from = unsafe { at.read_unaligned() };
+        let (before, rest) = buf.split_at_checked(from).ok_or(Error::BadArgument)?;
         if rest.is_empty() {
             return Ok(0);
         }
@@ -210,8 +214,11 @@ pub unsafe extern "C" fn pagi_sse_record_read(
         let record = read(reader.bytes()?, before)?;
         // SAFETY: the caller's promise; the struct has no padding (docs/abi.md
         // is held against it).
-        unsafe { set_struct(out, size, &record) }?;
-        Ok((used - reader.rest().len()) as i64)
+        unsafe {
+            set_struct(out, size, &record)?;
+            set(at, used - reader.rest().len())?;
+        }
+        Ok(1)
     })
 }
 

@@ -119,11 +119,11 @@ pub extern "C" fn pagi_sse_runtime_fd(runtime: pagi_sse_runtime) -> i32 {
 /// connection may still come when it has been freed.
 ///
 /// # Safety
-/// `buf` points to `cap` writable bytes.
+/// `buf` points to `cap` writable bytes, `used` to a writable `size_t`.
 ///
-/// *Returns* the bytes used, 0 for none; one above `cap` is the size that the
-/// first record needs, and nothing was taken; or PAGI_SSE_RESULT_NULL_POINTER
-/// (also for `cap` 0), _BAD_ARGUMENT, or a handle error.
+/// *Returns* how many records it put there, 0 for none, and in `used` their
+/// bytes; or PAGI_SSE_RESULT_BUFFER_SMALL (`used`: the size that the first
+/// needs), _NULL_POINTER (also for `cap` 0), _BAD_ARGUMENT, or a handle error.
 /// *Ownership*: the records are the caller's.
 /// *Threads*: any; one at a time for the records to have an order.
 /// *Fork*: a handle error in a child.
@@ -133,11 +133,12 @@ pub unsafe extern "C" fn pagi_sse_runtime_next(
     runtime: pagi_sse_runtime,
     buf: *mut c_char,
     cap: usize,
-) -> i64 {
+    used: *mut usize,
+) -> i32 {
     guard(|| {
         let runtime = table().get(runtime)?;
         // SAFETY: the caller's promise.
-        unsafe { next(buf, cap, |buf| runtime.desk().next(buf)) }
+        unsafe { next(buf, cap, used, |buf| runtime.desk().next(buf)) }
     })
 }
 
@@ -201,11 +202,11 @@ pub extern "C" fn pagi_sse_runtime_busy(runtime: pagi_sse_runtime) -> i64 {
 ///
 /// # Safety
 /// `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
-/// bytes.
+/// bytes; `len` points to a writable `size_t`.
 ///
-/// *Returns* the length, bytes, without a NUL; one above `cap`, and nothing was
-/// written (the next call may need a little more); or
-/// PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT, or a handle error.
+/// *Returns* 0, and in `len` the length, bytes, without a NUL; or
+/// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _BAD_ARGUMENT, or a handle
+/// error.
 /// *Ownership*: a copy.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
@@ -215,11 +216,12 @@ pub unsafe extern "C" fn pagi_sse_runtime_stats(
     runtime: pagi_sse_runtime,
     buf: *mut c_char,
     cap: usize,
-) -> i64 {
+    len: *mut usize,
+) -> i32 {
     guard(|| {
         let stats = stats(table().get(runtime)?.desk().stats());
         // SAFETY: the caller's promise.
-        unsafe { copy_out(stats.as_bytes(), buf, cap) }
+        unsafe { copy_out(stats.as_bytes(), buf, cap, len) }
     })
 }
 

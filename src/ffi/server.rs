@@ -65,7 +65,7 @@ pub(super) fn table() -> &'static Table<Arc<Server>> {
 }
 
 /// Binds the address and starts the runtime's threads, with all signals
-/// blocked in them. Clients wait until pagi_sse_server_accept.
+/// blocked in them. Clients wait until pagi_sse_server_start.
 ///
 /// A client may end its side of the connection behind its request and wait for
 /// the answer (a half-close). It gets an ordinary response; to a stream this is
@@ -84,16 +84,16 @@ pub(super) fn table() -> &'static Table<Arc<Server>> {
 /// writable handle.
 ///
 /// *Returns* 0, or PAGI_SSE_RESULT_LISTEN_ADDRESS, _ADDRESS_IN_USE,
-/// _BIND_FAILED (pagi_sse_last_error has the system's reason), _OS (threads or
+/// _BIND_FAILED (pagi_sse_error has the system's reason), _OS (threads or
 /// descriptors), _NULL_POINTER, _BAD_ARGUMENT (a size), _NOT_UTF8,
 /// _HANDLES_EXHAUSTED.
 /// *Ownership*: the caller's; pagi_sse_server_free ends it. The options are
 /// copied.
 /// *Threads*: any.
-/// *Fork*: fork first, then start; a child starts its own.
+/// *Fork*: fork first, then open; a child opens its own.
 /// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pagi_sse_server_start(
+pub unsafe extern "C" fn pagi_sse_server_open(
     options: *const pagi_sse_server_options,
     out: *mut pagi_sse_server,
 ) -> i32 {
@@ -150,7 +150,7 @@ pub unsafe extern "C" fn pagi_sse_server_start(
 /// *Fork*: a handle error in a child.
 /// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
-pub extern "C" fn pagi_sse_server_accept(server: pagi_sse_server) -> i32 {
+pub extern "C" fn pagi_sse_server_start(server: pagi_sse_server) -> i32 {
     guard(|| {
         table().get(server)?.accept()?;
         Ok(0)
@@ -209,11 +209,11 @@ pub extern "C" fn pagi_sse_server_fd(server: pagi_sse_server) -> i32 {
 /// Skip what stands behind these fields in a record: later versions add some.
 ///
 /// # Safety
-/// `buf` points to `cap` writable bytes.
+/// `buf` points to `cap` writable bytes, `used` to a writable `size_t`.
 ///
-/// *Returns* the bytes used, 0 for none; one above `cap` is the size that the
-/// first record needs, and nothing was taken; or PAGI_SSE_RESULT_NULL_POINTER
-/// (also for `cap` 0), _BAD_ARGUMENT, or a handle error.
+/// *Returns* how many records it put there, 0 for none, and in `used` their
+/// bytes; or PAGI_SSE_RESULT_BUFFER_SMALL (`used`: the size that the first
+/// needs), _NULL_POINTER (also for `cap` 0), _BAD_ARGUMENT, or a handle error.
 /// *Ownership*: the records are the caller's, and the connections of REQUEST
 /// records.
 /// *Threads*: any; one at a time for the records to have an order.
@@ -224,11 +224,12 @@ pub unsafe extern "C" fn pagi_sse_server_next(
     server: pagi_sse_server,
     buf: *mut c_char,
     cap: usize,
-) -> i64 {
+    used: *mut usize,
+) -> i32 {
     guard(|| {
         let server = table().get(server)?;
         // SAFETY: the caller's promise.
-        unsafe { next(buf, cap, |buf| server.next(buf)) }
+        unsafe { next(buf, cap, used, |buf| server.next(buf)) }
     })
 }
 
@@ -291,11 +292,11 @@ pub extern "C" fn pagi_sse_server_busy(server: pagi_sse_server) -> i64 {
 ///
 /// # Safety
 /// `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
-/// bytes.
+/// bytes; `len` points to a writable `size_t`.
 ///
-/// *Returns* the length, bytes, without a NUL; one above `cap`, and nothing was
-/// written (the next call may need a little more); or
-/// PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT, or a handle error.
+/// *Returns* 0, and in `len` the length, bytes, without a NUL; or
+/// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _BAD_ARGUMENT, or a handle
+/// error.
 /// *Ownership*: a copy.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
@@ -305,11 +306,12 @@ pub unsafe extern "C" fn pagi_sse_server_stats(
     server: pagi_sse_server,
     buf: *mut c_char,
     cap: usize,
-) -> i64 {
+    len: *mut usize,
+) -> i32 {
     guard(|| {
         let stats = stats(table().get(server)?.stats());
         // SAFETY: the caller's promise.
-        unsafe { copy_out(stats.as_bytes(), buf, cap) }
+        unsafe { copy_out(stats.as_bytes(), buf, cap, len) }
     })
 }
 

@@ -33,8 +33,8 @@ pub struct Desk {
 impl Desk {
     /// An empty one, whose connections' queues may take so many bytes, and whose
     /// host program wants to know so much.
-    pub fn new(max_queued_bytes: usize, level: Level) -> Result<Arc<Self>> {
-        let mailbox = Arc::new(Mailbox::new().map_err(|_| Error::Os)?);
+    pub fn new(max_queued_bytes: usize, level: Level) -> std::io::Result<Arc<Self>> {
+        let mailbox = Arc::new(Mailbox::new()?);
         Ok(Arc::new(Desk {
             notices: Notices::new(mailbox.clone(), level),
             mailbox,

@@ -1,7 +1,6 @@
 //! A hub with a thread that delivers.
 
 use crate::conn::Host;
-use crate::core::error::{Error, Result};
 use crate::core::level::Level;
 use crate::hub::{Hub, Owner, Settings};
 use crate::rt::{build, now_ms, supervisor};
@@ -101,8 +100,8 @@ pub struct RunningHub {
 
 impl RunningHub {
     /// Starts the thread.
-    pub fn start(epoch: &str, settings: &Settings) -> Result<Self> {
-        let runtime = build(1).map_err(|_| Error::Os)?;
+    pub fn start(epoch: &str, settings: &Settings) -> std::io::Result<Self> {
+        let runtime = build(1)?;
         let signals = Arc::new(Signals::default());
         let hub = Arc::new(Hub::new(Box::new(signals.clone()), epoch, settings));
         runtime.spawn(deliver(hub.clone(), signals.clone()));

@@ -3,7 +3,7 @@
 
 use super::desk::{Desk, wake_after};
 use crate::conn::{Conn, Framing};
-use crate::core::error::{Error, Result};
+use crate::core::error::{Error, Failure, Result};
 use crate::core::level::Level;
 use crate::core::limits;
 use crate::net::socket::Socket;
@@ -47,8 +47,8 @@ pub struct Open {
 
 impl Open {
     /// Starts the threads.
-    pub fn start(options: Options) -> Result<Self> {
-        let runtime = build(options.workers.max(1)).map_err(|_| Error::Os)?;
+    pub fn start(options: Options) -> std::result::Result<Self, Failure> {
+        let runtime = build(options.workers.max(1))?;
         let desk = Desk::new(options.max_queued_bytes, options.log_level)?;
         desk.spawn(&runtime);
         Ok(Open {
@@ -78,8 +78,8 @@ impl Open {
         &self,
         fd: OwnedFd,
         framing: Framing,
-    ) -> std::result::Result<Arc<Conn>, (Error, OwnedFd)> {
-        let open = || {
+    ) -> std::result::Result<Arc<Conn>, (Failure, OwnedFd)> {
+        let open = || -> std::result::Result<_, Failure> {
             let runtime = self.runtime();
             let runtime = runtime.as_ref().ok_or(Error::Stopped)?;
             let _context = runtime.enter();
@@ -89,7 +89,7 @@ impl Open {
             let socket = Socket::copy_of(fd.as_fd(), self.options.write_timeout)
                 .inspect_err(|_| self.desk.withdraw(&conn))?;
             if !self.desk.admit(&conn, None) {
-                return Err(Error::Stopped);
+                return Err(Error::Stopped.into());
             }
             runtime.spawn(stream::run(
                 Arc::new(socket),

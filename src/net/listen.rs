@@ -64,7 +64,7 @@ impl Listener {
 
 /// Binds `HOST:PORT` or `unix:PATH`. A failure has the system's reason.
 pub fn bind(address: &str) -> std::result::Result<Listener, Failure> {
-    let failure = |error: Error| move |e: io::Error| Failure::new(error, reason(&e));
+    let failure = |error: Error| move |e: io::Error| Failure::of(error, &e);
     // The system would end a path at a NUL.
     if address.bytes().any(|b| b.is_ascii_control()) {
         let why = format!("control characters in {}", address.escape_debug());
@@ -92,17 +92,13 @@ pub fn bind(address: &str) -> std::result::Result<Listener, Failure> {
         }
     };
     bound.map_err(|e| match e.kind() {
-        io::ErrorKind::AddrInUse => Error::AddressInUse.into(),
+        io::ErrorKind::AddrInUse => Failure {
+            detail: None,
+            ..failure(Error::AddressInUse)(e)
+        },
         io::ErrorKind::InvalidInput => failure(Error::ListenAddress)(e),
         _ => failure(Error::BindFailed)(e),
     })
-}
-
-/// An error in the system's words, without Rust's number behind them.
-pub fn reason(e: &io::Error) -> String {
-    let text = e.to_string();
-    let end = text.find(" (os error").unwrap_or(text.len());
-    text[..end].to_owned()
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<Listener> {

@@ -1,7 +1,7 @@
 //! A connected socket of the system's.
 
 use super::transport::{Transport, Wait};
-use crate::core::error::{Error, Result};
+use crate::core::error::{Error, Failure};
 use crate::core::limits;
 use socket2::{Domain, SockRef, Socket as Raw, TcpKeepalive, Type};
 use std::future::pending;
@@ -42,28 +42,27 @@ impl Socket {
     /// A copy of the host program's socket. Needs the runtime's context.
     /// [`Error::BadSocket`] when it is none, or is not connected; the
     /// program's own descriptor stays as it was then.
-    pub fn copy_of(fd: BorrowedFd<'_>, silence: Duration) -> Result<Self> {
+    pub fn copy_of(fd: BorrowedFd<'_>, silence: Duration) -> std::result::Result<Self, Failure> {
         let given = SockRef::from(&fd);
         let is_stream = given.r#type().is_ok_and(|t| t == Type::STREAM);
         if !is_stream || given.peer_addr().is_err() {
-            return Err(Error::BadSocket);
+            return Err(Error::BadSocket.into());
         }
         let domain = given.local_addr().map(|a| a.domain());
         let Ok(domain @ (Domain::IPV4 | Domain::IPV6 | Domain::UNIX)) = domain else {
-            return Err(Error::BadSocket);
+            return Err(Error::BadSocket.into());
         };
-        let blocked = !given.nonblocking().map_err(|_| Error::Os)?;
-        let copy = Raw::from(fd.try_clone_to_owned().map_err(|_| Error::Os)?);
+        let blocked = !given.nonblocking()?;
+        let copy = Raw::from(fd.try_clone_to_owned()?);
         let made = copy.set_nonblocking(true).and_then(|()| {
             // The client may be gone already; the stream will say so.
             let _ = copy.set_send_buffer_size(limits::SEND_BUFFER_BYTES);
             Socket::of(copy, domain)
         });
-        let Ok(socket) = made else {
+        let socket = made.inspect_err(|_| {
             // It is the same open file as the program's.
             let _ = given.set_nonblocking(!blocked);
-            return Err(Error::Os);
-        };
+        })?;
         let _ = socket.tune(silence);
         Ok(socket)
     }
@@ -215,7 +214,7 @@ mod tests {
     use std::os::fd::AsFd as _;
     use std::os::unix::net::UnixStream as Pair;
 
-    fn copy(fd: BorrowedFd<'_>) -> Result<Socket> {
+    fn copy(fd: BorrowedFd<'_>) -> std::result::Result<Socket, Failure> {
         Socket::copy_of(fd, Duration::from_secs(30))
     }
 
@@ -229,7 +228,7 @@ mod tests {
         for blocked in [true, false] {
             let (ours, _theirs) = Pair::pair().unwrap();
             ours.set_nonblocking(!blocked).unwrap();
-            assert_eq!(copy(ours.as_fd()).err(), Some(Error::Os));
+            assert_eq!(copy(ours.as_fd()).err().map(|f| f.error), Some(Error::Os));
             assert_eq!(SockRef::from(&ours).nonblocking().unwrap(), !blocked);
             assert!(ours.peer_addr().is_ok(), "and connected");
         }
@@ -241,7 +240,7 @@ mod tests {
         let datagrams = std::os::unix::net::UnixDatagram::pair().unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
         for fd in [listener.as_fd(), datagrams.0.as_fd(), file.as_fd()] {
-            assert_eq!(copy(fd).err(), Some(Error::BadSocket));
+            assert_eq!(copy(fd).err(), Some(Error::BadSocket.into()));
         }
         assert!(!SockRef::from(&listener).nonblocking().unwrap());
     }

@@ -161,7 +161,7 @@ mod tests {
     async fn a_comment_goes_out_each_interval_and_traffic_postpones_it() {
         let (conn, wire, sweep) = stream();
         tokio::spawn(sweep.run());
-        conn.set_keepalive(10.0, "ping").unwrap();
+        conn.set_keepalive(10000, "ping").unwrap();
         pass(30.0).await;
         assert_eq!(wire.take(), "", "not before the start");
         conn.start(200, []).unwrap();
@@ -189,11 +189,11 @@ mod tests {
         conn.start(200, []).unwrap();
         conn.flush();
         wire.take();
-        conn.set_keepalive(1000.0, "slow").unwrap();
-        conn.set_keepalive(1.0, "fast").unwrap();
+        conn.set_keepalive(1_000_000, "slow").unwrap();
+        conn.set_keepalive(1000, "fast").unwrap();
         pass(1.1).await;
         assert_eq!(wire.take(), ":fast\n\n");
-        conn.set_keepalive(0.0, "").unwrap();
+        conn.set_keepalive(0, "").unwrap();
         pass(5000.0).await;
         assert_eq!(wire.take(), "");
     }
@@ -203,7 +203,7 @@ mod tests {
         let (conn, wire, sweep) = stream();
         tokio::spawn(sweep.run());
         conn.start(200, []).unwrap();
-        conn.set_keepalive(1.0, "").unwrap();
+        conn.set_keepalive(1000, "").unwrap();
         pass(0.1).await;
         conn.close(None);
         conn.transport_ended();

@@ -1,8 +1,9 @@
 //! The clients that come.
 
 use super::{Shared, Stage, http1};
+use crate::core::error::reason;
 use crate::core::limits;
-use crate::net::listen::{Accepting, Listener, Peers, reason};
+use crate::net::listen::{Accepting, Listener, Peers};
 use crate::net::socket::Socket;
 use crate::rt::supervisor;
 use bytes::BytesMut;

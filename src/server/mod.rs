@@ -100,7 +100,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    fn new(options: Options) -> Result<Arc<Self>> {
+    fn new(options: Options) -> std::io::Result<Arc<Self>> {
         Ok(Arc::new(Shared {
             desk: Desk::new(options.max_queued_bytes, options.log_level)?,
             stage: watch::Sender::new(Stage::Bound),
@@ -173,7 +173,7 @@ impl Server {
     /// nothing is accepted before [`Server::accept`].
     pub fn start(options: Options) -> std::result::Result<Self, Failure> {
         let listener = listen::bind(&options.listen)?;
-        let runtime = rt::build(options.workers.max(1)).map_err(|_| Error::Os)?;
+        let runtime = rt::build(options.workers.max(1)).map_err(Failure::from)?;
         let shared = Shared::new(options)?;
         let (port, file) = (listener.port(), listener.file());
         let at = &shared.options.listen;

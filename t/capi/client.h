@@ -19,7 +19,7 @@ static inline pagi_sse_server started(const char *listen)
 {
     pagi_sse_server s = 0;
     pagi_sse_server_options o = {.size = sizeof o, .listen = listen, .listen_len = strlen(listen), .workers = 1};
-    IS(pagi_sse_server_start(&o, &s), 0);
+    IS(pagi_sse_server_open(&o, &s), 0);
     return s;
 }
 

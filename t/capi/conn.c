@@ -20,7 +20,7 @@ static char out[1 << 21];
 
 static int64_t taken(pagi_sse_conn c)
 {
-    int64_t n = pagi_sse_conn_read(c, out, sizeof out - 1);
+    int64_t n = LEN(pagi_sse_conn_read(c, out, sizeof out - 1, &len_));
     out[n > 0 ? n : 0] = 0;
     return n;
 }
@@ -45,7 +45,7 @@ static void events_only(void)
     IS(pagi_sse_conn_close(c, S("again")), 0);
     IS(taken(c), R(CLOSED));
     char reason[32];
-    BYTES(reason, pagi_sse_conn_reason(c, reason, sizeof reason), "app_closed");
+    BYTES(reason, LEN(pagi_sse_conn_reason(c, reason, sizeof reason, &len_)), "app_closed");
     OK(next(PAGI_SSE_KIND_ENDED, c, &r));
     IS(r.bytes, n);
     IS(pagi_sse_conn_send(c, S("late")), R(CLOSED));
@@ -63,16 +63,16 @@ static void reasons(void)
     IS(pagi_sse_conn_state(c), PAGI_SSE_STATE_PENDING);
     IS(pagi_sse_conn_close(c, text, PAGI_SSE_REASON_BYTES), 1);
     memset(back, 0, sizeof back);
-    IS(pagi_sse_conn_reason(c, back, PAGI_SSE_REASON_BYTES - 1), PAGI_SSE_REASON_BYTES);
+    IS(NEEDS(pagi_sse_conn_reason(c, back, PAGI_SSE_REASON_BYTES - 1, &len_)), PAGI_SSE_REASON_BYTES);
     IS(back[0], 0);
-    IS(pagi_sse_conn_reason(c, back, sizeof back), PAGI_SSE_REASON_BYTES);
+    IS(LEN(pagi_sse_conn_reason(c, back, sizeof back, &len_)), PAGI_SSE_REASON_BYTES);
     IS(memcmp(back, text, PAGI_SSE_REASON_BYTES), 0);
     IS(pagi_sse_conn_free(c), 0);
 
     pagi_sse_hub hub = 0;
     IS(pagi_sse_hub_open(NONE, NULL, 0, 0, &hub), 0);
-    IS(pagi_sse_hub_close(hub, NONE, text, sizeof text), R(REASON_TOO_LONG));
-    IS(pagi_sse_hub_close(hub, NONE, text, PAGI_SSE_REASON_BYTES), 0);
+    IS(pagi_sse_hub_close_streams(hub, NONE, text, sizeof text), R(REASON_TOO_LONG));
+    IS(pagi_sse_hub_close_streams(hub, NONE, text, PAGI_SSE_REASON_BYTES), 0);
     IS(pagi_sse_hub_free(hub, 1000), 0);
 }
 
@@ -108,7 +108,7 @@ static void small_reads(void)
     size_t at = 0;
     IS(pagi_sse_conn_send(c, S("0123456789")), 0);
     IS(pagi_sse_conn_buffered(c), 18);
-    while ((n = pagi_sse_conn_read(c, piece, sizeof piece)) > 0) {
+    while ((n = LEN(pagi_sse_conn_read(c, piece, sizeof piece, &len_))) > 0) {
         memcpy(all + at, piece, (size_t)n);
         at += (size_t)n;
         IS(pagi_sse_conn_buffered(c), 18 - (int64_t)at);
@@ -120,17 +120,16 @@ static void small_reads(void)
 static void json(void)
 {
     pagi_sse_conn c = opened(PAGI_SSE_WIRE_EVENTS);
-    IS(pagi_sse_conn_error(c, NONE), 0);
     IS(pagi_sse_conn_send_json(c, S("{ \"a\" :\n [1, 2.50, 1e400, \"x y\"] }"), S("j"), NONE, -1), 0);
     BYTES(out, taken(c), "event: j\ndata: {\"a\":[1,2.50,1e400,\"x y\"]}\n\n");
     IS(pagi_sse_conn_send_json(c, S("{\"a\":\n 1,}"), NONE, NONE, -1), R(JSON));
-    int64_t n = pagi_sse_conn_error(c, out, sizeof out);
+    int64_t n = LEN(pagi_sse_error(out, sizeof out, &len_));
     out[n > 0 ? n : 0] = 0;
     OK(strstr(out, "line 2 column 4") != NULL);
-    IS(pagi_sse_conn_error(c, out, 3), n);
+    IS(NEEDS(pagi_sse_error(out, 3, &len_)), n);
     IS(pagi_sse_conn_send_json(c, NONE, NONE, NONE, -1), R(NULL_POINTER));
     IS(pagi_sse_conn_send_json(c, S("\"\xff\""), NONE, NONE, -1), R(NOT_UTF8));
-    n = pagi_sse_conn_error(c, out, sizeof out);
+    n = LEN(pagi_sse_error(out, sizeof out, &len_));
     out[n > 0 ? n : 0] = 0;
     OK(strstr(out, "json, byte 1") != NULL);
     IS(taken(c), 0);
@@ -153,7 +152,7 @@ static void marks(void)
     IS(pagi_sse_conn_send(c, S("3")), 1);
     IS(pagi_sse_conn_send(c, S("4")), R(QUEUE_OVERFLOW));
     char text[200];
-    int64_t said = pagi_sse_conn_error(c, text, sizeof text);
+    int64_t said = LEN(pagi_sse_error(text, sizeof text, &len_));
     BYTES(text, said, "queue_overflow: the output queue is full: its limit is 30 bytes");
     IS(pagi_sse_conn_send_event(c, S("x"), NONE, S("a\x0c" "b"), -1), R(ID_HEADER));
     IS(pagi_sse_conn_admit_event(c, NONE, S("a\x1f"), -1), R(ID_HEADER));
@@ -187,14 +186,14 @@ static void large(void)
     IS(pagi_sse_conn_send(c, data, len), 1);
     IS(pagi_sse_conn_send(c, S("x")), R(QUEUE_OVERFLOW));
     int64_t n, all = 0;
-    while ((n = pagi_sse_conn_read(c, out, 65536)) > 0)
+    while ((n = LEN(pagi_sse_conn_read(c, out, 65536, &len_))) > 0)
         all += n;
     IS(all, (int64_t)len + 8);
     /* Between empty and the low mark it has drained as well. */
     pagi_sse_record r;
     OK(next(PAGI_SSE_KIND_DRAINED, c, &r));
     IS(pagi_sse_conn_send(c, data, len), 1);
-    for (all = 0; all < (int64_t)len - 10000 && (n = pagi_sse_conn_read(c, out, 8192)) > 0;)
+    for (all = 0; all < (int64_t)len - 10000 && (n = LEN(pagi_sse_conn_read(c, out, 8192, &len_))) > 0;)
         all += n;
     OK(next(PAGI_SSE_KIND_DRAINED, c, &r));
     OK(pagi_sse_conn_buffered(c) > 0);
@@ -209,8 +208,8 @@ static void keepalive(void)
 {
     pagi_sse_record r;
     pagi_sse_conn c = opened(PAGI_SSE_WIRE_EVENTS);
-    IS(pagi_sse_conn_keepalive(c, 0.02, S("ping")), 0);
-    IS(pagi_sse_conn_keepalive(c, 0.001, NONE), R(INTERVAL));
+    IS(pagi_sse_conn_keepalive(c, 20, S("ping")), 0);
+    IS(pagi_sse_conn_keepalive(c, 1, NONE), R(INTERVAL));
     IS(pagi_sse_conn_keepalive(c, -1, NONE), R(INTERVAL));
     IS(pagi_sse_conn_state(c), PAGI_SSE_STATE_PENDING);
     IS(pagi_sse_conn_start(c, 200, NULL, 0), 1);
@@ -242,12 +241,14 @@ static void one_record(void)
     pagi_sse_record r;
     char buf[256];
     pagi_sse_conn c = opened(PAGI_SSE_WIRE_EVENTS);
-    while (pagi_sse_runtime_next(rt, buf, sizeof buf) > 0)
+    while (LEN(pagi_sse_runtime_next(rt, buf, sizeof buf, &len_)) > 0)
         ;
     for (int i = 0; i < 1000; i++)
         pagi_sse_conn_send(c, S("x"));
-    int64_t used = pagi_sse_runtime_next(rt, buf, sizeof buf);
-    IS(pagi_sse_record_read(buf, (size_t)used, 0, &r, sizeof r), used);
+    int64_t used = LEN(pagi_sse_runtime_next(rt, buf, sizeof buf, &len_));
+    size_t at = 0;
+    IS(pagi_sse_record_read(buf, (size_t)used, &at, &r, sizeof r), 1);
+    IS(at, used);
     IS(r.kind, PAGI_SSE_KIND_OUTPUT);
     IS(taken(c), 9000);
     IS(pagi_sse_conn_free(c), 0);
@@ -257,14 +258,14 @@ static void detached(void)
 {
     pagi_sse_counters n;
     pagi_sse_conn c = 0;
-    IS(pagi_sse_conn_open(&c), 0);
+    IS(pagi_sse_conn_open_detached(&c), 0);
     IS(pagi_sse_conn_admit_event(c, S("a\n"), NONE, -1), R(EVENT_NEWLINE));
     IS(pagi_sse_conn_admit_event(c, S("a"), S("1"), 5), 1);
     IS(pagi_sse_conn_admit(c), 0);
     IS(pagi_sse_conn_send(c, S("x")), R(NOT_HOSTED));
     IS(pagi_sse_conn_comment(c, S("x")), R(NOT_HOSTED));
-    IS(pagi_sse_conn_keepalive(c, 1, NONE), R(NOT_HOSTED));
-    IS(pagi_sse_conn_read(c, out, sizeof out), R(NOT_HOSTED));
+    IS(pagi_sse_conn_keepalive(c, 1000, NONE), R(NOT_HOSTED));
+    IS(LEN(pagi_sse_conn_read(c, out, sizeof out, &len_)), R(NOT_HOSTED));
     IS(pagi_sse_conn_set_marks(c, 1, 2, 3), R(NOT_HOSTED));
     IS(pagi_sse_conn_counters(c, &n, sizeof n), 0);
     IS(pagi_sse_conn_disconnect(c, S("client_timeout")), 1);
@@ -284,7 +285,7 @@ static void arguments(void)
     IS(pagi_sse_conn_start(c, 200, bad_value, 1), R(HEADER_VALUE));
     IS(pagi_sse_conn_start(c, 200, bad_value, SIZE_MAX), R(BAD_ARGUMENT));
     IS(pagi_sse_conn_start(c, 200, bad_name, 2), R(HEADER_NAME));
-    int64_t n = pagi_sse_conn_error(c, out, sizeof out);
+    int64_t n = LEN(pagi_sse_error(out, sizeof out, &len_));
     out[n > 0 ? n : 0] = 0;
     OK(strstr(out, "field 1, \"a b\"") != NULL);
     IS(pagi_sse_conn_state(c), PAGI_SSE_STATE_PENDING);
@@ -296,10 +297,10 @@ static void arguments(void)
     IS(pagi_sse_conn_comment(c, NULL, 1), R(NULL_POINTER));
     IS(pagi_sse_conn_close(c, NULL, 1), R(NULL_POINTER));
     IS(pagi_sse_conn_close(c, S("\xff")), R(NOT_UTF8));
-    IS(pagi_sse_conn_read(c, NULL, 0), R(NULL_POINTER));
-    IS(pagi_sse_conn_read(c, NULL, 9), R(NULL_POINTER));
-    IS(pagi_sse_conn_read(c, out, SIZE_MAX), R(BAD_ARGUMENT));
-    IS(pagi_sse_conn_reason(c, NULL, 9), R(NULL_POINTER));
+    IS(LEN(pagi_sse_conn_read(c, NULL, 0, &len_)), R(NULL_POINTER));
+    IS(LEN(pagi_sse_conn_read(c, NULL, 9, &len_)), R(NULL_POINTER));
+    IS(LEN(pagi_sse_conn_read(c, out, SIZE_MAX, &len_)), R(BAD_ARGUMENT));
+    IS(LEN(pagi_sse_conn_reason(c, NULL, 9, &len_)), R(NULL_POINTER));
     IS(pagi_sse_conn_counters(c, NULL, 8), R(NULL_POINTER));
     IS(pagi_sse_conn_respond(c, 200, NULL, 0), R(ALREADY_STARTED));
     IS(pagi_sse_conn_body(c, S("x"), 0), R(NO_RESPONSE));
@@ -308,7 +309,7 @@ static void arguments(void)
     IS(pagi_sse_conn_open_queue(rt, -1, &none), R(BAD_ARGUMENT));
     IS(pagi_sse_conn_open_queue(rt, 0, NULL), R(NULL_POINTER));
     IS(pagi_sse_conn_open_queue(c, 0, &none), R(HANDLE_KIND));
-    IS(pagi_sse_conn_open(NULL), R(NULL_POINTER));
+    IS(pagi_sse_conn_open_detached(NULL), R(NULL_POINTER));
     IS(none, 77);
     IS(pagi_sse_conn_free(c), 0);
 }

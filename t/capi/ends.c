@@ -15,9 +15,9 @@ static void begin_with(uint32_t places, uint32_t write_timeout_ms)
 {
     pagi_sse_server_options o = {.size = sizeof o, .listen = "127.0.0.1:0", .listen_len = 11, .workers = 1,
                                  .max_connections = places, .write_timeout_ms = write_timeout_ms};
-    IS(pagi_sse_server_start(&o, &srv), 0);
+    IS(pagi_sse_server_open(&o, &srv), 0);
     srv_fd = pagi_sse_server_fd(srv);
-    IS(pagi_sse_server_accept(srv), 0);
+    IS(pagi_sse_server_start(srv), 0);
 }
 
 static void begin(void) { begin_with(0, 0); }
@@ -36,15 +36,16 @@ static void leave(int fd, enum leaving how)
 /* Reads the request body as far as it comes; what ended it. */
 static int64_t body(pagi_sse_conn c, char *buf, size_t cap, size_t *len)
 {
-    int32_t more = 1;
+    int32_t what = PAGI_SSE_BODY_MORE;
     pagi_sse_record r;
     *len = 0;
-    while (more != 0) {
-        int64_t n = pagi_sse_conn_read_body(c, buf + *len, cap - *len, &more);
-        if (n < 0)
-            return n;
-        *len += (size_t)n;
-        if (more == -1 && !next(PAGI_SSE_KIND_BODY, c, &r))
+    while (what != PAGI_SSE_BODY_END) {
+        size_t n = 0;
+        what = pagi_sse_conn_read_body(c, buf + *len, cap - *len, &n);
+        if (what < 0)
+            return what;
+        *len += n;
+        if (what == PAGI_SSE_BODY_WAIT && !next(PAGI_SSE_KIND_BODY, c, &r))
             return -1000;
     }
     return 0;
@@ -58,13 +59,13 @@ static void breaks_off(const char *request, enum leaving how, const char *came, 
     int fd = asks(request);
     OK(next(PAGI_SSE_KIND_REQUEST, 0, &r));
     pagi_sse_conn c = r.conn;
-    int32_t more = -1;
     /* What has come is read first: a reset may take it back. */
     for (len = 0; len < strlen(came) && failures == 0;) {
-        int64_t n = pagi_sse_conn_read_body(c, buf + len, sizeof buf - len, &more);
-        OK(n >= 0 && more != 0);
-        len += n > 0 ? (size_t)n : 0;
-        if (more == -1)
+        size_t n = 0;
+        int32_t what = pagi_sse_conn_read_body(c, buf + len, sizeof buf - len, &n);
+        OK(what > 0);
+        len += n;
+        if (what == PAGI_SSE_BODY_WAIT)
             OK(next(PAGI_SSE_KIND_BODY, c, &r));
     }
     BYTES(buf, len, came);
@@ -72,10 +73,10 @@ static void breaks_off(const char *request, enum leaving how, const char *came, 
     IS(body(c, buf, sizeof buf, &len), R(BODY_INCOMPLETE));
     IS(len, 0);
     /* Again and again. */
-    IS(pagi_sse_conn_read_body(c, buf, sizeof buf, &more), R(BODY_INCOMPLETE));
-    int64_t n = pagi_sse_conn_error(c, buf, sizeof buf);
+    IS(LEN(pagi_sse_conn_read_body(c, buf, sizeof buf, &len_)), R(BODY_INCOMPLETE));
+    int64_t n = LEN(pagi_sse_error(buf, sizeof buf, &len_));
     BYTES(buf, n, "the request body broke off");
-    n = pagi_sse_conn_reason(c, buf, sizeof buf);
+    n = LEN(pagi_sse_conn_reason(c, buf, sizeof buf, &len_));
     BYTES(buf, n, reason);
     if (how == STAYS)
         IS(pagi_sse_conn_respond(c, 200, NULL, 0), R(CLOSED));
@@ -461,16 +462,16 @@ static void aborted_queue(void)
     IS(pagi_sse_conn_open_queue(rt, PAGI_SSE_WIRE_HTTP11, &c), 0);
     IS(pagi_sse_conn_send(c, S("part")), 0);
     IS(pagi_sse_conn_abort(c, NONE), 1);
-    int64_t n = pagi_sse_conn_read(c, got, sizeof got - 1);
+    int64_t n = LEN(pagi_sse_conn_read(c, got, sizeof got - 1, &len_));
     got[n > 0 ? n : 0] = 0;
     const char *end = strstr(got, "\r\n\r\n");
     BYTES(end ? end : "", end ? strlen(end) : 0, "\r\n\r\nc\r\ndata: part\n\n\r\n");
-    IS(pagi_sse_conn_read(c, got, sizeof got), R(CLOSED));
+    IS(LEN(pagi_sse_conn_read(c, got, sizeof got, &len_)), R(CLOSED));
     IS(pagi_sse_conn_free(c), 0);
     IS(pagi_sse_runtime_free(rt, 1000), 0);
-    IS(pagi_sse_conn_open(&c), 0);
+    IS(pagi_sse_conn_open_detached(&c), 0);
     IS(pagi_sse_conn_abort(c, NONE), 1);
-    n = pagi_sse_conn_reason(c, got, sizeof got);
+    n = LEN(pagi_sse_conn_reason(c, got, sizeof got, &len_));
     BYTES(got, n, "server_error");
     IS(pagi_sse_conn_free(c), 0);
 }

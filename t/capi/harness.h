@@ -57,6 +57,17 @@ static inline int bytes_(const char *file, int line, const char *got, size_t len
     return 0;
 }
 
+/* The length that a call has told, which is given &len_; or its code. */
+static size_t len_;
+#define LEN(call) length_((call))
+/* The same of one whose buffer is too small: the size that it needs. */
+#define NEEDS(call) (IS((call), R(BUFFER_SMALL)) ? (int64_t)len_ : -1)
+
+static inline int64_t length_(int32_t code)
+{
+    return code < 0 ? code : (int64_t)len_;
+}
+
 static inline int64_t now_ms(void)
 {
     struct timespec t;
@@ -79,32 +90,32 @@ static inline int wait_for(int fd)
 
 /* The next record of that kind, of that connection (0: of any), from a server's
  * or a runtime's queue; others before it are dropped. The record's bytes are good until the next call. */
-typedef int64_t next_function(uint64_t handle, char *buf, size_t cap);
+typedef int32_t next_function(uint64_t handle, char *buf, size_t cap, size_t *used);
 
 static inline int next_record(next_function *next, uint64_t handle, int fd, int32_t kind, pagi_sse_conn conn,
                               pagi_sse_record *out)
 {
     static char buf[65536];
-    static int64_t used, at;
+    static size_t used, at;
     static uint64_t whose;
     int64_t deadline = now_ms() + PATIENCE_MS;
     if (whose != handle)
         whose = handle, used = at = 0;
     for (;;) {
-        while ((at = pagi_sse_record_read(buf, (size_t)used, at, out, sizeof *out)) > 0)
+        int32_t n;
+        while (pagi_sse_record_read(buf, used, &at, out, sizeof *out) > 0)
             if (out->kind == kind && (!conn || out->conn == conn))
                 return 1;
-        at = 0;
-        used = next(handle, buf, sizeof buf);
-        if (used > 0)
+        used = at = 0;
+        n = next(handle, buf, sizeof buf, &used);
+        if (n > 0)
             continue;
-        if (used < 0 || now_ms() > deadline || !wait_for(fd)) {
-            printf("# no record of kind %d (%lld)\n", (int)kind, (long long)used);
+        if (n < 0 || now_ms() > deadline || !wait_for(fd)) {
+            printf("# no record of kind %d (%d)\n", (int)kind, (int)n);
             failures++;
             used = 0;
             return 0;
         }
-        used = used > 0 ? used : 0;
     }
 }
 

@@ -96,10 +96,10 @@ static inline void settle(void)
     int64_t deadline = now_ms() + PATIENCE_MS;
     int delivered = 0;
     while (!delivered && now_ms() < deadline) {
-        int64_t cap = pagi_sse_hub_stats(hub, NULL, 0) + 4096, n;
+        int64_t cap = NEEDS(pagi_sse_hub_stats(hub, NULL, 0, &len_)) + 4096, n;
         char *text = calloc(1, (size_t)cap + 1);
-        n = pagi_sse_hub_stats(hub, text, (size_t)cap);
-        delivered = n <= cap && strstr(text, none);
+        n = LEN(pagi_sse_hub_stats(hub, text, (size_t)cap, &len_));
+        delivered = n >= 0 && strstr(text, none);
         free(text);
         if (!delivered)
             poll(NULL, 0, 1);
@@ -112,7 +112,7 @@ static char out[1 << 21];
 static inline int64_t taken(client c)
 {
     settle();
-    int64_t n = pagi_sse_conn_read(c.conn, out, sizeof out - 1);
+    int64_t n = LEN(pagi_sse_conn_read(c.conn, out, sizeof out - 1, &len_));
     out[n > 0 ? n : 0] = 0;
     return n;
 }
@@ -121,12 +121,12 @@ static inline int64_t taken(client c)
 #define GETS(c, expected) bytes_(__FILE__, __LINE__, out, (size_t)taken(c), (expected))
 
 /* Figures as JSON; more members may come, so each is looked for. */
-typedef int64_t json_function(uint64_t handle, char *buf, size_t cap);
+typedef int32_t json_function(uint64_t handle, char *buf, size_t cap, size_t *len);
 
 static inline const char *json(json_function *f, uint64_t handle)
 {
     static char text[1 << 16];
-    int64_t n = f(handle, text, sizeof text - 1);
+    int64_t n = LEN(f(handle, text, sizeof text - 1, &len_));
     text[n > 0 ? n : 0] = 0;
     return text;
 }

@@ -11,7 +11,7 @@ enum { HISTORY, STATE };
 /* The newest of a topic's history or state, as JSON. */
 static size_t kept(int state, uint64_t last)
 {
-    int64_t n = pagi_sse_hub_history(hub, S("t"), state, last, out, sizeof out);
+    int64_t n = LEN(pagi_sse_hub_history(hub, S("t"), state, last, out, sizeof out, &len_));
     return n > 0 ? (size_t)n : 0;
 }
 
@@ -37,10 +37,11 @@ static void reading(void)
          "{\"data\":\"\xe2\x82\xac \\\"x\\\"\",\"id\":\"e.2\"},{\"id\":\"e.3\"},"
          "{\"data\":\"\",\"id\":\"e.4\",\"key\":\"k\"}]");
     KEPT(STATE, 0, "[{\"data\":\"\",\"id\":\"e.4\",\"key\":\"k\"}]");
-#define READ(...) pagi_sse_hub_history(hub, __VA_ARGS__)
-    IS(READ(S("t"), STATE, 0, NONE), 34);
+#define READ(...) LEN(pagi_sse_hub_history(hub, __VA_ARGS__, &len_))
+#define READ_NEEDS(...) NEEDS(pagi_sse_hub_history(hub, __VA_ARGS__, &len_))
+    IS(READ_NEEDS(S("t"), STATE, 0, NONE), 34);
     memset(buf, '#', sizeof buf);
-    IS(READ(S("t"), STATE, 0, buf, 33), 34);
+    IS(READ_NEEDS(S("t"), STATE, 0, buf, 33), 34);
     OK(buf[0] == '#');
     IS(READ(S("t"), STATE, 0, buf, 34), 34);
     OK(buf[33] == ']' && buf[34] == '#');

@@ -13,47 +13,46 @@ static int64_t f5(uint64_t h) { return pagi_sse_conn_send(h, S("x")); }
 static int64_t f6(uint64_t h) { return pagi_sse_conn_send_event(h, NONE, NONE, NONE, -1); }
 static int64_t f7(uint64_t h) { return pagi_sse_conn_send_json(h, S("1"), NONE, NONE, -1); }
 static int64_t f8(uint64_t h) { return pagi_sse_conn_comment(h, NONE); }
-static int64_t f9(uint64_t h) { return pagi_sse_conn_keepalive(h, 1, NONE); }
+static int64_t f9(uint64_t h) { return pagi_sse_conn_keepalive(h, 1000, NONE); }
 static int64_t f10(uint64_t h) { return pagi_sse_conn_close(h, NONE); }
 static int64_t f11(uint64_t h) { return pagi_sse_conn_disconnect(h, NONE); }
-static int64_t f12(uint64_t h) { char b[8]; return pagi_sse_conn_read(h, b, sizeof b); }
+static int64_t f12(uint64_t h) { char b[8]; return LEN(pagi_sse_conn_read(h, b, sizeof b, &len_)); }
 static int64_t f13(uint64_t h) { return pagi_sse_conn_state(h); }
-static int64_t f14(uint64_t h) { return pagi_sse_conn_reason(h, NONE); }
-static int64_t f15(uint64_t h) { return pagi_sse_conn_error(h, NONE); }
+static int64_t f14(uint64_t h) { return LEN(pagi_sse_conn_reason(h, NONE, &len_)); }
 static int64_t f16(uint64_t h) { return pagi_sse_conn_buffered(h); }
 static int64_t f17(uint64_t h) { pagi_sse_counters c; return pagi_sse_conn_counters(h, &c, sizeof c); }
 static int64_t f18(uint64_t h) { return pagi_sse_conn_set_marks(h, 1, 2, 3); }
 static int64_t f19(uint64_t h) { return pagi_sse_conn_respond(h, 200, NULL, 0); }
 static int64_t f20(uint64_t h) { return pagi_sse_conn_body(h, NONE, 0); }
-static int64_t f21(uint64_t h) { char b[8]; int32_t more; return pagi_sse_conn_read_body(h, b, sizeof b, &more); }
+static int64_t f21(uint64_t h) { char b[8]; return LEN(pagi_sse_conn_read_body(h, b, sizeof b, &len_)); }
 static int64_t f22(uint64_t h) { return pagi_sse_scope_set(1, h); }
 static int64_t f23(uint64_t h) { return pagi_sse_conn_hand_over(h); }
 static int64_t f24(uint64_t h) { return pagi_sse_conn_catch_up(h); }
-static int64_t s1(uint64_t h) { return pagi_sse_server_accept(h); }
+static int64_t s1(uint64_t h) { return pagi_sse_server_start(h); }
 static int64_t s2(uint64_t h) { return pagi_sse_server_port(h); }
 static int64_t s3(uint64_t h) { return pagi_sse_server_fd(h); }
-static int64_t s4(uint64_t h) { char b[8]; return pagi_sse_server_next(h, b, sizeof b); }
+static int64_t s4(uint64_t h) { char b[8]; return LEN(pagi_sse_server_next(h, b, sizeof b, &len_)); }
 static int64_t s5(uint64_t h) { return pagi_sse_server_flush(h); }
 static int64_t s6(uint64_t h) { return pagi_sse_server_wake(h, 0); }
 static int64_t s7(uint64_t h) { return pagi_sse_server_busy(h); }
-static int64_t s8(uint64_t h) { return pagi_sse_server_stats(h, NONE); }
+static int64_t s8(uint64_t h) { return LEN(pagi_sse_server_stats(h, NONE, &len_)); }
 static int64_t s9(uint64_t h) { return pagi_sse_server_drain(h); }
 static int64_t s10(uint64_t h) { return pagi_sse_server_close_streams(h, NONE); }
 static int64_t s11(uint64_t h) { return pagi_sse_server_stop(h, 0); }
 static int64_t s12(uint64_t h) { return pagi_sse_server_free(h, 0); }
 static int64_t r1(uint64_t h) { return pagi_sse_runtime_fd(h); }
-static int64_t r2(uint64_t h) { char b[8]; return pagi_sse_runtime_next(h, b, sizeof b); }
+static int64_t r2(uint64_t h) { char b[8]; return LEN(pagi_sse_runtime_next(h, b, sizeof b, &len_)); }
 static int64_t r3(uint64_t h) { return pagi_sse_runtime_flush(h); }
 static int64_t r4(uint64_t h) { return pagi_sse_runtime_wake(h, 0); }
 static int64_t r5(uint64_t h) { return pagi_sse_runtime_busy(h); }
-static int64_t r6(uint64_t h) { return pagi_sse_runtime_stats(h, NONE); }
+static int64_t r6(uint64_t h) { return LEN(pagi_sse_runtime_stats(h, NONE, &len_)); }
 static int64_t r7(uint64_t h) { return pagi_sse_runtime_stop(h, 0); }
 static int64_t r8(uint64_t h) { return pagi_sse_runtime_free(h, 0); }
 static int64_t r9(uint64_t h) { pagi_sse_conn c; return pagi_sse_conn_open_queue(h, 0, &c); }
 static int64_t r10(uint64_t h) { pagi_sse_conn c; return pagi_sse_conn_open_fd(h, 0, 0, &c); }
 static int64_t p1(uint64_t h) { return pagi_sse_parser_push(h, NONE); }
-static int64_t p2(uint64_t h) { char b[8]; return pagi_sse_parser_next(h, b, sizeof b); }
-static int64_t p3(uint64_t h) { return pagi_sse_parser_last_event_id(h, NONE); }
+static int64_t p2(uint64_t h) { char b[8]; return LEN(pagi_sse_parser_next(h, b, sizeof b, &len_)); }
+static int64_t p3(uint64_t h) { return LEN(pagi_sse_parser_last_event_id(h, NONE, &len_)); }
 static int64_t p4(uint64_t h) { uint64_t ms; return pagi_sse_parser_retry(h, &ms); }
 static int64_t p5(uint64_t h) { return pagi_sse_parser_reset(h); }
 static int64_t p6(uint64_t h) { return pagi_sse_parser_free(h); }
@@ -61,19 +60,19 @@ static int64_t h1(uint64_t h) { return pagi_sse_hub_topic(h, S("t"), NULL); }
 static int64_t h2(uint64_t h) { return pagi_sse_hub_publish(h, S("t"), S("x"), NONE, NONE, NONE, -1, 0); }
 static int64_t h3(uint64_t h) { pagi_sse_subscription s; return pagi_sse_hub_subscribe(h, 0, S("t"), NULL, &s); }
 static int64_t h4(uint64_t h) { return pagi_sse_hub_ready(h); }
-static int64_t h5(uint64_t h) { return pagi_sse_hub_close(h, NONE, NONE); }
+static int64_t h5(uint64_t h) { return pagi_sse_hub_close_streams(h, NONE, NONE); }
 static int64_t h6(uint64_t h) { return pagi_sse_hub_subscribers(h, S("t")); }
-static int64_t h7(uint64_t h) { return pagi_sse_hub_stats(h, NONE); }
-static int64_t h8(uint64_t h) { return pagi_sse_hub_history(h, S("t"), 0, 0, NONE); }
+static int64_t h7(uint64_t h) { return LEN(pagi_sse_hub_stats(h, NONE, &len_)); }
+static int64_t h8(uint64_t h) { return LEN(pagi_sse_hub_history(h, S("t"), 0, 0, NONE, &len_)); }
 static int64_t h9(uint64_t h) { return pagi_sse_hub_has_topic(h, S("t")); }
 static int64_t h10(uint64_t h) { return pagi_sse_hub_free(h, 1000); }
 static int64_t u1(uint64_t h) { return pagi_sse_subscription_cancel(h); }
-static int64_t u2(uint64_t h) { return pagi_sse_subscription_stats(h, NONE); }
+static int64_t u2(uint64_t h) { return LEN(pagi_sse_subscription_stats(h, NONE, &len_)); }
 static int64_t u3(uint64_t h) { return pagi_sse_subscription_free(h); }
 
 /* Every function that takes a handle, by the kind of its object. */
 static handle_function *const of_conn[] = {f1,  f2,  f3,  f4,  f5,  f6,  f7,  f8,  f9,  f10, f11,
-                                           f12, f13, f14, f15, f16, f17, f18, f19, f20, f21, f22, f23, f24};
+                                           f12, f13, f14, f16, f17, f18, f19, f20, f21, f22, f23, f24};
 static handle_function *const of_server[] = {s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12};
 static handle_function *const of_runtime[] = {r1, r2, r3, r4, r5, r6, r7, r8, r9, r10};
 static handle_function *const of_parser[] = {p1, p2, p3, p4, p5, p6};
@@ -114,8 +113,8 @@ static uint64_t opened(int kind)
     pagi_sse_server_options so = {.size = sizeof so, .workers = 1};
     pagi_sse_runtime_options ro = {.size = sizeof ro, .workers = 1};
     switch (kind) {
-    case CONN: IS(pagi_sse_conn_open(&h), 0); break;
-    case SERVER: IS(pagi_sse_server_start(&so, &h), 0); break;
+    case CONN: IS(pagi_sse_conn_open_detached(&h), 0); break;
+    case SERVER: IS(pagi_sse_server_open(&so, &h), 0); break;
     case RUNTIME: IS(pagi_sse_runtime_open(&ro, &h), 0); break;
     case PARSER: IS(pagi_sse_parser_open(NULL, &h), 0); break;
     case HUB: IS(pagi_sse_hub_open(S("e"), NULL, 0, 0, &h), 0); break;
@@ -196,20 +195,20 @@ static void *everything(void *unused)
         pagi_sse_counters n;
         bad += pagi_sse_conn_send(shared, S("x")) < 0 && pagi_sse_conn_state(shared) == PAGI_SSE_STATE_STARTED
             && pagi_sse_conn_buffered(shared) == 0;
-        bad += pagi_sse_conn_read(shared, buf, sizeof buf) < 0;
+        bad += LEN(pagi_sse_conn_read(shared, buf, sizeof buf, &len_)) < 0;
         bad += pagi_sse_conn_counters(shared, &n, sizeof n) != 0;
         bad += pagi_sse_conn_send_json(shared, S("]"), NONE, NONE, -1) != R(JSON);
-        bad += pagi_sse_conn_error(shared, buf, sizeof buf) <= 0;
-        bad += pagi_sse_runtime_next(shared_rt, buf, sizeof buf) < 0;
+        bad += LEN(pagi_sse_error(buf, sizeof buf, &len_)) <= 0;
+        bad += LEN(pagi_sse_runtime_next(shared_rt, buf, sizeof buf, &len_)) < 0;
         bad += pagi_sse_runtime_flush(shared_rt) != 0;
-        bad += pagi_sse_runtime_stats(shared_rt, buf, sizeof buf) <= 0;
+        bad += LEN(pagi_sse_runtime_stats(shared_rt, buf, sizeof buf, &len_)) <= 0;
         bad += pagi_sse_parser_push(shared_parser, S("data: 1\n\n")) < 0;
-        bad += pagi_sse_parser_next(shared_parser, buf, sizeof buf) < 0;
+        bad += LEN(pagi_sse_parser_next(shared_parser, buf, sizeof buf, &len_)) < 0;
         bad += pagi_sse_conn_open_queue(shared_rt, i % 3, &own) != 0;
         bad += pagi_sse_scope_set((uint64_t)i, own) != 0;
-        bad += pagi_sse_conn_keepalive(own, 0.01, S("k")) != 0;
+        bad += pagi_sse_conn_keepalive(own, 10, S("k")) != 0;
         bad += pagi_sse_conn_send(own, S("x")) != 0;
-        bad += pagi_sse_conn_read(own, buf, sizeof buf) <= 0;
+        bad += LEN(pagi_sse_conn_read(own, buf, sizeof buf, &len_)) <= 0;
         bad += pagi_sse_conn_free(own) != 0;
         bad += pagi_sse_conn_free(own) != R(HANDLE_STALE);
     }

@@ -16,11 +16,11 @@ static const char *read_all(pagi_sse_parser p, size_t cap)
 {
     char buf[4096];
     pagi_sse_record r;
-    int64_t used, at;
+    int64_t used;
     text_len = 0;
     text[0] = 0;
-    while ((used = pagi_sse_parser_next(p, buf, cap)) > 0 && (size_t)used <= cap)
-        for (at = 0; (at = pagi_sse_record_read(buf, (size_t)used, at, &r, sizeof r)) > 0;) {
+    while ((used = LEN(pagi_sse_parser_next(p, buf, cap, &len_))) > 0)
+        for (size_t at = 0; pagi_sse_record_read(buf, (size_t)used, &at, &r, sizeof r) > 0;) {
             IS(r.conn, p);
             if (r.kind == PAGI_SSE_KIND_EVENT)
                 text_len += (size_t)sprintf(text + text_len, "%.*s=%.*s#%.*s;", (int)r.event.len, r.event.data,
@@ -49,7 +49,7 @@ static void chunks(void)
         }
         ALL(p, ": hi;e=a\nb#1;message=c#1;");
         char id[8];
-        BYTES(id, pagi_sse_parser_last_event_id(p, id, sizeof id), "2");
+        BYTES(id, LEN(pagi_sse_parser_last_event_id(p, id, sizeof id, &len_)), "2");
         uint64_t ms = 0;
         IS(pagi_sse_parser_retry(p, &ms), 1);
         IS(ms, 300);
@@ -61,11 +61,13 @@ static void chunks(void)
 static pagi_sse_record *one(pagi_sse_parser p, char **buf, pagi_sse_record *r)
 {
     char tiny[4];
-    int64_t need = pagi_sse_parser_next(p, tiny, sizeof tiny);
+    int64_t need = NEEDS(pagi_sse_parser_next(p, tiny, sizeof tiny, &len_));
+    size_t at = 0;
     OK(need > (int64_t)sizeof tiny);
     *buf = malloc((size_t)need);
-    IS(pagi_sse_parser_next(p, *buf, (size_t)need), need);
-    IS(pagi_sse_record_read(*buf, (size_t)need, 0, r, sizeof *r), need);
+    IS(LEN(pagi_sse_parser_next(p, *buf, (size_t)need, &len_)), need);
+    IS(pagi_sse_record_read(*buf, (size_t)need, &at, r, sizeof *r), 1);
+    IS(at, need);
     return r;
 }
 
@@ -89,7 +91,7 @@ static void batches(void)
             BYTES(r.id.data, r.id.len, *data == '4' ? "" : *data == '5' ? "6" : *id == '5' ? "5" : "6");
         free(buf);
     }
-    IS(pagi_sse_parser_next(p, text, sizeof text), 0);
+    IS(LEN(pagi_sse_parser_next(p, text, sizeof text, &len_)), 0);
     IS(pagi_sse_parser_push(p, NONE), 0);
     IS(pagi_sse_parser_free(p), 0);
 }
@@ -144,16 +146,19 @@ static size_t drain(pagi_sse_parser p, size_t *bytes)
 {
     pagi_sse_record r;
     size_t count = 0;
-    int64_t got, at;
-    while ((got = pagi_sse_parser_next(p, sink, sizeof sink)) > 0) {
-        if (!OK((size_t)got <= sizeof sink))
+    size_t used = 0, at;
+    int32_t n;
+    while ((n = pagi_sse_parser_next(p, sink, sizeof sink, &used)) > 0) {
+        if (!OK(used <= sizeof sink))
             return count;
-        *bytes += (size_t)got;
-        for (at = 0; (at = pagi_sse_record_read(sink, (size_t)got, at, &r, sizeof r)) > 0; count++)
-            ;
-        IS(at, 0);
+        *bytes += used;
+        count += (size_t)n;
+        for (at = 0; pagi_sse_record_read(sink, used, &at, &r, sizeof r) > 0;)
+            n--;
+        IS(n, 0);
+        IS(at, used);
     }
-    IS(got, 0);
+    IS(n, 0);
     return count;
 }
 
@@ -252,17 +257,17 @@ static void misuse(void)
     IS(pagi_sse_parser_open(NULL, NULL), R(NULL_POINTER));
     IS(pagi_sse_parser_push(p, NULL, 3), R(NULL_POINTER));
     IS(pagi_sse_parser_push(p, "x", SIZE_MAX), R(BAD_ARGUMENT));
-    IS(pagi_sse_parser_next(p, NULL, 0), R(NULL_POINTER));
-    IS(pagi_sse_parser_next(p, NULL, 9), R(NULL_POINTER));
-    IS(pagi_sse_parser_next(p, buf, 0), R(NULL_POINTER));
+    IS(LEN(pagi_sse_parser_next(p, NULL, 0, &len_)), R(NULL_POINTER));
+    IS(LEN(pagi_sse_parser_next(p, NULL, 9, &len_)), R(NULL_POINTER));
+    IS(LEN(pagi_sse_parser_next(p, buf, 0, &len_)), R(NULL_POINTER));
     IS(pagi_sse_parser_retry(p, NULL), R(NULL_POINTER));
-    IS(pagi_sse_parser_last_event_id(p, NULL, 5), R(NULL_POINTER));
-    IS(pagi_sse_parser_last_event_id(p, NULL, 0), 0);
+    IS(LEN(pagi_sse_parser_last_event_id(p, NULL, 5, &len_)), R(NULL_POINTER));
+    IS(LEN(pagi_sse_parser_last_event_id(p, NULL, 0, &len_)), 0);
     IS(pagi_sse_conn_state(p), R(HANDLE_KIND));
     IS(pagi_sse_parser_free(p), 0);
     IS(pagi_sse_parser_free(p), R(HANDLE_STALE));
     IS(pagi_sse_parser_push(p, S("x")), R(HANDLE_STALE));
-    IS(pagi_sse_parser_next(0, buf, sizeof buf), R(HANDLE_INVALID));
+    IS(LEN(pagi_sse_parser_next(0, buf, sizeof buf, &len_)), R(HANDLE_INVALID));
 }
 
 static const test tests[] = {

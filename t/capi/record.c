@@ -18,8 +18,10 @@ static void garbage(void)
         seed = seed * 1103515245 + 12345;
         if (len > 4 && round % 3) /* a length that is right, and a known kind */
             memcpy(bytes, &(uint32_t){(uint32_t)len - 4}, 4), bytes[4] = (char)(1 + seed % 23);
-        int64_t at = pagi_sse_record_read(bytes, len, 0, &r, sizeof r);
-        OK(at == R(BAD_ARGUMENT) || (at >= 0 && at <= (int64_t)len));
+        size_t at = 0;
+        int32_t code = pagi_sse_record_read(bytes, len, &at, &r, sizeof r);
+        OK(code == R(BAD_ARGUMENT) || code == 0 || code == 1);
+        OK(code == 1 ? at >= 4 && at <= len : at == 0);
         int32_t found = pagi_sse_record_header((pagi_sse_bytes){bytes, len}, S("x"), &v);
         OK(found == R(BAD_ARGUMENT) || found == 0 || found == 1);
         for (size_t i = 0; pagi_sse_record_header_at((pagi_sse_bytes){bytes, len}, i, &h) == 1; i++)
@@ -37,25 +39,33 @@ static void arguments(void)
     pagi_sse_bytes v;
     IS(pagi_sse_parser_open(NULL, &parser), 0);
     pagi_sse_parser_push(parser, S("data: a\n\ndata: b\n\n"));
-    size_t used = (size_t)pagi_sse_parser_next(parser, buf, sizeof buf);
-    int64_t second = pagi_sse_record_read(buf, used, 0, &r, sizeof r);
-    OK(second > 0);
+    size_t used = 0, at = 0;
+    IS(pagi_sse_parser_next(parser, buf, sizeof buf, &used), 2);
+    IS(pagi_sse_record_read(buf, used, &at, &r, sizeof r), 1);
+    size_t second = at;
+    OK(second > 4);
     BYTES(r.text.data, r.text.len, "a");
-    IS(pagi_sse_record_read(buf, used, second, &r, sizeof r), used);
+    IS(pagi_sse_record_read(buf, used, &at, &r, sizeof r), 1);
+    IS(at, used);
     BYTES(r.text.data, r.text.len, "b");
     memset(&r, 0x5A, sizeof r);
-    IS(pagi_sse_record_read(buf, used, (int64_t)used, &r, sizeof r), 0);
+    IS(pagi_sse_record_read(buf, used, &at, &r, sizeof r), 0);
+    IS(at, used);
     IS(r.kind, 0x5A5A5A5A);
-    IS(pagi_sse_record_read(buf, used, (int64_t)used + 1, &r, sizeof r), R(BAD_ARGUMENT));
-    IS(pagi_sse_record_read(buf, used, -1, &r, sizeof r), R(BAD_ARGUMENT));
-    IS(pagi_sse_record_read(buf, used, INT64_MIN, &r, sizeof r), R(BAD_ARGUMENT));
-    IS(pagi_sse_record_read(buf, SIZE_MAX, 0, &r, sizeof r), R(BAD_ARGUMENT));
-    IS(pagi_sse_record_read(buf, used - 1, second, &r, sizeof r), R(BAD_ARGUMENT));
-    IS(pagi_sse_record_read(NULL, used, 0, &r, sizeof r), R(NULL_POINTER));
-    IS(pagi_sse_record_read(NULL, 0, 0, &r, sizeof r), 0);
-    IS(pagi_sse_record_read(buf, used, 0, NULL, sizeof r), R(NULL_POINTER));
-    IS(pagi_sse_record_read(buf, used, 0, &r, 0), R(NULL_POINTER));
-    IS(pagi_sse_record_read(buf, used, 0, &r, SIZE_MAX), R(BAD_ARGUMENT));
+#define REFUSED(buf, used, from, out, size, code)                                                                     \
+    (at = (from), IS(pagi_sse_record_read((buf), (used), &at, (out), (size)), R(code)), IS(at, (from)))
+    REFUSED(buf, used, used + 1, &r, sizeof r, BAD_ARGUMENT);
+    REFUSED(buf, used, SIZE_MAX, &r, sizeof r, BAD_ARGUMENT);
+    REFUSED(buf, SIZE_MAX, 0, &r, sizeof r, BAD_ARGUMENT);
+    REFUSED(buf, used - 1, second, &r, sizeof r, BAD_ARGUMENT);
+    REFUSED(buf, 3, 0, &r, sizeof r, BAD_ARGUMENT);
+    REFUSED(NULL, used, 0, &r, sizeof r, NULL_POINTER);
+    REFUSED(buf, used, 0, NULL, sizeof r, NULL_POINTER);
+    REFUSED(buf, used, 0, &r, 0, NULL_POINTER);
+    REFUSED(buf, used, 0, &r, SIZE_MAX, BAD_ARGUMENT);
+    IS(pagi_sse_record_read(buf, used, NULL, &r, sizeof r), R(NULL_POINTER));
+    IS(pagi_sse_record_read(NULL, 0, &at, &r, sizeof r), 0);
+    IS(r.kind, 0x5A5A5A5A);
     IS(pagi_sse_record_header((pagi_sse_bytes){NULL, 3}, S("a"), &v), R(NULL_POINTER));
     IS(pagi_sse_record_header((pagi_sse_bytes){NULL, 0}, S("a"), &v), 0);
     IS(pagi_sse_record_header((pagi_sse_bytes){NULL, 0}, NULL, 0, &v), R(NULL_POINTER));
@@ -63,7 +73,8 @@ static void arguments(void)
     IS(pagi_sse_record_header_at((pagi_sse_bytes){NULL, 0}, 0, NULL), R(NULL_POINTER));
     /* A program with an older, smaller struct. */
     memset(&r, 0x5A, sizeof r);
-    IS(pagi_sse_record_read(buf, used, 0, &r, 16), second);
+    IS(pagi_sse_record_read(buf, used, &at, &r, 16), 1);
+    IS(at, second);
     IS(r.kind, PAGI_SSE_KIND_EVENT);
     IS(r.sse, 0x5A);
     IS(pagi_sse_parser_free(parser), 0);
@@ -102,7 +113,9 @@ static void later(void)
     at = str(str(at, "https"), "more"); /* fields of which we do not know */
     len = (uint32_t)(at - buf - 4);
     memcpy(buf, &len, 4);
-    IS(pagi_sse_record_read(buf, (size_t)(at - buf), 0, &r, sizeof r), at - buf);
+    size_t from = 0;
+    IS(pagi_sse_record_read(buf, (size_t)(at - buf), &from, &r, sizeof r), 1);
+    IS(from, at - buf);
     BYTES(r.method.data, r.method.len, "GET");
     BYTES(r.server.data, r.server.len, "::2");
     IS(pagi_sse_record_header(r.headers, S("A"), &v), 1);

@@ -14,7 +14,7 @@ static pagi_sse_runtime opened(void)
 static int64_t figure(pagi_sse_runtime rt, const char *name)
 {
     char json[2048];
-    int64_t n = pagi_sse_runtime_stats(rt, json, sizeof json - 1);
+    int64_t n = LEN(pagi_sse_runtime_stats(rt, json, sizeof json - 1, &len_));
     json[n > 0 ? n : 0] = 0;
     const char *at = strstr(json, name);
     return at ? strtoll(at + strlen(name), NULL, 10) : -1;
@@ -51,7 +51,7 @@ static void statistics(void)
     IS(pagi_sse_conn_send(a, S("x")), 0);
     IS(pagi_sse_conn_send(b, S("x")), 0);
     IS(pagi_sse_conn_free(b), 0);
-    int64_t n = pagi_sse_runtime_stats(rt, json, sizeof json - 1);
+    int64_t n = LEN(pagi_sse_runtime_stats(rt, json, sizeof json - 1, &len_));
     json[n > 0 ? n : 0] = 0;
     OK(strstr(json, "\"connections\":{\"open\":1,\"opened\":2}") != NULL);
     OK(strstr(json, "\"events\":2") != NULL && strstr(json, "\"queued_bytes\":9") != NULL);
@@ -116,8 +116,8 @@ static void stops(void)
     IS(recv(server[1], out, sizeof out, 0), 0);
     close(server[1]);
     /* The host takes the rest of its own. */
-    BYTES(out, pagi_sse_conn_read(queue, out, sizeof out), "data: q\n\n");
-    IS(pagi_sse_conn_read(queue, out, sizeof out), R(CLOSED));
+    BYTES(out, LEN(pagi_sse_conn_read(queue, out, sizeof out, &len_)), "data: q\n\n");
+    IS(LEN(pagi_sse_conn_read(queue, out, sizeof out, &len_)), R(CLOSED));
     OK(next_record(pagi_sse_runtime_next, rt, pagi_sse_runtime_fd(rt), PAGI_SSE_KIND_ENDED, queue, &r));
     BYTES(r.text.data, r.text.len, "server_shutdown");
     IS(pagi_sse_runtime_busy(rt), 0);
@@ -148,14 +148,14 @@ static void free_first(void)
     IS(pagi_sse_conn_open_queue(rt, PAGI_SSE_WIRE_EVENTS, &queue), 0);
     OK(socketpair(AF_UNIX, SOCK_STREAM, 0, server) == 0);
     IS(pagi_sse_conn_open_fd(rt, server[0], PAGI_SSE_WIRE_EVENTS, &sock), 0);
-    IS(pagi_sse_conn_keepalive(sock, 1, S("x")), 0);
+    IS(pagi_sse_conn_keepalive(sock, 1000, S("x")), 0);
     IS(pagi_sse_conn_send(queue, S("q")), 0);
     IS(pagi_sse_runtime_free(rt, 1000), 0);
     IS(pagi_sse_conn_state(queue), PAGI_SSE_STATE_CLOSED);
     IS(pagi_sse_conn_state(sock), PAGI_SSE_STATE_CLOSED);
     IS(pagi_sse_conn_send(sock, S("x")), R(CLOSED));
-    IS(pagi_sse_conn_read(queue, out, sizeof out), R(CLOSED));
-    IS(pagi_sse_conn_keepalive(queue, 1, NONE), R(CLOSED));
+    IS(LEN(pagi_sse_conn_read(queue, out, sizeof out, &len_)), R(CLOSED));
+    IS(pagi_sse_conn_keepalive(queue, 1000, NONE), R(CLOSED));
     IS(recv(server[1], out, sizeof out, 0), 0);
     close(server[1]);
     IS(pagi_sse_conn_free(queue), 0);
@@ -170,11 +170,11 @@ static void wakes(void)
     IS(poll(&p, 1, 0), 0);
     IS(pagi_sse_runtime_wake(rt, 0), 0);
     IS(poll(&p, 1, 0), 1);
-    IS(pagi_sse_runtime_next(rt, buf, sizeof buf), 0);
+    IS(LEN(pagi_sse_runtime_next(rt, buf, sizeof buf, &len_)), 0);
     IS(poll(&p, 1, 0), 0);
-    IS(pagi_sse_runtime_next(rt, NULL, 0), R(NULL_POINTER));
-    IS(pagi_sse_runtime_next(rt, NULL, 5), R(NULL_POINTER));
-    IS(pagi_sse_runtime_next(rt, buf, SIZE_MAX), R(BAD_ARGUMENT));
+    IS(LEN(pagi_sse_runtime_next(rt, NULL, 0, &len_)), R(NULL_POINTER));
+    IS(LEN(pagi_sse_runtime_next(rt, NULL, 5, &len_)), R(NULL_POINTER));
+    IS(LEN(pagi_sse_runtime_next(rt, buf, SIZE_MAX, &len_)), R(BAD_ARGUMENT));
     IS(pagi_sse_runtime_free(rt, 1000), 0);
 }
 

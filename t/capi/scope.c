@@ -4,7 +4,7 @@
 static pagi_sse_conn opened(void)
 {
     pagi_sse_conn c = 0;
-    IS(pagi_sse_conn_open(&c), 0);
+    IS(pagi_sse_conn_open_detached(&c), 0);
     return c;
 }
 

@@ -9,7 +9,7 @@ static void begin(void)
 {
     srv = started("127.0.0.1:0");
     srv_fd = pagi_sse_server_fd(srv);
-    IS(pagi_sse_server_accept(srv), 0);
+    IS(pagi_sse_server_start(srv), 0);
 }
 
 static pagi_sse_conn request(const char *text, int *fd)
@@ -23,7 +23,7 @@ static pagi_sse_conn request(const char *text, int *fd)
 static void reason_is(pagi_sse_conn c, const char *expected)
 {
     char buf[64];
-    int64_t n = pagi_sse_conn_reason(c, buf, sizeof buf);
+    int64_t n = LEN(pagi_sse_conn_reason(c, buf, sizeof buf, &len_));
     BYTES(buf, n, expected);
 }
 
@@ -218,7 +218,7 @@ static void forked(void)
     for (int i = 0; i < 2; i++) {
         int ends[2];
         pagi_sse_server s = started(i ? path : "127.0.0.1:0");
-        IS(pagi_sse_server_accept(s), 0);
+        IS(pagi_sse_server_start(s), 0);
         int port = pagi_sse_server_port(s);
         OK(pipe(ends) == 0);
         fflush(stdout);

@@ -126,7 +126,7 @@ static void defaults(void)
     for (int i = 1; i <= 20; i++)
         OK(publish("t", big, NULL) == i);
     settle();
-    int64_t each = pagi_sse_frame_event(big, sizeof big - 1, NONE, S("e.1"), -1, NONE);
+    int64_t each = NEEDS(pagi_sse_frame_event(big, sizeof big - 1, NONE, S("e.1"), -1, NONE, &len_));
     IS((1 << 20) / each, 16);
     int64_t n = taken(c);
     OK(n > 16 * each && n < 17 * each);
@@ -145,8 +145,8 @@ static void whole_events(void)
     OK(publish("t", "1", "k") && publish("t", "2", "k"));
     settle();
     /* Half of an event has gone: the rest follows, whatever comes. */
-    BYTES(out, pagi_sse_conn_read(c.conn, out, 10), "id: e.1\nda");
-    BYTES(out, pagi_sse_conn_read(keyed.conn, out, 10), "id: e.2\nda");
+    BYTES(out, LEN(pagi_sse_conn_read(c.conn, out, 10, &len_)), "id: e.1\nda");
+    BYTES(out, LEN(pagi_sse_conn_read(keyed.conn, out, 10, &len_)), "id: e.2\nda");
     OK(publish("t", "3", "k") && publish("t", "4", "k"));
     GETS(c, "ta: 1\n\n" E(3) E(4));
     GETS(keyed, "ta: 2\n\n" E(4));
@@ -250,7 +250,7 @@ static void freeing(void)
     IS(pagi_sse_subscription_free(c.sub), 0);
     IS(pagi_sse_subscription_free(c.sub), R(HANDLE_STALE));
     IS(pagi_sse_subscription_cancel(c.sub), R(HANDLE_STALE));
-    IS(pagi_sse_subscription_stats(c.sub, NONE), R(HANDLE_STALE));
+    IS(LEN(pagi_sse_subscription_stats(c.sub, NONE, &len_)), R(HANDLE_STALE));
     IS(pagi_sse_hub_subscribers(hub, S("t")), 1);
     OK(publish("t", "1", NULL) == 1);
     GETS(c, "id: e.0\n\n" E(1));
@@ -271,18 +271,18 @@ static void statistics(void)
     char buf[256];
     open_hub(NULL);
     client c = JOINS(NEW, "t", NULL);
-    int64_t size = pagi_sse_subscription_stats(c.sub, NONE);
+    int64_t size = NEEDS(pagi_sse_subscription_stats(c.sub, NONE, &len_));
     OK(size > 0 && size < (int64_t)sizeof buf);
     memset(buf, '#', sizeof buf);
-    IS(pagi_sse_subscription_stats(c.sub, buf, (size_t)size - 1), size);
+    IS(NEEDS(pagi_sse_subscription_stats(c.sub, buf, (size_t)size - 1, &len_)), size);
     OK(buf[0] == '#');
-    IS(pagi_sse_subscription_stats(c.sub, buf, (size_t)size), size);
+    IS(LEN(pagi_sse_subscription_stats(c.sub, buf, (size_t)size, &len_)), size);
     OK(buf[0] == '{' && buf[size - 1] == '}' && buf[size] == '#');
     STATS_ARE(c.sub, ACTIVE, 0, 0, 9);
-    IS(pagi_sse_subscription_stats(c.sub, NULL, 5), R(NULL_POINTER));
-    IS(pagi_sse_subscription_stats(c.sub, buf, SIZE_MAX), R(BAD_ARGUMENT));
-    IS(pagi_sse_subscription_stats(0, buf, sizeof buf), R(HANDLE_INVALID));
-    IS(pagi_sse_subscription_stats(c.conn, buf, sizeof buf), R(HANDLE_KIND));
+    IS(LEN(pagi_sse_subscription_stats(c.sub, NULL, 5, &len_)), R(NULL_POINTER));
+    IS(LEN(pagi_sse_subscription_stats(c.sub, buf, SIZE_MAX, &len_)), R(BAD_ARGUMENT));
+    IS(LEN(pagi_sse_subscription_stats(0, buf, sizeof buf, &len_)), R(HANDLE_INVALID));
+    IS(LEN(pagi_sse_subscription_stats(c.conn, buf, sizeof buf, &len_)), R(HANDLE_KIND));
     IS(pagi_sse_subscription_cancel(0), R(HANDLE_INVALID));
     IS(pagi_sse_subscription_cancel(hub), R(HANDLE_KIND));
     IS(pagi_sse_subscription_free(0), R(HANDLE_INVALID));
@@ -305,7 +305,7 @@ static void named_twice(void)
     OK(publish("t", "1", NULL) && publish("u", "2", NULL));
     GETS(c, "id: e.0\n\n" E(1) E(2));
     IS(figure(NULL, "connections"), 1);
-    IS(pagi_sse_hub_close(hub, S("t"), NONE), 1);
+    IS(pagi_sse_hub_close_streams(hub, S("t"), NONE), 1);
     leaves(c);
     free_hub();
 }
@@ -411,7 +411,7 @@ static void stuck(void)
         /* One that stops reading: its queue fills, the other's does not. */
         for (int i = 1; now_ms() < deadline; i++) {
             size_t id_len = (size_t)snprintf(text, sizeof text, "e.%d", i);
-            int64_t n = pagi_sse_frame_event(big, sizeof big - 1, NONE, text, id_len, -1, NONE);
+            int64_t n = NEEDS(pagi_sse_frame_event(big, sizeof big - 1, NONE, text, id_len, -1, NONE, &len_));
             OK(publish("t", big, NULL) == i);
             for (ssize_t got = 1; n > 0 && got > 0 && wait_for(fast); n -= got)
                 got = recv(fast, out, (size_t)n, 0);
@@ -421,7 +421,7 @@ static void stuck(void)
                 break;
         }
         OK(now_ms() < deadline);
-        BYTES(text, pagi_sse_conn_reason(s.conn, text, sizeof text), reason[full]);
+        BYTES(text, LEN(pagi_sse_conn_reason(s.conn, text, sizeof text, &len_)), reason[full]);
         IS(pagi_sse_conn_state(f.conn), PAGI_SSE_STATE_STARTED);
         STATS_ARE(f.sub, ACTIVE, figure(NULL, "published"), 0, 0);
         leaves(s), leaves(f);
@@ -444,13 +444,13 @@ static void *everything(void *unused)
         const pagi_sse_subscribe_options *wish = WISH(.full = (uint32_t)i % 4, .max_events = 2);
         bad += pagi_sse_hub_subscribe(hub, c.conn, S("t\nu"), wish, &c.sub) != 0;
         bad += publish(i % 2 ? "t" : "u", "x", i % 3 ? "k" : NULL) <= 0;
-        bad += pagi_sse_subscription_stats(c.sub, buf, sizeof buf) <= 0;
-        bad += pagi_sse_hub_stats(hub, buf, sizeof buf) <= 0;
+        bad += LEN(pagi_sse_subscription_stats(c.sub, buf, sizeof buf, &len_)) <= 0;
+        bad += LEN(pagi_sse_hub_stats(hub, buf, sizeof buf, &len_)) <= 0;
         bad += pagi_sse_hub_subscribers(hub, S("t")) < 0;
         bad += pagi_sse_hub_ready(hub) < 0;
         bad += pagi_sse_hub_topic(hub, S("t"), TOPIC(.events = 1 + (uint64_t)i % 9, .state = (uint32_t)i % 2)) != 0;
         if (i % 50 == 0)
-            bad += pagi_sse_hub_close(hub, S("u"), NONE) < 0;
+            bad += pagi_sse_hub_close_streams(hub, S("u"), NONE) < 0;
         if (i % 5 == 0)
             bad += pagi_sse_subscription_cancel(c.sub) != 0;
         if (i % 7 == 0)

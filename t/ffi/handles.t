@@ -19,7 +19,7 @@ my %code = %{ PAGI::SSE::FFI::codes() };
 sub state_of { return PAGI::SSE::FFI::conn_state($_[0]) }
 
 sub opened {
-    my $code = PAGI::SSE::FFI::conn_open(\my $handle);
+    my $code = PAGI::SSE::FFI::conn_open_detached(\my $handle);
     die "conn_open: $code" if $code;
     return $handle;
 }
@@ -91,7 +91,7 @@ subtest 'a handle of another kind says so' => sub {
     is(PAGI::SSE::FFI::server_free($handle, 0), $code{HANDLE_KIND}, 'nor is it freed as one');
     is state_of($handle), PENDING;
 
-    my ($code, $server) = PAGI::SSE::FFI::server_start(listen => '127.0.0.1:0');
+    my ($code, $server) = PAGI::SSE::FFI::server_open(listen => '127.0.0.1:0');
     is $code,             0,                  'a server started';
     is state_of($server), $code{HANDLE_KIND}, 'a server is no connection';
     is(PAGI::SSE::FFI::conn_free($server), $code{HANDLE_KIND});
@@ -120,13 +120,13 @@ subtest 'after a fork the child has no handles of its parent and can make its ow
 };
 
 subtest 'a child of a process with a running server starts one of its own' => sub {
-    my ($code, $server) = PAGI::SSE::FFI::server_start(listen => '127.0.0.1:0');
+    my ($code, $server) = PAGI::SSE::FFI::server_open(listen => '127.0.0.1:0');
     is $code, 0;
     my $port = PAGI::SSE::FFI::server_port($server);
     my $got = in_child(sub {
         my $inherited = PAGI::SSE::FFI::server_port($server);
         my $freed = PAGI::SSE::FFI::server_free($server, 1000);
-        my ($started, $own) = PAGI::SSE::FFI::server_start(listen => '127.0.0.1:0');
+        my ($started, $own) = PAGI::SSE::FFI::server_open(listen => '127.0.0.1:0');
         my $own_port = PAGI::SSE::FFI::server_port($own);
         return $inherited, $freed, $started, $own_port > 0 && $own_port != $port ? 1 : 0,
             PAGI::SSE::FFI::server_free($own, 1000);

@@ -26,7 +26,7 @@ use PAGI::SSE::Wire::Handle;
 my %code = %{ PAGI::SSE::FFI::codes() };
 
 subtest 'a handle is good in every thread' => sub {
-    PAGI::SSE::FFI::conn_open(\my $handle);
+    PAGI::SSE::FFI::conn_open_detached(\my $handle);
     my @got = map { $_->join } map {
         threads->create(sub { PAGI::SSE::FFI::conn_state($handle) });
     } 1 .. 4;
@@ -45,7 +45,7 @@ subtest 'threads open and free at the same time' => sub {
         threads->create(sub {
             my $bad = 0;
             for (1 .. 500) {
-                $bad++ if PAGI::SSE::FFI::conn_open(\my $handle) != 0;
+                $bad++ if PAGI::SSE::FFI::conn_open_detached(\my $handle) != 0;
                 $bad++ if PAGI::SSE::FFI::conn_close($handle, 'x', 1) != 1;
                 $bad++ if PAGI::SSE::FFI::conn_reason($handle) ne 'x';
                 $bad++ if PAGI::SSE::FFI::conn_free($handle) != 0;

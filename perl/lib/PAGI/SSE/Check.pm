@@ -105,6 +105,13 @@ sub interval {
     return $number;
 }
 
+# Of seconds as interval() gives them, for the library; what is not 0 stays so.
+sub milliseconds {
+    my ($seconds) = @_;
+    my $ms = int $seconds * 1000 + 0.5;
+    return $ms || ($seconds ? 1 : 0);
+}
+
 # The reason of an end; undef stays.
 sub end_reason {
     my $reason = text('the reason', @_);

@@ -59,12 +59,12 @@ Carp::croak(sprintf "PAGI::SSE: %s has ABI %s, this module needs %d. Build it ag
     $library, (defined $abi ? $abi : 'unknown'), ABI_VERSION)
     if !defined $abi || $abi != ABI_VERSION;
 
-$ffi->attach(version                       => []                  => 'string');
-$ffi->attach(result_text                   => ['sint32']          => 'string');
-$ffi->attach(handle_count                  => []                  => 'uint64');
-$ffi->attach([last_error => '_last_error'] => [qw(opaque size_t)] => 'sint64');
+$ffi->attach(version             => []                          => 'string');
+$ffi->attach(result_text         => ['sint32']                  => 'string');
+$ffi->attach(handle_count        => []                          => 'uint64');
+$ffi->attach([error => '_error'] => [qw(opaque size_t size_t*)] => 'sint32');
 
-$ffi->attach(conn_open          => ['uint64*']                                                   => 'sint32');
+$ffi->attach(conn_open_detached => ['uint64*']                                                   => 'sint32');
 $ffi->attach(conn_free          => ['uint64']                                                    => 'sint32');
 $ffi->attach(conn_start         => [qw(uint64 uint16 opaque size_t)]                             => 'sint32');
 $ffi->attach(conn_admit         => ['uint64']                                                    => 'sint32');
@@ -72,31 +72,30 @@ $ffi->attach(conn_admit_event   => [qw(uint64 string size_t string size_t sint64
 $ffi->attach(conn_send          => [qw(uint64 string size_t)]                                    => 'sint32');
 $ffi->attach(conn_send_event    => [qw(uint64 string size_t string size_t string size_t sint64)] => 'sint32');
 $ffi->attach(conn_comment       => [qw(uint64 string size_t)]                                    => 'sint32');
-$ffi->attach(conn_keepalive     => [qw(uint64 double string size_t)]                             => 'sint32');
+$ffi->attach(conn_keepalive     => [qw(uint64 uint64 string size_t)]                             => 'sint32');
 $ffi->attach(conn_close         => [qw(uint64 string size_t)]                                    => 'sint32');
 $ffi->attach(conn_abort         => [qw(uint64 string size_t)]                                    => 'sint32');
 $ffi->attach(conn_expect_stream => [qw(uint64 sint32)]                                           => 'sint32');
 $ffi->attach(conn_state         => ['uint64']                                                    => 'sint32');
-$ffi->attach([conn_reason => '_conn_reason']       => [qw(uint64 opaque size_t)]                 => 'sint64');
-$ffi->attach([conn_error => '_conn_error']         => [qw(uint64 opaque size_t)]                 => 'sint64');
+$ffi->attach([conn_reason => '_conn_reason']       => [qw(uint64 opaque size_t size_t*)]         => 'sint32');
 $ffi->attach(conn_buffered                         => ['uint64']                                 => 'sint64');
 $ffi->attach(conn_respond                          => [qw(uint64 uint16 opaque size_t)]          => 'sint32');
 $ffi->attach(conn_body                             => [qw(uint64 string size_t sint32)]          => 'sint32');
-$ffi->attach([conn_read_body => '_conn_read_body'] => [qw(uint64 opaque size_t sint32*)]         => 'sint64');
+$ffi->attach([conn_read_body => '_conn_read_body'] => [qw(uint64 opaque size_t size_t*)]         => 'sint32');
 
-$ffi->attach([server_start => '_server_start'] => [qw(opaque uint64*)]       => 'sint32');
-$ffi->attach(server_accept                     => ['uint64']                 => 'sint32');
-$ffi->attach(server_port                       => ['uint64']                 => 'sint32');
-$ffi->attach(server_fd                         => ['uint64']                 => 'sint32');
-$ffi->attach([server_next => '_server_next']   => [qw(uint64 opaque size_t)] => 'sint64');
-$ffi->attach(server_flush                      => ['uint64']                 => 'sint32');
-$ffi->attach(server_wake                       => [qw(uint64 uint64)]        => 'sint32');
-$ffi->attach(server_busy                       => ['uint64']                 => 'sint64');
-$ffi->attach([server_stats => '_server_stats'] => [qw(uint64 opaque size_t)] => 'sint64');
-$ffi->attach(server_drain                      => ['uint64']                 => 'sint32');
-$ffi->attach(server_close_streams              => [qw(uint64 string size_t)] => 'sint32');
-$ffi->attach(server_stop                       => [qw(uint64 uint64)]        => 'sint32');
-$ffi->attach(server_free                       => [qw(uint64 uint64)]        => 'sint32');
+$ffi->attach([server_open => '_server_open']   => [qw(opaque uint64*)]               => 'sint32');
+$ffi->attach(server_start                      => ['uint64']                         => 'sint32');
+$ffi->attach(server_port                       => ['uint64']                         => 'sint32');
+$ffi->attach(server_fd                         => ['uint64']                         => 'sint32');
+$ffi->attach([server_next => '_server_next']   => [qw(uint64 opaque size_t size_t*)] => 'sint32');
+$ffi->attach(server_flush                      => ['uint64']                         => 'sint32');
+$ffi->attach(server_wake                       => [qw(uint64 uint64)]                => 'sint32');
+$ffi->attach(server_busy                       => ['uint64']                         => 'sint64');
+$ffi->attach([server_stats => '_server_stats'] => [qw(uint64 opaque size_t size_t*)] => 'sint32');
+$ffi->attach(server_drain                      => ['uint64']                         => 'sint32');
+$ffi->attach(server_close_streams              => [qw(uint64 string size_t)]         => 'sint32');
+$ffi->attach(server_stop                       => [qw(uint64 uint64)]                => 'sint32');
+$ffi->attach(server_free                       => [qw(uint64 uint64)]                => 'sint32');
 
 $ffi->attach([hub_open => '_hub_open']   => [qw(string size_t opaque uint64 uint32 uint64*)] => 'sint32');
 $ffi->attach(hub_free                    => ['uint64', 'uint64']                             => 'sint32');
@@ -104,91 +103,82 @@ $ffi->attach([hub_topic => '_hub_topic'] => [qw(uint64 string size_t opaque)]   
 $ffi->attach(
     hub_publish => [qw(uint64 string size_t string size_t string size_t string size_t string size_t sint64 uint32)] =>
         'sint64');
-$ffi->attach([hub_subscribe => '_hub_subscribe'] => [qw(uint64 uint64 string size_t opaque uint64*)]       => 'sint32');
-$ffi->attach(hub_ready                           => ['uint64']                                             => 'sint32');
-$ffi->attach(hub_close                           => [qw(uint64 string size_t string size_t)]               => 'sint64');
-$ffi->attach([hub_history => '_hub_history']     => [qw(uint64 string size_t sint32 uint64 opaque size_t)] => 'sint64');
-$ffi->attach(hub_has_topic                       => [qw(uint64 string size_t)]                             => 'sint32');
-$ffi->attach(hub_subscribers                     => [qw(uint64 string size_t)]                             => 'sint64');
-$ffi->attach([hub_stats => '_hub_stats']         => [qw(uint64 opaque size_t)]                             => 'sint64');
-$ffi->attach(subscription_cancel                 => ['uint64']                                             => 'sint32');
-$ffi->attach(subscription_free                   => ['uint64']                                             => 'sint32');
-$ffi->attach([subscription_stats => '_subscription_stats'] => [qw(uint64 opaque size_t)]                   => 'sint64');
-$ffi->attach(conn_hand_over                                => ['uint64']                                   => 'sint32');
-$ffi->attach(conn_catch_up                                 => ['uint64']                                   => 'sint32');
+$ffi->attach([hub_subscribe => '_hub_subscribe'] => [qw(uint64 uint64 string size_t opaque uint64*)] => 'sint32');
+$ffi->attach(hub_ready                           => ['uint64']                                       => 'sint32');
+$ffi->attach(hub_close_streams                   => [qw(uint64 string size_t string size_t)]         => 'sint64');
+$ffi->attach(
+    [hub_history => '_hub_history'] => [qw(uint64 string size_t sint32 uint64 opaque size_t size_t*)] => 'sint32');
+$ffi->attach(hub_has_topic                                 => [qw(uint64 string size_t)]         => 'sint32');
+$ffi->attach(hub_subscribers                               => [qw(uint64 string size_t)]         => 'sint64');
+$ffi->attach([hub_stats => '_hub_stats']                   => [qw(uint64 opaque size_t size_t*)] => 'sint32');
+$ffi->attach(subscription_cancel                           => ['uint64']                         => 'sint32');
+$ffi->attach(subscription_free                             => ['uint64']                         => 'sint32');
+$ffi->attach([subscription_stats => '_subscription_stats'] => [qw(uint64 opaque size_t size_t*)] => 'sint32');
+$ffi->attach(conn_hand_over                                => ['uint64']                         => 'sint32');
+$ffi->attach(conn_catch_up                                 => ['uint64']                         => 'sint32');
 
-$ffi->attach([runtime_open => '_runtime_open'] => [qw(opaque uint64*)]        => 'sint32');
-$ffi->attach(runtime_fd                        => ['uint64']                  => 'sint32');
-$ffi->attach(runtime_wake                      => [qw(uint64 uint64)]         => 'sint32');
-$ffi->attach([runtime_next => '_runtime_next'] => [qw(uint64 opaque size_t)]  => 'sint64');
-$ffi->attach(runtime_free                      => [qw(uint64 uint64)]         => 'sint32');
-$ffi->attach(conn_open_queue                   => [qw(uint64 sint32 uint64*)] => 'sint32');
-$ffi->attach([conn_read => '_conn_read']       => [qw(uint64 opaque size_t)]  => 'sint64');
+$ffi->attach([runtime_open => '_runtime_open'] => [qw(opaque uint64*)]               => 'sint32');
+$ffi->attach(runtime_fd                        => ['uint64']                         => 'sint32');
+$ffi->attach(runtime_wake                      => [qw(uint64 uint64)]                => 'sint32');
+$ffi->attach([runtime_next => '_runtime_next'] => [qw(uint64 opaque size_t size_t*)] => 'sint32');
+$ffi->attach(runtime_free                      => [qw(uint64 uint64)]                => 'sint32');
+$ffi->attach(conn_open_queue                   => [qw(uint64 sint32 uint64*)]        => 'sint32');
+$ffi->attach([conn_read => '_conn_read']       => [qw(uint64 opaque size_t size_t*)] => 'sint32');
 
-$ffi->attach([frame_event => '_frame_event'] => [qw(string size_t string size_t string size_t sint64 opaque size_t)] =>
-        'sint64');
-$ffi->attach([frame_comment => '_frame_comment'] => [qw(string size_t opaque size_t)] => 'sint64');
+$ffi->attach(
+    [frame_event => '_frame_event'] => [qw(string size_t string size_t string size_t sint64 opaque size_t size_t*)] =>
+        'sint32');
+$ffi->attach([frame_comment => '_frame_comment'] => [qw(string size_t opaque size_t size_t*)] => 'sint32');
 
-# What the library writes into a buffer of ours, of any size: the number that a
-# call returned last, and the bytes if it is positive. A call that says that it
-# needs more has written nothing; meanwhile another thread may make it need
-# even more. One buffer for nearly all, as its address is fixed; every caller
-# copies out of it at once.
+# What the library writes into a buffer of ours, of any size: the result of a
+# call, and the bytes unless it failed. A buffer that is too small gets nothing;
+# meanwhile another thread may make it need even more. One buffer for nearly
+# all, as its address is fixed; every caller copies out of it at once.
 use constant BUFFER_BYTES => 256 * 1024;
 my $buffer = FFI::Platypus::Memory::malloc(BUFFER_BYTES);
 sub CLONE { $buffer = FFI::Platypus::Memory::malloc(BUFFER_BYTES); return }    # one per ithread
 
 sub _filled {
-    my ($call) = @_;                                                           # takes address and size
-    my $n = $call->($buffer, BUFFER_BYTES);
-    return ($n, $n > 0 ? _taken($buffer, $n) : ()) if $n <= BUFFER_BYTES;
+    my ($call) = @_;    # takes address, size, and where the length goes
+    my $code = $call->($buffer, BUFFER_BYTES, \my $length);
+    return ($code, $code < 0 ? () : _taken($buffer, $length)) if $code != BUFFER_SMALL();
     while (1) {
-        my $cap = 2 * $n;
+        my $cap = 2 * $length;
         my $large = FFI::Platypus::Memory::malloc($cap) // die "PAGI::SSE: no memory for $cap bytes\n";
-        $n = $call->($large, $cap);
-        my @filled = $n <= $cap ? ($n, $n > 0 ? _taken($large, $n) : ()) : ();
+        $code = $call->($large, $cap, \$length);
+        my @filled = ($code, $code < 0 ? () : _taken($large, $length));
         FFI::Platypus::Memory::free($large);
-        return @filled if @filled;
+        return @filled if $code != BUFFER_SMALL();
     }
 }
 
-sub _taken { return unpack "P$_[1]", pack 'J', $_[0] }
+sub _taken { return $_[1] ? unpack "P$_[1]", pack 'J', $_[0] : '' }
 
-# Why the last call that failed did so, in words.
+# Why the last call of this thread that failed did so, in words.
 sub last_error {
-    my (undef, $words) = _filled(\&_last_error);
-    return $words // '';
+    my (undef, $words) = _filled(\&_error);
+    return $words;
 }
 
 # Undef when none is known.
 sub conn_reason {
     my ($conn) = @_;
     my (undef, $reason) = _filled(sub { _conn_reason($conn, @_) });
-    return $reason;
+    return length($reason // '') ? $reason : undef;
 }
 
-# The last failure of a call with this handle, in words.
-sub conn_error {
-    my ($conn) = @_;
-    my (undef, $words) = _filled(sub { _conn_error($conn, @_) });
-    return $words // '';
-}
-
-# ($bytes, $more): $more 1 more may follow, 0 the end, -1 nothing has come yet.
-# Empty after an error.
+# ($bytes, $what): $what is one of BODY_*. Empty after an error.
 sub conn_read_body {
     my ($conn) = @_;
-    my $more;
-    my ($n, $bytes) = _filled(sub { _conn_read_body($conn, @_, \$more) });
-    return if $n < 0;
-    return ($bytes // '', $more);
+    my ($what, $bytes) = _filled(sub { _conn_read_body($conn, @_) });
+    return $what < 0 ? () : ($bytes, $what);
 }
 
 # Up to $cap bytes of output, none when nothing waits now; undef after the end.
 sub conn_read {
     my ($conn, $cap) = @_;
-    my ($n,    $bytes) = _filled(sub { _conn_read($conn, $_[0], $cap < $_[1] ? $cap : $_[1]) });
-    return $n < 0 ? undef : $bytes // '';
+    my (undef, $bytes) = _filled(sub { _conn_read($conn, $_[0], $cap < $_[1] ? $cap : $_[1], $_[2]) });
+    return $bytes;
 }
 
 # The bytes of an event, and of a comment; the fields are octets, as checked by
@@ -205,9 +195,9 @@ sub frame_comment {
 }
 
 sub _framed {
-    my ($n, $bytes) = _filled(@_);
-    die 'PAGI::SSE: ' . result_text($n) . "\n" if $n < 0;
-    return $bytes // '';
+    my ($code, $bytes) = _filled(@_);
+    die 'PAGI::SSE: ' . result_text($code) . "\n" if $code < 0;
+    return $bytes;
 }
 
 # Records as list of byte strings, none on error.
@@ -221,8 +211,8 @@ sub runtime_next {
 }
 
 sub _records {
-    my (undef, $bytes) = _filled(@_);
-    return defined $bytes ? unpack '(L/a)*', $bytes : ();
+    my ($count, $bytes) = _filled(@_);
+    return $count > 0 ? unpack '(L/a)*', $bytes : ();
 }
 
 sub _with_headers {
@@ -248,7 +238,7 @@ sub conn_start_list   { return _with_headers(\&conn_start,   @_) }
 sub conn_respond_list { return _with_headers(\&conn_respond, @_) }
 
 # ($code, $handle)
-sub server_start {
+sub server_open {
     my (%option) = @_;
     my $listen = $option{listen};
     my $options = pack 'J P J Q L L Q Q Q Q L L Q', 0, $listen, length $listen, map { $option{$_} || 0 } qw(
@@ -256,7 +246,7 @@ sub server_start {
         log_level reserved idle_timeout_ms);
     substr $options, 0, length(pack 'J', 0), pack 'J', length $options;
     my $address = unpack 'J', pack 'P', $options;
-    my $code = _server_start($address, \my $handle);
+    my $code = _server_open($address, \my $handle);
     return ($code, $handle);
 }
 
@@ -271,7 +261,7 @@ sub sized {
 sub _address { return unpack 'J', pack 'P', $_[0] }
 
 # ($code, $handle)
-sub runtime_start {
+sub runtime_open {
     my ($workers) = @_;
     my $options = sized('J Q L L', 0, $workers, 0);
     my $code = _runtime_open(_address($options), \my $handle);
@@ -299,8 +289,7 @@ sub hub_subscribe {
 
 # ($code, $text)
 sub _text {
-    my ($n, $text) = _filled(@_);
-    return $n < 0 ? $n : (0, $text // '');
+    return _filled(@_);
 }
 
 sub hub_history {

@@ -296,7 +296,7 @@ sub close {
     my $reason = checked('close', \&PAGI::SSE::Check::end_reason, pairs('close', \@option, 'reason')->{reason});
     $reason = defined $reason && length $reason ? PAGI::SSE::Text::octets($reason) : 'app_closed';
     my $hub = $self->_handle('close');
-    return _check('close', PAGI::SSE::FFI::hub_close($hub, $topic, length($topic // ''), $reason, length $reason));
+    return _check('close', PAGI::SSE::FFI::hub_close_streams($hub, $topic, length($topic // ''), $reason, length $reason));
 }
 
 sub subscribers {

@@ -58,7 +58,7 @@ sub start {
     my ($self) = @_;
     Carp::croak('PAGI::SSE::Server: started already') if $self->{handle};
     Carp::croak('PAGI::SSE::Server: stopped') if $self->{is_stopped};
-    my ($code, $handle) = PAGI::SSE::FFI::server_start(
+    my ($code, $handle) = PAGI::SSE::FFI::server_open(
         (map { $_ => $self->{$_} } qw(listen max_body max_connections max_queued_bytes workers log_level)),
         map { ($_ . '_ms' => $self->{$_} && 1000 * $self->{$_}) } @PAGI::SSE::Server::Options::TIMEOUTS,
     );
@@ -203,7 +203,7 @@ sub _advance_soon {
 # The application has started up.
 sub _open {
     my ($self) = @_;
-    PAGI::SSE::FFI::server_accept($self->{handle}) if $self->{handle} && !$self->{stopping};
+    PAGI::SSE::FFI::server_start($self->{handle}) if $self->{handle} && !$self->{stopping};
     return;
 }
 

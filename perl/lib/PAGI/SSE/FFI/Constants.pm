@@ -13,6 +13,9 @@ my %VALUE;
 BEGIN {
     %VALUE = (
         ABI_VERSION              => 1,
+        BODY_END                 => 0,
+        BODY_MORE                => 1,
+        BODY_WAIT                => 2,
         FLAG_HAS_BODY            => 1,
         FLAG_PATH_IS_TEXT        => 2,
         FLAG_UNIX                => 4,
@@ -46,6 +49,7 @@ BEGIN {
         RESULT_BIND_FAILED       => -502,
         RESULT_BODILESS_STATUS   => -313,
         RESULT_BODY_INCOMPLETE   => -314,
+        RESULT_BUFFER_SMALL      => -6,
         RESULT_CLOSED            => -300,
         RESULT_CONTENT_LENGTH    => -312,
         RESULT_DECLINED          => -302,
@@ -72,6 +76,7 @@ BEGIN {
         RESULT_NO_RESPONSE       => -309,
         RESULT_NO_TOPIC          => -604,
         RESULT_NULL_POINTER      => -1,
+        RESULT_OK                => 0,
         RESULT_OS                => -5,
         RESULT_PANIC             => -4,
         RESULT_QUEUE_OVERFLOW    => -303,

@@ -165,7 +165,7 @@ sub CLONE { undef $RUNTIME; %$_ = () for \%BRIDGE, \%PINNED; return }
 sub _runtime {
     _forget_parent();
     return $RUNTIME if $RUNTIME;
-    my ($code, $handle) = PAGI::SSE::FFI::runtime_start(1);
+    my ($code, $handle) = PAGI::SSE::FFI::runtime_open(1);
     die message('PAGI::SSE::Hub: no native runtime: ' . PAGI::SSE::FFI::result_text($code)) if $code < 0;
     return $RUNTIME = { handle => $handle, pid => $$, fileno => PAGI::SSE::FFI::runtime_fd($handle) };
 }

@@ -10,13 +10,14 @@ use B ();
 use Future;
 use Scalar::Util qw(blessed refaddr weaken);
 
-use PAGI::SSE::Check          ();
-use PAGI::SSE::FFI            ();
-use PAGI::SSE::FFI::Constants qw(STATE_CLOSED STATE_PENDING STATE_RESPONDING STATE_STARTED);
-use PAGI::SSE::Loop           ();
-use PAGI::SSE::Server::Send   ();
-use PAGI::SSE::Text           ();
-use PAGI::SSE::Thread         ();
+use PAGI::SSE::Check ();
+use PAGI::SSE::FFI   ();
+use PAGI::SSE::FFI::Constants
+    qw(BODY_END BODY_MORE BODY_WAIT STATE_CLOSED STATE_PENDING STATE_RESPONDING STATE_STARTED);
+use PAGI::SSE::Loop         ();
+use PAGI::SSE::Server::Send ();
+use PAGI::SSE::Text         ();
+use PAGI::SSE::Thread       ();
 
 # One request and its answer: what the application's $send and $receive do.
 # Fields are few and made when needed: an idle stream keeps one of these.
@@ -233,13 +234,13 @@ sub _next_event {
     my ($self) = @_;
     my $type = $self->{type};
     if (!$self->{body_received}) {
-        my ($bytes, $more) = $self->{has_body} ? PAGI::SSE::FFI::conn_read_body($self->{handle}) : ('', 0);
-        if (defined $more && $more >= 0) {
-            $self->{body_received} = !$more;
-            return { type => "$type.request", body => $bytes, more => $more };
+        my ($bytes, $what) = $self->{has_body} ? PAGI::SSE::FFI::conn_read_body($self->{handle}) : ('', BODY_END);
+        if (defined $what && $what != BODY_WAIT) {
+            $self->{body_received} = $what == BODY_END;
+            return { type => "$type.request", body => $bytes, more => $what == BODY_MORE ? 1 : 0 };
         }
         # It broke off: its client has gone, though a response may go on.
-        $self->{body_received} = $self->{body_broken} = 1 if !defined $more;
+        $self->{body_received} = $self->{body_broken} = 1 if !defined $what;
     }
     my $reason = $self->{closed};
     $reason = PAGI::SSE::FFI::conn_reason($self->{handle}) // 'client_closed'
@@ -305,7 +306,7 @@ sub settled {
     }
     # Some have more to say: the numbers.
     my $has_numbers = $code == PAGI::SSE::FFI::CONTENT_LENGTH() || $code == PAGI::SSE::FFI::QUEUE_OVERFLOW();
-    my $why = $has_numbers ? PAGI::SSE::FFI::conn_error($self->{handle}) : PAGI::SSE::FFI::result_text($code);
+    my $why = $has_numbers ? PAGI::SSE::FFI::last_error() : PAGI::SSE::FFI::result_text($code);
     return $self->failed("$what: $why", $place);
 }
 

@@ -88,8 +88,13 @@ sub _keepalive {
     my ($exchange, $event) = @_;
     my $text = _octets($event, 'comment') // '';
     my $interval = PAGI::SSE::Check::interval($event->{interval});
-    return $exchange->settled('sse.keepalive',
-        PAGI::SSE::FFI::conn_keepalive($exchange->{handle}, $interval, $text, length $text));
+    return $exchange->settled(
+        'sse.keepalive',
+        PAGI::SSE::FFI::conn_keepalive(
+            $exchange->{handle}, PAGI::SSE::Check::milliseconds($interval),
+            $text,               length $text
+        )
+    );
 }
 
 sub _close {

@@ -13,7 +13,7 @@ our $VERSION = '0.003000';
 
 sub new {
     my ($class, $owner) = @_;    # the wrapper
-    my $code = PAGI::SSE::FFI::conn_open(\my $handle);
+    my $code = PAGI::SSE::FFI::conn_open_detached(\my $handle);
     die 'PAGI::SSE: no native connection: ' . PAGI::SSE::FFI::result_text($code) . "\n" if $code < 0;
     PAGI::SSE::Thread::own($handle, $owner);
     return bless \$handle, $class;

@@ -110,7 +110,8 @@ sub comment {
 sub keepalive {
     my ($self, $interval, $comment) = @_;
     my $octets = octets($comment);
-    my $code = PAGI::SSE::FFI::conn_keepalive($self->{handle}, $interval, $octets, length $octets);
+    my $code = PAGI::SSE::FFI::conn_keepalive($self->{handle}, PAGI::SSE::Check::milliseconds($interval),
+        $octets, length $octets);
     return $code < 0
         ? $self->_outcome('keepalive', $code, { interval => $interval })
         : undef;
@@ -183,7 +184,7 @@ sub _outcome {
     }
     if ($code == PAGI::SSE::FFI::QUEUE_OVERFLOW()) {
         $self->_watch_drain;
-        return $self->{full} ||= PAGI::SSE::Wire::Delivery->full(PAGI::SSE::FFI::conn_error($self->{handle}));
+        return $self->{full} ||= PAGI::SSE::Wire::Delivery->full(PAGI::SSE::FFI::last_error());
     }
     my $owner = $self->{owner};
     if ($code == PAGI::SSE::FFI::CLOSED()) {
