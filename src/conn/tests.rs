@@ -6,7 +6,9 @@ use crate::core::limits::{BODY_WINDOW_BYTES, HIGH_WATER_BYTES, QUEUE_BYTES};
 use crate::core::outbox::{Full, Policy};
 use crate::core::ring::Entry;
 use bytes::Bytes;
-use std::io::IoSlice;
+use std::io::{IoSlice, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::AtomicUsize;
 use std::task::Wake;
 use std::time::Duration;
@@ -469,6 +471,100 @@ fn a_delivery_is_told_of_once_where_output_is_pulled_and_drains_nothing() {
         assert_eq!((conn.buffered(), host.outputs()), (18, outputs));
         assert_eq!(host.told(), []);
     }
+}
+
+/// A socket that is written to without asking.
+struct Socket(UnixStream, AtomicUsize);
+
+impl Sink for Socket {
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        (&self.0).write_vectored(slices)
+    }
+    fn fd(&self) -> Option<RawFd> {
+        Some(self.0.as_raw_fd())
+    }
+    fn attend(&self) {
+        self.1.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_delivery_goes_to_the_socket_at_once_and_what_it_does_not_take_waits() {
+    let policy = Policy {
+        full: Full::Disconnect,
+        max_bytes: usize::MAX,
+        max_events: 100,
+    };
+    let begun = || {
+        let (_, conn) = FakeHost::conn(BARE);
+        conn.start(200, []).unwrap();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let socket = Arc::new(Socket(ours, AtomicUsize::new(0)));
+        conn.attach(socket.clone());
+        (conn, socket, theirs)
+    };
+    let next = AtomicU64::new(1);
+    let publish = |conn: &Arc<Conn>, data: &str| {
+        let event = Event {
+            data: Some(data),
+            ..Event::default()
+        };
+        let seq = next.load(Ordering::Relaxed);
+        let entry = Entry::new(&"t".into(), seq, 0, None, false, None, &event);
+        conn.publish(&Batch::new(vec![Arc::new(entry)], 0), &policy, &next)
+    };
+    let (conn, socket, mut theirs) = begun();
+    let attended = || socket.1.load(Ordering::Relaxed);
+    publish(&conn, "a");
+    publish(&conn, "b");
+    let mut got = [0; 18];
+    theirs.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"data: a\n\ndata: b\n\n");
+    assert_eq!((conn.totals().1, conn.writes(), attended()), (18, 2, 0));
+    publish(&conn, &"x".repeat(4 << 20));
+    let all = 18 + (4 << 20) + 8;
+    assert!(conn.buffered() > 0 && conn.totals().1 > 18);
+    assert_eq!(conn.totals().1 as usize + conn.buffered(), all);
+    publish(&conn, "c");
+    assert_eq!(conn.totals().1 as usize + conn.buffered(), all + 9);
+    assert_eq!((conn.writes(), attended()), (3, 1), "it waits already");
+    // One that takes nothing.
+    let (conn, socket, _theirs) = begun();
+    while (&socket.0).write(&[0; 1000]).is_ok() {}
+    publish(&conn, "a");
+    assert_eq!((conn.buffered(), conn.phase()), (9, Phase::Started));
+    assert_eq!(socket.1.load(Ordering::Relaxed), 1);
+    // One that has gone.
+    let (conn, _socket, theirs) = begun();
+    drop(theirs);
+    assert_eq!(publish(&conn, "a"), Published::Closed);
+    assert_eq!(conn.reason().as_deref(), Some("client_closed"));
+}
+
+#[test]
+fn a_start_is_output_where_it_is_pulled_and_something_stands_before_it() {
+    let pulled = Framing { pull: true, ..GET };
+    for (framing, outputs) in [(pulled, 1), (PULLED, 0), (GET, 0)] {
+        let (host, conn) = FakeHost::conn(framing);
+        conn.start(200, []).unwrap();
+        assert_eq!(host.outputs(), outputs);
+        conn.start(200, []).unwrap();
+        assert_eq!(host.outputs(), 0);
+    }
+}
+
+#[test]
+fn a_large_send_is_written_by_its_sender_and_a_head_request_has_none() {
+    for (size, outputs) in [(1, 1), (limits::FLUSH_BYTES, 0)] {
+        let (host, conn) = FakeHost::conn(BARE);
+        conn.attach(Arc::<Taking>::default());
+        send(&conn, &"x".repeat(size)).unwrap();
+        assert_eq!((conn.buffered(), host.outputs()), (0, outputs));
+    }
+    let (_, conn) = FakeHost::conn(Framing { head: true, ..BARE });
+    send(&conn, "x").unwrap();
+    assert_eq!(conn.buffered(), 0);
 }
 
 #[test]
