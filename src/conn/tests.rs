@@ -500,6 +500,9 @@ fn a_delivery_goes_to_the_socket_at_once_and_what_it_does_not_take_waits() {
         conn.start(200, []).unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
+        theirs
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
         let socket = Arc::new(Socket(ours, AtomicUsize::new(0)));
         conn.attach(socket.clone());
         (conn, socket, theirs)
@@ -565,6 +568,15 @@ fn a_large_send_is_written_by_its_sender_and_a_head_request_has_none() {
     let (_, conn) = FakeHost::conn(Framing { head: true, ..BARE });
     send(&conn, "x").unwrap();
     assert_eq!(conn.buffered(), 0);
+}
+
+#[test]
+fn a_pull_takes_as_much_as_it_says_of_several_pieces() {
+    let (_, conn) = FakeHost::conn(PULLED);
+    let chunk = Chunk::new(100, |b| b.put_bytes(b'x', 100));
+    conn.replay(&[&chunk, &chunk], 2).unwrap();
+    assert_eq!(pull(&conn, 150), Some("x".repeat(150)));
+    assert_eq!(pull(&conn, 150), Some("x".repeat(50)));
 }
 
 #[test]
@@ -1059,6 +1071,12 @@ fn a_keepalive_is_due_an_interval_after_the_last_write() {
         "one is enough"
     );
     assert_eq!(conn.counters().comments, 1);
+    send(&conn, "a").unwrap();
+    host.set_now(7000);
+    pull(&conn, 100);
+    host.set_now(8000);
+    pull(&conn, 100);
+    assert_eq!(conn.keepalive_due(), Some(17_000), "from what was taken");
     conn.set_keepalive(0, "").unwrap();
     assert_eq!(conn.keepalive_due(), None);
     conn.send_keepalive();
