@@ -71,7 +71,8 @@ impl Reading {
             match items.next() {
                 None => break,
                 Some(Ok(Parsed::Event(m))) => {
-                    if self.id != m.last_event_id {
+                    // By its place first: an id may be long.
+                    if !Arc::ptr_eq(&self.id, &m.last_event_id) && self.id != m.last_event_id {
                         pack(&mut self.ready, &[&[ID], m.last_event_id.as_bytes()]);
                         self.id = m.last_event_id;
                     }
