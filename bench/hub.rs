@@ -9,17 +9,17 @@ use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 struct World(Instant);
 
 struct Owned(Arc<World>);
 
-impl Owner for Owned {
+impl Owner<Conn> for Owned {
     fn pending(&self) {}
     fn ready(&self) {}
-    fn host(&self, _: &Arc<dyn Host>) {}
+    fn joins(&self, _: &Conn) {}
     fn now_ms(&self) -> u64 {
         Host::now_ms(&*self.0)
     }
@@ -35,9 +35,9 @@ impl Host for World {
     fn report(&self, _: &Conn, _: Report) {}
 }
 
-type Sub = (Arc<Conn>, Arc<Subscription>);
+type Sub = (Arc<Conn>, Arc<Subscription<Conn>>);
 
-fn hub() -> (Arc<World>, Arc<Hub>) {
+fn hub() -> (Arc<World>, Arc<Hub<Conn>>) {
     let world = Arc::new(World(Instant::now()));
     let settings = Settings {
         total_bytes: 1 << 30,
@@ -58,22 +58,22 @@ fn nobody(world: &Arc<World>) -> Arc<Conn> {
     Conn::hosted(world.clone(), framing)
 }
 
-fn subscribe(hub: &Arc<Hub>, conn: Arc<Conn>, names: &[&str]) -> Sub {
+fn subscribe(hub: &Arc<Hub<Conn>>, conn: Arc<Conn>, names: &[&str]) -> Sub {
     let (sub, _) = hub.subscribe(&conn, names, &Wish::default()).unwrap();
     (conn, sub)
 }
 
-fn crowd(hub: &Arc<Hub>, n: usize, own: bool, conn: impl Fn() -> Arc<Conn>) -> Vec<Sub> {
+fn crowd(hub: &Arc<Hub<Conn>>, n: usize, own: bool, conn: impl Fn() -> Arc<Conn>) -> Vec<Sub> {
     let user = |i: usize| format!("user:{}", if own { i } else { 0 });
     let each = (0..n).map(|i| subscribe(hub, conn(), &["all", &user(i)]));
     each.collect()
 }
 
-fn publish(hub: &Hub, topic: &str) {
+fn publish(hub: &Hub<Conn>, topic: &str) {
     put(hub, topic, None);
 }
 
-fn put(hub: &Hub, topic: &str, key: Option<&str>) {
+fn put(hub: &Hub<Conn>, topic: &str, key: Option<&str>) {
     let event = Event {
         data: Some("0123456789012345678901234567890123456789"),
         ..Event::default()
@@ -90,7 +90,7 @@ fn ms(d: Duration) -> f64 {
 }
 
 /// The longest that a publisher waited while something was done.
-fn longest_wait(hub: &Arc<Hub>, work: impl FnOnce()) -> Duration {
+fn longest_wait(hub: &Arc<Hub<Conn>>, work: impl FnOnce()) -> Duration {
     let over = AtomicBool::new(false);
     std::thread::scope(|s| {
         let publisher = s.spawn(|| {
@@ -264,6 +264,135 @@ fn resuming() {
     }
 }
 
+/// Four publishers at once, each to a topic of its own.
+fn publishers() {
+    let rounds = [
+        (1 << 10, 1 << 10, 30_000),
+        (100 << 10, 100 << 10, 500),
+        (1 << 20, 40, 100),
+    ];
+    for (size, last, n) in rounds {
+        let (_world, hub) = hub();
+        let few = TopicChange {
+            events: Some(10),
+            ..TopicChange::default()
+        };
+        let names = ["a", "b", "c", "d"];
+        names.iter().for_each(|t| hub.set_topic(t, &few).unwrap());
+        let running = AtomicUsize::new(3);
+        let work = |i: usize| {
+            let bytes = if i == 3 { last } else { size };
+            let data = "x".repeat(bytes);
+            let event = Event {
+                data: Some(&data),
+                ..Event::default()
+            };
+            let (mut waits, mut done) = (Vec::new(), 0);
+            let all = |done| {
+                if bytes == size {
+                    done == n
+                } else {
+                    running.load(Ordering::Relaxed) == 0
+                }
+            };
+            while !all(done) {
+                let began = Instant::now();
+                hub.publish(names[i], &event, Put::default()).unwrap();
+                waits.push(began.elapsed());
+                done += 1;
+            }
+            running.fetch_sub(usize::from(i < 3), Ordering::Relaxed);
+            waits.sort_unstable();
+            (waits[waits.len() * 999 / 1000], waits[waits.len() - 1])
+        };
+        let began = Instant::now();
+        let waits = std::thread::scope(|s| {
+            let work = &work;
+            let threads: Vec<_> = (0..4).map(|i| s.spawn(move || work(i))).collect();
+            let joined = threads.into_iter().map(|t| t.join().unwrap());
+            joined.collect::<Vec<_>>()
+        });
+        let took = began.elapsed().as_secs_f64();
+        let longest = waits[..3].iter().map(|w| w.1).max().unwrap();
+        println!(
+            "3 publish {n} events of {size} bytes each, a 4th of {last}: {:.0} a second of these, \
+             longest {:.2} ms; the 4th's longest {:.2} ms, 999 of 1000 within {:.3} ms",
+            3.0 * n as f64 / took,
+            ms(longest),
+            ms(waits[3].1),
+            ms(waits[3].0)
+        );
+    }
+}
+
+/// A topic with a long history becomes one with state, and one without.
+fn state() {
+    let (_world, hub) = hub();
+    let change = |state| TopicChange {
+        events: Some(100_000),
+        bytes: Some(1 << 30),
+        state: Some(state),
+        ..TopicChange::default()
+    };
+    hub.set_topic("long", &change(false)).unwrap();
+    (0..100_000).for_each(|i| put(&hub, "long", Some(&(i % 10_000).to_string())));
+    for on in [true, false, true, false] {
+        let mut took = Duration::ZERO;
+        let waited = longest_wait(&hub, || {
+            took = timed(|| hub.set_topic("long", &change(on)).unwrap());
+        });
+        println!(
+            "state of 10,000 keys, {on}: {:.2} ms, a publisher waited {:.2} ms",
+            ms(took),
+            ms(waited)
+        );
+    }
+}
+
+/// The longest step of a loop while 99,000 topics are looked at, and while
+/// something is computed: which of it is the machine's.
+fn stalls() {
+    let (_world, hub) = hub();
+    (0..99_000).for_each(|i| publish(&hub, &format!("topic/{i}")));
+    let spin = |time| {
+        let began = Instant::now();
+        while began.elapsed() < time {}
+    };
+    let stats = || drop(hub.stats());
+    let expire = || (0..20).for_each(|_| hub.expire());
+    let nothing = || spin(Duration::from_millis(200));
+    let works: [(&str, &(dyn Fn() + Sync)); 3] = [
+        ("stats", &stats),
+        ("expire", &expire),
+        ("nothing", &nothing),
+    ];
+    let publishes = || publish(&hub, "elsewhere");
+    let steps: [(&str, &(dyn Fn() + Sync)); 2] =
+        [("publishing", &publishes), ("the clock", &|| ())];
+    for (what, work) in works {
+        for (step, once) in steps {
+            let mut longest: Vec<f64> = Vec::new();
+            for _ in 0..5 {
+                let over = AtomicBool::new(false);
+                let most = std::thread::scope(|s| {
+                    let stepping = s.spawn(|| {
+                        let mut most = Duration::ZERO;
+                        while !over.load(Ordering::Relaxed) {
+                            most = most.max(timed(once));
+                        }
+                        most
+                    });
+                    work();
+                    over.store(true, Ordering::Relaxed);
+                    stepping.join().unwrap()
+                });
+                longest.push(ms(most));
+            }
+            println!("{what}, {step}: longest of each of 5 runs, ms: {longest:.2?}");
+        }
+    }
+}
+
 /// A child with `n` clients that read what comes.
 fn clients(port: u16, n: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -358,12 +487,15 @@ fn main() {
     {
         return clients(port.parse().unwrap(), n.parse().unwrap());
     }
-    let all: [(&str, fn()); 6] = [
+    let all: [(&str, fn()); 9] = [
         ("burst", burst),
         ("ahead", ahead),
         ("coming", coming),
         ("topics", topics),
         ("resuming", resuming),
+        ("publishers", publishers),
+        ("state", state),
+        ("stalls", stalls),
         ("sockets", sockets),
     ];
     for (name, measure) in all {

@@ -9,10 +9,13 @@ pub mod wire;
 // Operating-system calls; what threads share.
 mod sync;
 pub mod sys;
-// Handles, connections, and hubs that feed them.
+// Handles; connections and hubs, and what these know of each other.
 pub mod handle;
 
+pub mod feed;
+
 pub mod conn;
+
 pub mod hub;
 // The async part: what bytes travel by, threads and tasks, the host program's
 // side, a server.

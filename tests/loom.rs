@@ -101,6 +101,8 @@ mod sys {
 mod conn;
 #[path = "../src/core/mod.rs"]
 mod core;
+#[path = "../src/feed.rs"]
+mod feed;
 #[path = "../src/handle.rs"]
 mod handle;
 #[path = "../src/wire/mod.rs"]

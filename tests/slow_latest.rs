@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 struct Nobody;
 
-impl Owner for Nobody {
+impl Owner<Conn> for Nobody {
     fn pending(&self) {}
     fn ready(&self) {}
-    fn host(&self, _: &Arc<dyn Host>) {}
+    fn joins(&self, _: &Conn) {}
     fn now_ms(&self) -> u64 {
         0
     }

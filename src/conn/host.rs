@@ -55,17 +55,3 @@ pub trait Sink: Send + Sync {
     /// The queue could not be emptied, or the connection closed: look again.
     fn attend(&self);
 }
-
-/// Somebody else whom a connection's queue and end concern: its subscription. Called without the
-/// connection's lock held.
-pub trait Watch: Send + Sync {
-    /// The queue has reached the high mark, or has fallen to the low one.
-    fn marked(&self, high: bool);
-    /// The application is about to add something of its own, or to close: what
-    /// was published before goes first.
-    fn catch_up(&self);
-    /// It does not care any more.
-    fn is_over(&self) -> bool;
-    /// The connection closed.
-    fn closed(&self);
-}

@@ -14,9 +14,8 @@ mod publish;
 mod response;
 mod stream;
 
-pub use host::{Host, Report, Sink, Watch};
+pub use host::{Host, Report, Sink};
 pub use inbox::Fault;
-pub use publish::{Batch, Published};
 pub use response::{Decision, Field};
 
 use crate::core::chunk::Meter;
@@ -25,6 +24,7 @@ use crate::core::keepalive::Keepalive;
 use crate::core::limits;
 use crate::core::outbox::{Marks, Outbox};
 use crate::core::state::{Phase, Reason, State};
+use crate::feed::Watch;
 use crate::handle::{self, Table};
 use crate::sync::{Mutex, MutexGuard};
 use crate::sys::PerProcess;

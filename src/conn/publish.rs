@@ -1,73 +1,19 @@
 //! What a hub does with a connection.
 
-use super::{Conn, Inner, Report, Watch, reason_of};
+use super::{Conn, Inner, Report, reason_of};
 use crate::core::chunk::Chunk;
 use crate::core::error::{Error, Result};
 use crate::core::outbox::{Full, Policy};
-use crate::core::ring::Entry;
 use crate::core::state::{Phase, Reason};
+use crate::feed::{Batch, Published, Subscriber, Watch};
 use crate::sys;
 use http::{HeaderMap, StatusCode};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-/// Published events on their way to connections.
-pub struct Batch {
-    entries: Vec<Arc<Entry>>,
-    /// Of more than one.
-    joined: Option<Chunk>,
-    now_ms: u64,
-}
-
-impl Batch {
-    /// Of one event at least, oldest first; the time is on the clock of
-    /// [`super::Host::now_ms`].
-    pub fn new(entries: Vec<Arc<Entry>>, now_ms: u64) -> Self {
-        let joined = (entries.len() > 1)
-            .then(|| Chunk::join(&entries.iter().map(|e| e.chunk()).collect::<Vec<_>>()));
-        Batch {
-            entries,
-            joined,
-            now_ms,
-        }
-    }
-
-    fn joined(&self) -> &Chunk {
-        self.joined.as_ref().unwrap_or(self.entries[0].chunk())
-    }
-
-    /// Whether those are its events.
-    pub fn is_of(&self, entries: &[Arc<Entry>]) -> bool {
-        self.entries.len() == entries.len()
-            && self
-                .entries
-                .iter()
-                .zip(entries)
-                .all(|(a, b)| Arc::ptr_eq(a, b))
-    }
-}
-
-/// What became of a [`Batch`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Published {
-    /// It was written or queued.
-    Taken {
-        /// Events that were new to the connection.
-        delivered: u64,
-        /// The queue is above its high mark.
-        high: bool,
-        /// Events that the policy left out, of these or of those before.
-        dropped: u64,
-    },
-    /// The connection is closed, by this perhaps (reason `queue_overflow`).
-    Closed,
-}
-
-impl Conn {
-    /// Tells somebody else, too, of marks and the end: one at a time, as what
-    /// two of them publish would come in no order that ids can tell.
-    pub fn watch(&self, watcher: Weak<dyn Watch>) -> Result<()> {
+impl Subscriber for Conn {
+    fn watch(&self, watcher: Weak<dyn Watch>) -> Result<()> {
         let mut inner = self.lock();
         match inner.state.phase() {
             Phase::Pending | Phase::Started => {}
@@ -83,8 +29,7 @@ impl Conn {
         Ok(())
     }
 
-    /// Ends that, if it is this one.
-    pub fn unwatch<T>(&self, watcher: *const T) {
+    fn unwatch<T>(&self, watcher: *const T) {
         let mut inner = self.lock();
         let present = inner.watcher.as_ref();
         if present.is_some_and(|w| std::ptr::addr_eq(w.as_ptr(), watcher)) {
@@ -93,28 +38,7 @@ impl Conn {
         }
     }
 
-    /// A hub publishes to it.
-    pub(super) fn is_watched(&self) -> bool {
-        let watcher = self.lock().watcher.clone();
-        let present = watcher.and_then(|w| w.upgrade());
-        present.is_some_and(|w| !w.is_over())
-    }
-
-    pub(super) fn tell_watcher(&self, tell: impl FnOnce(&dyn Watch)) {
-        let watcher = self.lock().watcher.clone();
-        if let Some(watcher) = watcher.and_then(|w| w.upgrade()) {
-            tell(&*watcher);
-        }
-    }
-
-    pub(super) fn drained(&self) {
-        self.tell_watcher(|w| w.marked(false));
-        self.report(Report::Drained);
-    }
-
-    /// Queues events from before, whatever their size; starts the stream if
-    /// need be. Writes nothing yet.
-    pub fn replay(self: &Arc<Self>, chunks: &[&Chunk], events: u64) -> Result<()> {
+    fn replay(self: &Arc<Self>, chunks: &[&Chunk], events: u64) -> Result<()> {
         let host = self.host.as_ref().ok_or(Error::NotHosted)?;
         let (started, tell) = {
             let mut inner = self.lock();
@@ -138,27 +62,11 @@ impl Conn {
         Ok(())
     }
 
-    /// Has the hub that it is subscribed to deliver what was published by now.
-    /// Sends and the end do so first.
-    pub fn catch_up(&self) {
-        if self.watched.load(Ordering::Acquire) {
-            self.tell_watcher(|w| w.catch_up());
-        }
-    }
-
-    /// Has the processor fetch what [`Conn::publish`] touches.
-    pub fn prefetch(&self) {
+    fn prefetch(&self) {
         sys::prefetch(self, 2);
     }
 
-    /// Takes those published events that are not before `next`, and moves it
-    /// on: written at once if nothing waits, else queued as the policy says.
-    pub fn publish(
-        self: &Arc<Self>,
-        batch: &Batch,
-        policy: &Policy,
-        next: &AtomicU64,
-    ) -> Published {
+    fn publish(self: &Arc<Self>, batch: &Batch, policy: &Policy, next: &AtomicU64) -> Published {
         let (outcome, delivered, high, drained, tell) = {
             let mut inner = self.lock();
             if inner.state.phase() != Phase::Started {
@@ -166,8 +74,8 @@ impl Conn {
             }
             // Changed under this lock alone.
             let from = next.load(Ordering::Relaxed);
-            let done = batch.entries.partition_point(|e| e.seq < from);
-            let new = &batch.entries[done..];
+            let done = batch.entries().partition_point(|e| e.seq < from);
+            let new = &batch.entries()[done..];
             let Some(last) = new.last().filter(|_| !self.framing.head) else {
                 return Published::Taken {
                     delivered: 0,
@@ -180,7 +88,7 @@ impl Conn {
             let batch = match done {
                 0 => batch,
                 _ => {
-                    rest = Batch::new(new.to_vec(), batch.now_ms);
+                    rest = Batch::new(new.to_vec(), batch.now_ms());
                     &rest
                 }
             };
@@ -215,6 +123,59 @@ impl Conn {
         }
     }
 
+    fn is_high(&self) -> bool {
+        Conn::is_high(self)
+    }
+
+    fn buffered(&self) -> usize {
+        Conn::buffered(self)
+    }
+
+    fn has_overflowed(&self) -> bool {
+        self.reason().as_deref() == Some("queue_overflow")
+    }
+
+    fn shut_down(self: &Arc<Self>, reason: Reason) {
+        Conn::shut_down(self, reason);
+    }
+
+    fn is_let_go(&self) -> bool {
+        Conn::is_let_go(self)
+    }
+
+    fn end_if_unreachable(self: &Arc<Self>) {
+        Conn::end_if_unreachable(self);
+    }
+}
+
+impl Conn {
+    /// A hub publishes to it.
+    pub(super) fn is_watched(&self) -> bool {
+        let watcher = self.lock().watcher.clone();
+        let present = watcher.and_then(|w| w.upgrade());
+        present.is_some_and(|w| !w.is_over())
+    }
+
+    pub(super) fn tell_watcher(&self, tell: impl FnOnce(&dyn Watch)) {
+        let watcher = self.lock().watcher.clone();
+        if let Some(watcher) = watcher.and_then(|w| w.upgrade()) {
+            tell(&*watcher);
+        }
+    }
+
+    pub(super) fn drained(&self) {
+        self.tell_watcher(|w| w.marked(false));
+        self.report(Report::Drained);
+    }
+
+    /// Has the hub that it is subscribed to deliver what was published by now.
+    /// Sends and the end do so first.
+    pub fn catch_up(&self) {
+        if self.watched.load(Ordering::Acquire) {
+            self.tell_watcher(|w| w.catch_up());
+        }
+    }
+
     fn publish_locked(
         &self,
         inner: &mut Inner,
@@ -229,7 +190,7 @@ impl Conn {
                 Ok(n) => {
                     inner.bytes_sent += inner.meter.pass(&bytes[..n], chunked);
                     inner.writes = inner.writes.wrapping_add(1);
-                    inner.last_write_ms = batch.now_ms;
+                    inner.last_write_ms = batch.now_ms();
                     if n < bytes.len() {
                         let rest = batch.joined().wire(chunked).slice(n..);
                         inner.outbox.append_shared(rest, batch.joined());
@@ -245,12 +206,12 @@ impl Conn {
         let overflow = |_| Reason::from("queue_overflow");
         let mut dropped = 0;
         if policy.full == Full::Disconnect {
-            let (all, events) = (batch.joined(), batch.entries.len());
+            let (all, events) = (batch.joined(), batch.entries().len());
             let outbox = &mut inner.outbox;
             let queued = outbox.publish_joined(all.wire(chunked), all, events, policy);
             queued.map_err(overflow)?;
         } else {
-            for entry in &batch.entries {
+            for entry in batch.entries() {
                 let wire = entry.chunk().wire(chunked);
                 let queued = inner.outbox.publish(entry, wire, policy);
                 dropped += queued.map_err(overflow)?;

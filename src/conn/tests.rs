@@ -5,6 +5,7 @@ use crate::core::frame::Event;
 use crate::core::limits::{BODY_WINDOW_BYTES, HIGH_WATER_BYTES, QUEUE_BYTES};
 use crate::core::outbox::{Full, Policy};
 use crate::core::ring::Entry;
+use crate::feed::{Batch, Published, Subscriber, Watch};
 use bytes::Bytes;
 use std::io::{IoSlice, Read, Write};
 use std::os::fd::AsRawFd;

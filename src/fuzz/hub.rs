@@ -85,10 +85,10 @@ struct World {
     now: AtomicU64,
 }
 
-impl Owner for Arc<World> {
+impl Owner<Conn> for Arc<World> {
     fn pending(&self) {}
     fn ready(&self) {}
-    fn host(&self, _: &Arc<dyn Host>) {}
+    fn joins(&self, _: &Conn) {}
     fn now_ms(&self) -> u64 {
         self.now.load(Ordering::Relaxed)
     }
@@ -114,7 +114,7 @@ struct Sent {
 
 struct Client {
     conn: Arc<Conn>,
-    sub: Arc<Subscription>,
+    sub: Arc<Subscription<Conn>>,
     topics: BTreeSet<&'static str>,
     drops: bool,
     /// The first event that it gets live, and, if it is over, the one that it
@@ -129,7 +129,7 @@ struct Client {
 
 struct Play {
     world: Arc<World>,
-    hub: Arc<Hub>,
+    hub: Arc<Hub<Conn>>,
     own_ids: bool,
     sent: Vec<Sent>,
     clients: Vec<Client>,

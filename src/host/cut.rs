@@ -66,6 +66,7 @@ mod tests {
     use crate::conn::Framing;
     use crate::core::chunk::Chunk;
     use crate::core::state::Phase;
+    use crate::feed::Subscriber;
     use crate::host::desk::Desk;
     use crate::wire::Wire;
 

@@ -297,8 +297,9 @@ pub fn wake_after(desk: &Arc<Desk>, runtime: Option<&Runtime>, delay: Duration) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conn::{Sink, Watch};
+    use crate::conn::Sink;
     use crate::core::chunk::Chunk;
+    use crate::feed::{Subscriber, Watch};
     use crate::host::record::Reader;
     use crate::wire::Wire;
     use std::io::IoSlice;

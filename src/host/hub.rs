@@ -1,8 +1,8 @@
 //! A hub with a thread that delivers.
 
-use crate::conn::Host;
+use crate::conn::{Conn, Host};
 use crate::core::level::Level;
-use crate::hub::{Hub, Owner, Settings};
+use crate::hub::{self, Owner, Settings};
 use crate::rt::{build, now_ms, supervisor};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -11,6 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
+
+/// A hub of connections.
+pub type Hub = hub::Hub<Conn>;
+
+/// One's subscription.
+pub type Subscription = hub::Subscription<Conn>;
 
 /// How often what is too old is looked for.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
@@ -65,7 +71,7 @@ impl Signals {
     }
 }
 
-impl Owner for Arc<Signals> {
+impl Owner<Conn> for Arc<Signals> {
     fn pending(&self) {
         self.pending.notify_one();
     }
@@ -77,7 +83,8 @@ impl Owner for Arc<Signals> {
         }
     }
 
-    fn host(&self, host: &Arc<dyn Host>) {
+    fn joins(&self, conn: &Conn) {
+        let Some(host) = conn.host() else { return };
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let new = Arc::downgrade(host);
         hosts.retain(|h| h.strong_count() > 0);
@@ -181,7 +188,7 @@ async fn deliver_in_slices(hub: &Hub) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conn::{Conn, Framing, Report};
+    use crate::conn::{Framing, Report};
     use crate::core::frame::Event;
     use crate::hub::{Put, Wish};
     use crate::wire::Wire;

@@ -4,11 +4,11 @@
 use super::history::{History, Look, View};
 use super::ids::Ids;
 use super::subscription::Wish;
-use crate::conn::Conn;
 use crate::core::chunk::Chunk;
 use crate::core::error::Result;
 use crate::core::frame::Event;
 use crate::core::ring::Entry;
+use crate::feed::Subscriber;
 use serde_json::json;
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -134,7 +134,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Queues it on the connection.
-    pub fn replay(&self, conn: &Arc<Conn>, reset_event: &str) -> Result<()> {
+    pub fn replay<S: Subscriber>(&self, conn: &Arc<S>, reset_event: &str) -> Result<()> {
         let mut chunks = Vec::with_capacity(self.missed.len() + 2);
         let framed = |event: Event<'_>| Chunk::new(event.encoded_len(), |b| event.encode(b));
         let reset = self.begin.reason().map(|reason| {

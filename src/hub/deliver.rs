@@ -4,8 +4,8 @@ use super::Hub;
 use super::crowd::Part;
 use super::fanout::{Delivery, Parts};
 use super::subscription::Subscription;
-use crate::conn::{Batch, Published};
 use crate::core::limits;
+use crate::feed::{Batch, Published, Subscriber};
 use crate::sys;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,16 +14,25 @@ use std::sync::atomic::Ordering;
 const SLICE: usize = 128;
 
 /// What is on its way.
-#[derive(Default)]
-pub(super) struct Turn {
-    delivery: Option<Delivery>,
+pub(super) struct Turn<S> {
+    delivery: Option<Delivery<S>>,
     /// Its size.
     bytes: usize,
     /// Of those who get this batch, those who have not got it.
-    batch: Option<(Batch, Parts)>,
+    batch: Option<(Batch, Parts<S>)>,
 }
 
-impl Hub {
+impl<S> Default for Turn<S> {
+    fn default() -> Self {
+        Turn {
+            delivery: None,
+            bytes: 0,
+            batch: None,
+        }
+    }
+}
+
+impl<S: Subscriber> Hub<S> {
     /// Gives what is pending to every subscriber. Several threads may: each
     /// takes a part in its turn.
     pub fn deliver(&self) {
@@ -92,7 +101,7 @@ impl Hub {
         true
     }
 
-    fn deliver_to_all(&self, parts: &[Part<Arc<Subscription>>], batch: &Batch) {
+    fn deliver_to_all(&self, parts: &[Part<Arc<Subscription<S>>>], batch: &Batch) {
         let all: Vec<_> = parts.iter().flat_map(Part::items).collect();
         for (i, sub) in all.iter().enumerate() {
             // A send puts much else into the cache: what the next ones
@@ -109,12 +118,12 @@ impl Hub {
 
     /// Delivers to one subscriber, before its turn, what was published by now:
     /// the application is about to add to the stream, or to end it.
-    pub(super) fn catch_up(&self, sub: &Subscription) {
+    pub(super) fn catch_up(&self, sub: &Subscription<S>) {
         self.catch_up_with(sub, &mut None);
     }
 
     /// The same for many, who may have missed the same.
-    pub(super) fn catch_up_with(&self, sub: &Subscription, last: &mut Option<Batch>) {
+    pub(super) fn catch_up_with(&self, sub: &Subscription<S>, last: &mut Option<Batch>) {
         // Before its topics are looked at: all that was published by then is seen.
         let newest = self.newest.load(Ordering::Acquire);
         if newest < sub.next.load(Ordering::Relaxed) || sub.over.load(Ordering::Acquire) {
@@ -133,7 +142,7 @@ impl Hub {
         *last = Some(batch);
     }
 
-    fn deliver_to(&self, sub: &Subscription, batch: &Batch) {
+    fn deliver_to(&self, sub: &Subscription<S>, batch: &Batch) {
         if sub.over.load(Ordering::Acquire) {
             return;
         }
@@ -156,7 +165,7 @@ impl Hub {
                 }
             }
             Published::Closed => {
-                if sub.conn.reason().as_deref() == Some("queue_overflow") {
+                if sub.conn.has_overflowed() {
                     self.overflows.fetch_add(1, Ordering::Relaxed);
                 }
                 self.remove(sub);

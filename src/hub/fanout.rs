@@ -5,12 +5,13 @@
 use super::crowd::{Crowd, Part};
 use super::subscription::Subscription;
 use crate::core::ring::Entry;
+use crate::feed::Subscriber;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A topic, as those see it who are subscribed.
-pub(super) struct Channel {
+pub(super) struct Channel<S> {
     /// No other channel of the hub has it.
     pub id: u64,
     /// Where the topic is kept, as long as somebody is subscribed.
@@ -21,16 +22,16 @@ pub(super) struct Channel {
     newest: AtomicU64,
     /// Those that somebody may not have got yet, oldest first.
     queue: Mutex<VecDeque<Arc<Entry>>>,
-    sets: Mutex<Crowd<Arc<Set>>>,
+    sets: Mutex<Crowd<Arc<Set<S>>>>,
 }
 
 /// Those with the same topics: what is published is joined once for them.
-pub(super) struct Set {
+pub(super) struct Set<S> {
     /// In order of their ids.
-    channels: Box<[Arc<Channel>]>,
+    channels: Box<[Arc<Channel<S>>]>,
     /// The place in each channel's crowd, kept by whoever has the channel's lock.
     places: Box<[AtomicUsize]>,
-    members: Mutex<Crowd<Arc<Subscription>>>,
+    members: Mutex<Crowd<Arc<Subscription<S>>>>,
     /// 0, but for whoever delivers, see [`Delivery::of`].
     group: AtomicUsize,
 }
@@ -39,7 +40,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Channel {
+impl<S: Subscriber> Channel<S> {
     pub fn new(id: u64, slot: usize, name: Arc<str>) -> Arc<Self> {
         Arc::new(Channel {
             id,
@@ -75,16 +76,16 @@ impl Channel {
     }
 
     /// Sets that it is in.
-    pub fn sets(&self) -> Vec<Arc<Set>> {
+    pub fn sets(&self) -> Vec<Arc<Set<S>>> {
         let mut parts = Vec::new();
         lock(&self.sets).parts(&mut parts);
         parts.iter().flat_map(Part::items).cloned().collect()
     }
 }
 
-impl Set {
+impl<S: Subscriber> Set<S> {
     /// Adds a subscriber.
-    pub fn add(&self, sub: &Arc<Subscription>) {
+    pub fn add(&self, sub: &Arc<Subscription<S>>) {
         {
             let mut members = lock(&self.members);
             sub.place
@@ -96,10 +97,10 @@ impl Set {
     }
 
     /// Takes one away that was added.
-    pub fn remove(&self, sub: &Subscription) {
+    pub fn remove(&self, sub: &Subscription<S>) {
         {
             let place = sub.place.load(Ordering::Relaxed);
-            let moved = |other: &Arc<Subscription>| other.place.store(place, Ordering::Relaxed);
+            let moved = |other: &Arc<Subscription<S>>| other.place.store(place, Ordering::Relaxed);
             lock(&self.members).remove(place, moved);
         }
         for channel in &self.channels {
@@ -112,12 +113,12 @@ impl Set {
     }
 
     /// Those who are subscribed now.
-    pub fn members(&self, parts: &mut Parts) {
+    pub fn members(&self, parts: &mut Parts<S>) {
         lock(&self.members).parts(parts);
     }
 
     /// Its topics.
-    pub fn channels(&self) -> &[Arc<Channel>] {
+    pub fn channels(&self) -> &[Arc<Channel<S>>] {
         &self.channels
     }
 
@@ -141,19 +142,24 @@ impl Set {
         entries
     }
 
-    fn place_in(&self, channel: &Channel) -> Option<&AtomicUsize> {
+    fn place_in(&self, channel: &Channel<S>) -> Option<&AtomicUsize> {
         let at = self.channels.binary_search_by_key(&channel.id, |c| c.id);
         at.ok().map(|at| &self.places[at])
     }
 }
 
 /// The sets of a hub, by the ids of their channels.
-#[derive(Default)]
-pub(super) struct Sets(HashMap<Box<[u64]>, Arc<Set>>);
+pub(super) struct Sets<S>(HashMap<Box<[u64]>, Arc<Set<S>>>);
 
-impl Sets {
+impl<S> Default for Sets<S> {
+    fn default() -> Self {
+        Sets(HashMap::new())
+    }
+}
+
+impl<S: Subscriber> Sets<S> {
     /// The set of these topics.
-    pub fn join(&mut self, mut channels: Vec<Arc<Channel>>) -> Arc<Set> {
+    pub fn join(&mut self, mut channels: Vec<Arc<Channel<S>>>) -> Arc<Set<S>> {
         channels.sort_unstable_by_key(|c| c.id);
         channels.dedup_by_key(|c| c.id);
         let ids: Box<[u64]> = channels.iter().map(|c| c.id).collect();
@@ -175,7 +181,7 @@ impl Sets {
     }
 
     /// Takes away a set that has no members.
-    pub fn dissolve(&mut self, set: &Set) {
+    pub fn dissolve(&mut self, set: &Set<S>) {
         let ids: Box<[u64]> = set.channels.iter().map(|c| c.id).collect();
         self.0.remove(&ids);
         for (channel, place) in set.channels.iter().zip(&set.places) {
@@ -189,13 +195,13 @@ impl Sets {
         }
     }
 
-    pub fn all(&self) -> Vec<Arc<Set>> {
+    pub fn all(&self) -> Vec<Arc<Set<S>>> {
         self.0.values().cloned().collect()
     }
 }
 
 /// Channels and sets have each other, and sets and subscriptions.
-impl Drop for Sets {
+impl<S> Drop for Sets<S> {
     fn drop(&mut self) {
         for set in self.0.values() {
             *lock(&set.members) = Crowd::default();
@@ -207,38 +213,38 @@ impl Drop for Sets {
 }
 
 /// Subscriptions, as they were when somebody looked.
-pub(super) type Parts = Vec<Part<Arc<Subscription>>>;
+pub(super) type Parts<S> = Vec<Part<Arc<Subscription<S>>>>;
 
 /// An event that is to be delivered.
-pub(super) struct Pending {
-    pub channel: Arc<Channel>,
+pub(super) struct Pending<S> {
+    pub channel: Arc<Channel<S>>,
     pub entry: Arc<Entry>,
 }
 
 /// Events on their way to all who are subscribed: those of a topic are a run,
 /// and who gets the same runs is of a group.
-pub(super) struct Delivery {
+pub(super) struct Delivery<S> {
     /// By channel, then in order.
-    events: Vec<Pending>,
+    events: Vec<Pending<S>>,
     /// Where each run ends.
     ends: Vec<usize>,
     /// The group without the last of its runs, and that run. The first has none.
     groups: Vec<(usize, usize)>,
     /// To be done: from the last one on.
-    jobs: Vec<(usize, Parts)>,
+    jobs: Vec<(usize, Parts<S>)>,
     last: u64,
 }
 
-impl Delivery {
+impl<S: Subscriber> Delivery<S> {
     /// Of those events, in order, to all who are subscribed by now. One at a time
     /// is made in a hub.
-    pub fn of(mut events: Vec<Pending>) -> Self {
+    pub fn of(mut events: Vec<Pending<S>>) -> Self {
         let last = events.last().map_or(0, |p| p.entry.seq);
         events.sort_by_key(|p| p.channel.id);
         let mut ends = Vec::new();
         let mut groups = vec![(0, 0)];
         let mut with: HashMap<(usize, usize), usize> = HashMap::new();
-        let mut met: Vec<Arc<Set>> = Vec::new();
+        let mut met: Vec<Arc<Set<S>>> = Vec::new();
         for events in events.chunk_by(|a, b| a.channel.id == b.channel.id) {
             let run = ends.len();
             ends.push(ends.last().copied().unwrap_or(0) + events.len());
@@ -261,7 +267,7 @@ impl Delivery {
                 set.group.store(known.1, Ordering::Relaxed);
             }
         }
-        let mut members: Vec<Parts> = Vec::new();
+        let mut members: Vec<Parts<S>> = Vec::new();
         members.resize_with(groups.len(), Vec::new);
         for set in met {
             let group = set.group.swap(0, Ordering::Relaxed);
@@ -278,7 +284,7 @@ impl Delivery {
     }
 
     /// Who is next to get what; `None`: all have got it.
-    pub fn next(&mut self) -> Option<(Vec<Arc<Entry>>, Parts)> {
+    pub fn next(&mut self) -> Option<(Vec<Arc<Entry>>, Parts<S>)> {
         let (group, parts) = self.jobs.pop()?;
         let (mut entries, mut at, mut runs) = (Vec::new(), group, 0);
         while at > 0 {
@@ -305,9 +311,10 @@ impl Delivery {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conn::Conn;
     use crate::core::frame::Event;
 
-    fn event(channel: &Arc<Channel>, seq: u64) -> Pending {
+    fn event(channel: &Arc<Channel<Conn>>, seq: u64) -> Pending<Conn> {
         let event = Event {
             data: Some("x"),
             ..Event::default()

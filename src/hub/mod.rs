@@ -23,12 +23,12 @@ pub use cursor::Begin;
 pub use history::{TopicChange, TopicSettings};
 pub use subscription::{Subscription, Wish};
 
-use crate::conn::{Conn, Host, Watch};
 use crate::core::error::{Error, Result};
 use crate::core::frame::{self, Event};
 use crate::core::level::Level;
 use crate::core::limits;
 use crate::core::ring::Entry;
+use crate::feed::{Subscriber, Watch};
 use crowd::Part;
 use cursor::{Cursor, Outset};
 use deliver::Turn;
@@ -78,25 +78,25 @@ pub struct Put<'a> {
 }
 
 /// What a hub tells its owner.
-pub trait Owner: Send + Sync {
+pub trait Owner<S>: Send + Sync {
     /// Something is to be delivered.
     fn pending(&self);
     /// [`Hub::ready`] was false, and would be true now.
     fn ready(&self);
-    /// A subscriber's host: who is to be told when the hub is ready.
-    fn host(&self, host: &Arc<dyn Host>);
-    /// The time, milliseconds, on the clock of the connections' hosts.
+    /// Somebody subscribes: whose host is to be told when the hub is ready.
+    fn joins(&self, subscriber: &S);
+    /// The time, milliseconds, on the clock of the subscribers.
     fn now_ms(&self) -> u64;
 }
 
 /// See the module. All methods may be called from any thread.
-pub struct Hub {
-    owner: Box<dyn Owner>,
+pub struct Hub<S> {
+    owner: Box<dyn Owner<S>>,
     ids: Ids,
     create: bool,
-    topics: Mutex<Topics>,
+    topics: Mutex<Topics<S>>,
     /// Fair: a publisher who wants it gets it after a part.
-    turn: parking_lot::Mutex<Turn>,
+    turn: parking_lot::Mutex<Turn<S>>,
     /// The number of the last event that was to be delivered, once it is among them.
     newest: AtomicU64,
     connections: AtomicUsize,
@@ -105,10 +105,10 @@ pub struct Hub {
     overflows: AtomicU64,
 }
 
-impl Hub {
+impl<S: Subscriber> Hub<S> {
     /// An empty hub. The epoch tells this one's ids from those of another, or
     /// of one before.
-    pub fn new(owner: Box<dyn Owner>, epoch: &str, settings: &Settings) -> Self {
+    pub fn new(owner: Box<dyn Owner<S>>, epoch: &str, settings: &Settings) -> Self {
         Hub {
             owner,
             ids: Ids::new(epoch, settings.own_ids),
@@ -123,7 +123,7 @@ impl Hub {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Topics> {
+    fn lock(&self) -> MutexGuard<'_, Topics<S>> {
         self.topics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -209,19 +209,17 @@ impl Hub {
     /// events without a gap.
     pub fn subscribe(
         self: &Arc<Self>,
-        conn: &Arc<Conn>,
+        conn: &Arc<S>,
         names: &[&str],
         wish: &Wish<'_>,
-    ) -> Result<(Arc<Subscription>, Begin)> {
+    ) -> Result<(Arc<Subscription<S>>, Begin)> {
         if names.is_empty() || names.len() > wish.max_topics.min(limits::TOPICS_OF_ONE) {
             return Err(Error::TopicCount);
         }
         names.iter().try_for_each(|name| check_topic(name))?;
         frame::check(Some(wish.reset_event), None)?;
         // Before its queue can keep anybody waiting.
-        if let Some(host) = conn.host() {
-            self.owner.host(host);
-        }
+        self.owner.joins(conn);
         let now = self.owner.now_ms();
         // Little is left for when all wait.
         self.trim(names, now);
@@ -274,7 +272,7 @@ impl Hub {
         Ok((sub, outset.begin))
     }
 
-    fn remove(&self, sub: &Subscription) {
+    fn remove(&self, sub: &Subscription<S>) {
         if sub.over.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -314,7 +312,7 @@ impl Hub {
     }
 
     /// All that are subscribed to that topic, or to any.
-    fn subscribed(&self, topic: Option<&str>) -> Vec<Arc<Subscription>> {
+    fn subscribed(&self, topic: Option<&str>) -> Vec<Arc<Subscription<S>>> {
         let sets = match topic {
             Some(name) => {
                 let channel = self.lock().channel(name).cloned();

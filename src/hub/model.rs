@@ -3,6 +3,7 @@
 
 use super::tests::{Fixture, fixture, keep, read};
 use super::*;
+use crate::conn::Conn;
 use crate::core::outbox::{Full, Policy};
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
@@ -287,7 +288,7 @@ impl ReferenceStateMachine for Model {
 /// The hub, and each client with its subscription.
 struct Real {
     f: Fixture,
-    clients: Vec<(Arc<Conn>, Option<Arc<Subscription>>)>,
+    clients: Vec<(Arc<Conn>, Option<Arc<Subscription<Conn>>>)>,
 }
 
 impl StateMachineTest for Real {

@@ -2,9 +2,9 @@
 
 use super::Hub;
 use super::fanout::Set;
-use crate::conn::{Conn, Watch};
 use crate::core::limits;
 use crate::core::outbox::{Full, Policy};
+use crate::feed::{Subscriber, Watch};
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -50,8 +50,8 @@ impl Default for Wish<'_> {
 
 /// One connection's subscription to a set of topics.
 #[repr(C)] // What each delivery touches comes first.
-pub struct Subscription {
-    pub(super) conn: Arc<Conn>,
+pub struct Subscription<S> {
+    pub(super) conn: Arc<S>,
     /// The first number that it has not got yet; under the connection's lock.
     pub(super) next: AtomicU64,
     pub(super) delivered: AtomicU64,
@@ -61,15 +61,15 @@ pub struct Subscription {
     pub(super) high: AtomicBool,
     pub(super) dropped: AtomicU64,
     pub(super) policy: Policy,
-    pub(super) set: Arc<Set>,
-    pub(super) hub: Weak<Hub>,
+    pub(super) set: Arc<Set<S>>,
+    pub(super) hub: Weak<Hub<S>>,
     /// In the set, kept by whoever has its lock.
     pub(super) place: AtomicUsize,
     /// Held until its replay is queued.
     pub(super) beginning: Mutex<()>,
 }
 
-impl Watch for Subscription {
+impl<S: Subscriber> Watch for Subscription<S> {
     fn marked(&self, high: bool) {
         self.set_high(high);
     }
@@ -91,26 +91,28 @@ impl Watch for Subscription {
     }
 }
 
-impl Subscription {
+#[cfg(test)]
+impl Subscription<crate::conn::Conn> {
     /// One whose connection nobody has.
-    #[cfg(test)]
-    pub(super) fn of_nobody(set: &Arc<Set>) -> Arc<Self> {
+    pub(super) fn of_nobody(set: &Arc<Set<crate::conn::Conn>>) -> Arc<Self> {
         Arc::new(Subscription::new(
-            Conn::detached(),
+            crate::conn::Conn::detached(),
             set.clone(),
             1,
             Wish::default().policy,
             Weak::new(),
         ))
     }
+}
 
+impl<S: Subscriber> Subscription<S> {
     /// One that has got what is before the number `next`, and has not begun.
     pub(super) fn new(
-        conn: Arc<Conn>,
-        set: Arc<Set>,
+        conn: Arc<S>,
+        set: Arc<Set<S>>,
         next: u64,
         policy: Policy,
-        hub: Weak<Hub>,
+        hub: Weak<Hub<S>>,
     ) -> Self {
         Subscription {
             conn,

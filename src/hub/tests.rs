@@ -1,5 +1,5 @@
 use super::*;
-use crate::conn::{Framing, Report};
+use crate::conn::{Conn, Framing, Host, Report};
 use crate::core::outbox::{Full, Marks, Policy};
 use crate::core::ring::Keep;
 use crate::wire::Wire;
@@ -16,12 +16,12 @@ pub(super) struct World {
     at_gate: AtomicBool,
 }
 
-impl Owner for Arc<World> {
+impl Owner<Conn> for Arc<World> {
     fn pending(&self) {}
     fn ready(&self) {
         self.told_ready.fetch_add(1, Ordering::Relaxed);
     }
-    fn host(&self, _: &Arc<dyn Host>) {}
+    fn joins(&self, _: &Conn) {}
     fn now_ms(&self) -> u64 {
         self.now.load(Ordering::Relaxed)
     }
@@ -45,7 +45,7 @@ impl Host for World {
 
 pub(super) struct Fixture {
     world: Arc<World>,
-    pub hub: Arc<Hub>,
+    pub hub: Arc<Hub<Conn>>,
 }
 
 pub(super) fn keep(events: usize) -> TopicSettings {
@@ -102,7 +102,7 @@ impl Fixture {
         conn: &Arc<Conn>,
         topics: &[&str],
         id: Option<&str>,
-    ) -> Result<(Arc<Subscription>, Begin)> {
+    ) -> Result<(Arc<Subscription<Conn>>, Begin)> {
         self.with_policy(conn, topics, id, POLICY)
     }
 
@@ -112,7 +112,7 @@ impl Fixture {
         topics: &[&str],
         id: Option<&str>,
         policy: Policy,
-    ) -> Result<(Arc<Subscription>, Begin)> {
+    ) -> Result<(Arc<Subscription<Conn>>, Begin)> {
         let wish = Wish {
             last_event_id: id,
             policy,

@@ -7,6 +7,7 @@ use super::subscription::Subscription;
 use crate::core::error::{Error, Result};
 use crate::core::limits;
 use crate::core::ring::Entry;
+use crate::feed::Subscriber;
 use serde_json::json;
 use slab::Slab;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -38,8 +39,8 @@ impl Figures {
     }
 }
 
-struct Topic {
-    channel: Arc<Channel>,
+struct Topic<S> {
+    channel: Arc<Channel<S>>,
     /// Its place among the histories.
     history: usize,
     used_ms: u64,
@@ -50,7 +51,7 @@ struct Topic {
     claimed: bool,
 }
 
-impl Topic {
+impl<S: Subscriber> Topic<S> {
     /// Nobody is subscribed.
     fn is_deserted(&self) -> bool {
         self.channel.is_unused()
@@ -62,14 +63,14 @@ impl Topic {
     }
 }
 
-pub(super) struct Topics {
+pub(super) struct Topics<S> {
     /// The newest event's number.
     pub seq: u64,
-    topics: Slab<Topic>,
+    topics: Slab<Topic<S>>,
     by_name: HashMap<Arc<str>, usize>,
-    sets: Sets,
+    sets: Sets<S>,
     /// Published and not yet on their way.
-    pending: VecDeque<Pending>,
+    pending: VecDeque<Pending<S>>,
     /// Of these and of those on their way.
     pub pending_bytes: usize,
     /// Numbers that no event has.
@@ -99,7 +100,7 @@ pub(super) fn check_topic(name: &str) -> Result<()> {
     Err(Error::TopicName)
 }
 
-impl Topics {
+impl<S: Subscriber> Topics<S> {
     pub fn new(defaults: TopicSettings, total_bytes: usize) -> Self {
         Topics {
             seq: 0,
@@ -128,7 +129,7 @@ impl Topics {
     }
 
     /// That topic, as its subscribers see it.
-    pub fn channel(&self, name: &str) -> Option<&Arc<Channel>> {
+    pub fn channel(&self, name: &str) -> Option<&Arc<Channel<S>>> {
         Some(&self.topics[*self.by_name.get(name)?].channel)
     }
 
@@ -281,7 +282,7 @@ impl Topics {
     }
 
     /// The oldest pending events, up to about so many bytes, and how many they are.
-    pub fn take_pending(&mut self, max: usize) -> (Vec<Pending>, usize) {
+    pub fn take_pending(&mut self, max: usize) -> (Vec<Pending<S>>, usize) {
         let (mut taken, mut bytes) = (Vec::new(), 0);
         while bytes < max {
             let Some(pending) = self.pending.pop_front() else {
@@ -298,11 +299,11 @@ impl Topics {
     /// The set of these topics, which are put there if they are not, unless
     /// that is forbidden. It goes with its last member, or with
     /// [`Topics::leave`].
-    pub fn join(&mut self, names: &[&str], create: bool, now: u64) -> Result<Arc<Set>> {
+    pub fn join(&mut self, names: &[&str], create: bool, now: u64) -> Result<Arc<Set<S>>> {
         if !create && !names.iter().all(|name| self.exists(name)) {
             return Err(Error::NoTopic);
         }
-        let mut channels: Vec<Arc<Channel>> = Vec::with_capacity(names.len());
+        let mut channels: Vec<Arc<Channel<S>>> = Vec::with_capacity(names.len());
         for name in names {
             match self.ensure(name, now, false) {
                 Ok(slot) => channels.push(self.topics[slot].channel.clone()),
@@ -317,7 +318,7 @@ impl Topics {
     }
 
     /// Takes a subscriber away, if there is one, and what nobody uses then.
-    pub fn leave(&mut self, set: &Set, sub: Option<&Subscription>, now: u64) {
+    pub fn leave(&mut self, set: &Set<S>, sub: Option<&Subscription<S>>, now: u64) {
         if let Some(sub) = sub {
             set.remove(sub);
         }
@@ -335,14 +336,14 @@ impl Topics {
     }
 
     /// All sets.
-    pub fn sets(&self) -> Vec<Arc<Set>> {
+    pub fn sets(&self) -> Vec<Arc<Set<S>>> {
         self.sets.all()
     }
 
     /// The histories of these topics, without what is too old.
     pub fn histories_of<'a>(
         &'a mut self,
-        set: &'a Set,
+        set: &'a Set<S>,
         now: u64,
     ) -> impl Iterator<Item = &'a History> + Clone {
         for channel in set.channels() {
