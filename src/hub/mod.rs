@@ -34,11 +34,12 @@ use cursor::{Cursor, Outset};
 use deliver::Turn;
 use history::Look;
 use ids::Ids;
+use parking_lot::MutexGuard;
 use ready::Ready;
 use serde_json::json;
 use std::cmp::Reverse;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use topics::{Figures, Topics, check_topic};
 
 /// What a hub is like.
@@ -94,7 +95,7 @@ pub struct Hub<S> {
     owner: Box<dyn Owner<S>>,
     ids: Ids,
     create: bool,
-    topics: Mutex<Topics<S>>,
+    topics: parking_lot::Mutex<Topics<S>>,
     /// Fair: a publisher who wants it gets it after a part.
     turn: parking_lot::Mutex<Turn<S>>,
     /// The number of the last event that was to be delivered, once it is among them.
@@ -113,7 +114,7 @@ impl<S: Subscriber> Hub<S> {
             owner,
             ids: Ids::new(epoch, settings.own_ids),
             create: settings.create,
-            topics: Mutex::new(Topics::new(settings.topics, settings.total_bytes)),
+            topics: parking_lot::Mutex::new(Topics::new(settings.topics, settings.total_bytes)),
             turn: parking_lot::Mutex::default(),
             newest: AtomicU64::new(0),
             connections: AtomicUsize::new(0),
@@ -124,7 +125,18 @@ impl<S: Subscriber> Hub<S> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Topics<S>> {
-        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
+        self.topics.lock()
+    }
+
+    /// Does something in steps until one says `false`. Whoever waits for the lock has
+    /// it between two: taken again at once it would be nobody else's for long.
+    fn in_steps(&self, mut step: impl FnMut(&mut Topics<S>) -> bool) {
+        let mut more = true;
+        while more {
+            let mut topics = self.lock();
+            more = step(&mut topics);
+            MutexGuard::unlock_fair(topics);
+        }
     }
 
     /// What stands before the dot in its ids.
@@ -143,7 +155,7 @@ impl<S: Subscriber> Hub<S> {
 
     /// Evicts from these topics what their limits do not allow.
     fn trim(&self, names: &[&str], now: u64) {
-        while self.lock().trim_some(names, now) {}
+        self.in_steps(|t| t.trim_some(names, now));
     }
 
     // ---- publishing
@@ -287,7 +299,7 @@ impl<S: Subscriber> Hub<S> {
     /// Evicts what is too old, and drops topics whose time is over.
     pub fn expire(&self) {
         let now = self.owner.now_ms();
-        while self.lock().expire_some(now) {}
+        self.in_steps(|t| t.expire_some(now));
     }
 
     /// Events that were evicted, and topics that expired, since the beginning.
@@ -326,10 +338,11 @@ impl<S: Subscriber> Hub<S> {
     }
 
     /// Ends all subscriptions: the hub goes. Connections that nobody else has are
-    /// closed, also those that are handed over just now.
+    /// closed, also those that are handed over just now. Nobody subscribes any more:
+    /// whoever still has the hub ends no stream that begins behind this.
     pub fn part(&self) {
+        self.lock().parted = true;
         for sub in self.subscribed(None) {
-            sub.wait_until_begun();
             if sub.conn.is_let_go() {
                 self.catch_up(&sub);
             }
@@ -381,9 +394,12 @@ impl<S: Subscriber> Hub<S> {
     fn each_topic(&self, mut look: impl FnMut(Vec<Figures>)) {
         let mut from = Some(0);
         while let Some(at) = from {
-            let some = self.lock().figures(at, limits::EVICTED_AT_ONCE);
-            from = some.1;
-            look(some.0);
+            let mut some = Vec::new();
+            self.in_steps(|t| {
+                (some, from) = t.figures(at, limits::EVICTED_AT_ONCE);
+                false
+            });
+            look(some);
         }
     }
 

@@ -2,7 +2,9 @@ use super::*;
 use crate::conn::{Conn, Framing, Host, Report};
 use crate::core::outbox::{Full, Marks, Policy};
 use crate::core::ring::Keep;
+use crate::core::state::Phase;
 use crate::wire::Wire;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 /// The hub's owner and the connections' host: a clock, and what it was told.
@@ -88,6 +90,16 @@ impl Fixture {
             sse: true,
             wire: Wire::Events,
             pull: true,
+            ..Framing::default()
+        };
+        Conn::hosted(self.world.clone(), framing)
+    }
+
+    /// Whose output is not the host program's to take.
+    fn socket(&self) -> Arc<Conn> {
+        let framing = Framing {
+            sse: true,
+            wire: Wire::Events,
             ..Framing::default()
         };
         Conn::hosted(self.world.clone(), framing)
@@ -1062,7 +1074,7 @@ fn closing_comes_after_the_beginning_of_whoever_is_found() {
         s.spawn(|| {
             while !over.load(Ordering::Relaxed) {
                 f.hub.close(Some("a"), "over").unwrap();
-                f.hub.part();
+                f.hub.close(None, "over").unwrap();
             }
         });
         let begun = (0..300).map(|_| f.subscribe(&f.conn(), &["a"], Some("?")));
@@ -1070,4 +1082,28 @@ fn closing_comes_after_the_beginning_of_whoever_is_found() {
         over.store(true, Ordering::Relaxed);
         assert_eq!(failed, 0);
     });
+}
+
+#[test]
+fn a_hub_that_parts_while_somebody_has_it_leaves_no_stream_without_an_end() {
+    for _ in 0..200 {
+        let f = fixture(keep(10), 1 << 20);
+        let handed_over = |conn: Arc<Conn>| {
+            let begun = f.subscribe(&conn, &["a"], None);
+            // What C programs do: the number goes, begun or not.
+            conn.hand_over();
+            assert!(!matches!(begun, Err(e) if e != Error::HandleStale));
+            conn
+        };
+        let conns = std::thread::scope(|s| {
+            let begins = |_| s.spawn(|| [(); 10].map(|()| handed_over(f.socket())));
+            let threads: Vec<_> = (0..2).map(begins).collect();
+            f.hub.part();
+            let joined = threads.into_iter().map(|t| t.join().unwrap());
+            joined.flatten().collect::<Vec<_>>()
+        });
+        // The hub lives: `f` is the third who has it.
+        assert_eq!(f.hub.stats()["connections"], 0);
+        assert!(conns.iter().all(|c| c.phase() == Phase::Closed));
+    }
 }

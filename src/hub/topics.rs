@@ -81,6 +81,8 @@ pub(super) struct Topics<S> {
     defaults: TopicSettings,
     settings: HashMap<Arc<str>, TopicSettings>,
     last_channel: u64,
+    /// The hub goes: nobody is to begin any more.
+    pub parted: bool,
     /// When to look at which topic, see [`Topic::due_ms`].
     due: BTreeSet<(u64, usize)>,
     /// Topics that expired, with their newest number; and the newest of those
@@ -115,6 +117,7 @@ impl<S: Subscriber> Topics<S> {
             defaults,
             settings: HashMap::new(),
             last_channel: 0,
+            parted: false,
             due: BTreeSet::new(),
             expired: HashMap::new(),
             expired_topics: 0,
@@ -300,6 +303,9 @@ impl<S: Subscriber> Topics<S> {
     /// that is forbidden. It goes with its last member, or with
     /// [`Topics::leave`].
     pub fn join(&mut self, names: &[&str], create: bool, now: u64) -> Result<Arc<Set<S>>> {
+        if self.parted {
+            return Err(Error::HandleStale);
+        }
         if !create && !names.iter().all(|name| self.exists(name)) {
             return Err(Error::NoTopic);
         }
