@@ -42,6 +42,18 @@ impl Chunk {
         }
     }
 
+    /// Writes other bytes over those of the frame from `at` on.
+    ///
+    /// # Panics
+    /// When the frame has none there, or somebody else has the chunk's bytes.
+    pub fn patch(&mut self, at: usize, with: &[u8]) {
+        let all = std::mem::take(&mut self.all).try_into_mut();
+        let mut all = all.expect("nobody has it yet");
+        let from = self.head as usize + at;
+        all[from..from + with.len()].copy_from_slice(with);
+        self.all = all.freeze();
+    }
+
     /// Several chunks as one, so as one write.
     pub fn join(chunks: &[&Chunk]) -> Self {
         let len = chunks.iter().map(|c| c.frame().len()).sum();

@@ -82,6 +82,12 @@ impl Event<'_> {
         fields + usize::from(fields > 0)
     }
 
+    /// Where in the frame the id's text begins.
+    pub fn id_at(&self) -> Option<usize> {
+        let before = self.name().map_or(0, |e| EVENT.len() + e.len() + 1);
+        self.id.map(|_| before + ID.len())
+    }
+
     /// Writes the frame: `event`, `id`, `retry`, `data` lines, blank line. An
     /// event with no field at all writes nothing.
     ///

@@ -31,8 +31,55 @@ pub struct Entry {
     chunk: Chunk,
 }
 
-impl Entry {
+/// An event that is framed and has no number yet.
+#[derive(Debug)]
+pub struct Framed {
+    at_ms: u64,
+    key: Option<Box<str>>,
+    id: Option<Arc<str>>,
+    deletes: bool,
+    key_hash: u64,
+    /// What it is sent as.
+    pub chunk: Chunk,
+}
+
+impl Framed {
     /// Frames a checked event. One without any field is silent.
+    pub fn new(
+        topic: &str,
+        at_ms: u64,
+        key: Option<&str>,
+        deletes: bool,
+        id: Option<&str>,
+        e: &Event<'_>,
+    ) -> Self {
+        Framed {
+            at_ms,
+            key: key.map(Into::into),
+            id: id.map(Into::into),
+            deletes,
+            key_hash: key.map_or(0, |key| HASH.hash_one((topic, key))),
+            chunk: Chunk::new(e.encoded_len(), |b| e.encode(b)),
+        }
+    }
+
+    /// It gets its number.
+    pub fn number(self, topic: &Arc<str>, seq: u64) -> Entry {
+        Entry {
+            topic: topic.clone(),
+            seq,
+            at_ms: self.at_ms,
+            key: self.key,
+            id: self.id,
+            deletes: self.deletes,
+            key_hash: self.key_hash,
+            chunk: self.chunk,
+        }
+    }
+}
+
+impl Entry {
+    /// Frames a checked event, as [`Framed::new`] does.
     pub fn new(
         topic: &Arc<str>,
         seq: u64,
@@ -42,16 +89,7 @@ impl Entry {
         id: Option<&str>,
         e: &Event<'_>,
     ) -> Self {
-        Entry {
-            topic: topic.clone(),
-            seq,
-            at_ms,
-            key: key.map(Into::into),
-            id: id.map(Into::into),
-            deletes,
-            key_hash: key.map_or(0, |key| HASH.hash_one((&**topic, key))),
-            chunk: Chunk::new(e.encoded_len(), |b| e.encode(b)),
-        }
+        Framed::new(topic, at_ms, key, deletes, id, e).number(topic, seq)
     }
 
     /// Stands for topic and key, where queues look for one: computed once.

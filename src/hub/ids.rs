@@ -32,6 +32,11 @@ impl Ids {
         format!("{}.{seq}", self.epoch)
     }
 
+    /// Where the number stands in them.
+    pub fn number_at(&self) -> usize {
+        self.epoch.len() + 1
+    }
+
     /// What an event has: the application's own, else the hub's, if any.
     pub fn for_event<'a>(&self, given: Option<&'a str>, seq: u64) -> Option<Cow<'a, str>> {
         match given {

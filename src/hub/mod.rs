@@ -8,6 +8,7 @@
 mod crowd;
 mod cursor;
 mod deliver;
+mod draft;
 mod fanout;
 mod history;
 mod ids;
@@ -32,6 +33,7 @@ use crate::feed::{Subscriber, Watch};
 use crowd::Part;
 use cursor::{Cursor, Outset};
 use deliver::Turn;
+use draft::Draft;
 use history::Look;
 use ids::Ids;
 use parking_lot::MutexGuard;
@@ -100,6 +102,8 @@ pub struct Hub<S> {
     turn: parking_lot::Mutex<Turn<S>>,
     /// The number of the last event that was to be delivered, once it is among them.
     newest: AtomicU64,
+    /// The number of the last event, as far as one knows who has no lock.
+    about: AtomicU64,
     connections: AtomicUsize,
     ready: Ready,
     dropped: AtomicU64,
@@ -117,6 +121,7 @@ impl<S: Subscriber> Hub<S> {
             topics: parking_lot::Mutex::new(Topics::new(settings.topics, settings.total_bytes)),
             turn: parking_lot::Mutex::default(),
             newest: AtomicU64::new(0),
+            about: AtomicU64::new(0),
             connections: AtomicUsize::new(0),
             ready: Ready::default(),
             dropped: AtomicU64::new(0),
@@ -171,14 +176,6 @@ impl<S: Subscriber> Hub<S> {
             return Err(Error::BadArgument);
         }
         let now = self.owner.now_ms();
-        let make = |topic: &Arc<str>, seq| {
-            let id = self.ids.for_event(event.id, seq);
-            let framed = Event {
-                id: id.as_deref(),
-                ..*event
-            };
-            Entry::new(topic, seq, now, key, delete, event.id, &framed)
-        };
         if event.is_empty() {
             // Nothing that could be sent.
             if let Some(key) = key.filter(|_| delete) {
@@ -193,9 +190,22 @@ impl<S: Subscriber> Hub<S> {
                 return Err(Error::BadArgument);
             }
         }
+        let draft = |seq| Draft::new(&self.ids, topic, now, event, &put, seq);
+        let mut drafted = draft(self.about.load(Ordering::Relaxed) + 1);
         let (seq, waiting) = {
-            let mut t = self.lock();
+            let mut t = loop {
+                let t = self.lock();
+                let seq = t.seq + 1;
+                if drafted.fits(seq) {
+                    break t;
+                }
+                // Others have had those numbers: no more than once for each digit.
+                drop(t);
+                drafted = draft(seq);
+            };
+            let make = |topic: &Arc<str>, seq| drafted.number(topic, seq);
             let (seq, pends) = t.publish(topic, now, !quiet, make)?;
+            self.about.store(seq, Ordering::Relaxed);
             if !pends {
                 return Ok(seq);
             }
