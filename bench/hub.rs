@@ -317,7 +317,7 @@ fn publishers() {
         println!(
             "3 publish {n} events of {size} bytes each, a 4th of {last}: {:.0} a second of these, \
              longest {:.2} ms; the 4th's longest {:.2} ms, 999 of 1000 within {:.3} ms",
-            3.0 * n as f64 / took,
+            3.0 * f64::from(n) / took,
             ms(longest),
             ms(waits[3].1),
             ms(waits[3].0)

@@ -139,6 +139,8 @@ pub struct Ring {
     entries: Slices<Arc<Entry>>,
     bytes: usize,
     evicted: u64,
+    /// The same with silent ones.
+    gone: u64,
     newest: u64,
     silent: usize,
     /// By id of the application's: the number of the first event that had it,
@@ -151,6 +153,7 @@ impl Ring {
     pub fn after_loss(seq: u64) -> Self {
         Ring {
             evicted: seq,
+            gone: seq,
             newest: seq,
             ..Ring::default()
         }
@@ -184,6 +187,7 @@ impl Ring {
     pub fn evict(&mut self) -> Option<Arc<Entry>> {
         let oldest = self.entries.pop()?;
         self.bytes -= oldest.size();
+        self.gone = oldest.seq;
         if let Some(id) = &oldest.id
             && let Some((_, kept)) = self.ids.get_mut(id)
         {
@@ -202,6 +206,11 @@ impl Ring {
     /// The newest event that is gone; 0 if none is.
     pub fn evicted(&self) -> u64 {
         self.evicted
+    }
+
+    /// The newest that is gone, silent ones too.
+    pub fn gone(&self) -> u64 {
+        self.gone
     }
 
     /// All, silent ones too, oldest first.

@@ -2,7 +2,7 @@
 
 use crate::conn::{Conn, Host};
 use crate::core::level::Level;
-use crate::hub::{self, Owner, Settings};
+use crate::hub::{self, Begin, Owner, Settings};
 use crate::rt::{build, now_ms, supervisor};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -91,6 +91,19 @@ impl Owner<Conn> for Arc<Signals> {
         if !hosts.iter().any(|h| h.ptr_eq(&new)) {
             hosts.push(new);
         }
+    }
+
+    fn joined(&self, conn: &Conn, topics: usize, begin: Begin, events: u64) {
+        let Some(host) = conn.host() else { return };
+        let handle = conn.handle();
+        let how = begin.reason().unwrap_or(match begin {
+            Begin::Resumed => "resumed",
+            _ => "new",
+        });
+        host.log(
+            Level::Debug,
+            format_args!("connection {handle}: subscribed to {topics} topics, {how}, {events} events sent again"),
+        );
     }
 
     fn now_ms(&self) -> u64 {

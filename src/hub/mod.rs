@@ -26,7 +26,6 @@ pub use subscription::{Subscription, Wish};
 
 use crate::core::error::{Error, Result};
 use crate::core::frame::{self, Event};
-use crate::core::level::Level;
 use crate::core::limits;
 use crate::core::ring::Entry;
 use crate::feed::{Subscriber, Watch};
@@ -34,7 +33,7 @@ use crowd::Part;
 use cursor::{Cursor, Outset};
 use deliver::Turn;
 use draft::Draft;
-use history::Look;
+use history::{Filling, Look};
 use ids::Ids;
 use parking_lot::MutexGuard;
 use ready::Ready;
@@ -43,6 +42,10 @@ use std::cmp::Reverse;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
 use topics::{Figures, Topics, check_topic};
+
+/// How often a state that is being made looks for what came meanwhile: it is quicker
+/// than publishers are, so the second look finds few.
+const FILL_ROUNDS: usize = 16;
 
 /// What a hub is like.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +91,8 @@ pub trait Owner<S>: Send + Sync {
     fn ready(&self);
     /// Somebody subscribes: whose host is to be told when the hub is ready.
     fn joins(&self, subscriber: &S);
+    /// It has subscribed to so many topics, and gets so many events again.
+    fn joined(&self, _subscriber: &S, _topics: usize, _begin: Begin, _events: u64) {}
     /// The time, milliseconds, on the clock of the subscribers.
     fn now_ms(&self) -> u64;
 }
@@ -153,9 +158,24 @@ impl<S: Subscriber> Hub<S> {
     pub fn set_topic(&self, name: &str, change: &TopicChange) -> Result<()> {
         check_topic(name)?;
         let now = self.owner.now_ms();
-        self.lock().set_topic(name, change, now)?;
+        let old = self.lock().set_topic(name, change, now)?;
+        drop(old);
+        self.fill(name);
         self.trim(&[name], now);
         Ok(())
+    }
+
+    /// Makes the state of a topic that has none yet, of its history, while others go on;
+    /// the few events that came meanwhile are added at the end.
+    fn fill(&self, name: &str) {
+        let mut filling = Filling::default();
+        let mut rounds = 0..FILL_ROUNDS;
+        loop {
+            let at_once = rounds.next().is_none();
+            let missing = self.lock().fill(name, &mut filling, at_once);
+            let Some(missing) = missing else { return };
+            filling.take(&missing);
+        }
     }
 
     /// Evicts from these topics what their limits do not allow.
@@ -279,18 +299,8 @@ impl<S: Subscriber> Hub<S> {
         if conn.is_high() {
             sub.set_high(true);
         }
-        if let Some(host) = conn.host() {
-            let (handle, begin) = (conn.handle(), outset.begin.reason());
-            let (topics, events) = (names.len(), cursor.count());
-            let how = begin.unwrap_or(match outset.begin {
-                Begin::Resumed => "resumed",
-                _ => "new",
-            });
-            host.log(
-                Level::Debug,
-                format_args!("connection {handle}: subscribed to {topics} topics, {how}, {events} events sent again"),
-            );
-        }
+        let (topics, events) = (names.len(), cursor.count());
+        self.owner.joined(conn, topics, outset.begin, events);
         Ok((sub, outset.begin))
     }
 

@@ -15,6 +15,8 @@ const MAX_EVENTS: usize = 3;
 const NAMES: [&str; 3] = ["a", "b", "c"];
 const CLIENTS: usize = 3;
 
+type Subscribed = Arc<Subscription<Conn>>;
+
 #[derive(Clone, Debug)]
 enum Step {
     Publish {
@@ -288,7 +290,7 @@ impl ReferenceStateMachine for Model {
 /// The hub, and each client with its subscription.
 struct Real {
     f: Fixture,
-    clients: Vec<(Arc<Conn>, Option<Arc<Subscription<Conn>>>)>,
+    clients: Vec<(Arc<Conn>, Option<Subscribed>)>,
 }
 
 impl StateMachineTest for Real {

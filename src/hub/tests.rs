@@ -1107,3 +1107,82 @@ fn a_hub_that_parts_while_somebody_has_it_leaves_no_stream_without_an_end() {
         assert!(conns.iter().all(|c| c.phase() == Phase::Closed));
     }
 }
+
+/// Keys of a state, and what each has.
+fn state_of(f: &Fixture, topic: &str) -> Vec<(String, u64)> {
+    let entries = f.hub.read(topic, true, usize::MAX).unwrap();
+    let key = |e: &Entry| e.key.as_deref().unwrap().to_owned();
+    let mut state: Vec<_> = entries.iter().map(|e| (key(e), e.seq)).collect();
+    state.sort_unstable();
+    state
+}
+
+#[test]
+fn a_state_that_is_turned_on_while_others_publish_misses_nothing() {
+    const KEYS: usize = 900;
+    for events in [10_000, 1000, 100] {
+        let f = fixture(keep(events), 1 << 30);
+        f.topic(
+            "t",
+            TopicChange {
+                bytes: Some(1 << 30),
+                ..TopicChange::default()
+            },
+        );
+        let mut newest: Vec<Option<u64>> = vec![None; KEYS];
+        let mut publish = |i: usize| {
+            // Each key's turn comes again; now and then one goes without an event.
+            let (k, key) = (i * 7 % KEYS, (i * 7 % KEYS).to_string());
+            if i.is_multiple_of(13) {
+                let put = Put {
+                    key: Some(&key),
+                    delete: true,
+                    quiet: false,
+                };
+                f.hub.publish("t", &Event::default(), put).unwrap();
+                newest[k] = None;
+            } else {
+                newest[k] = Some(f.publish_with("t", "x", None, Some(&key)));
+            }
+        };
+        (0..10_000).for_each(&mut publish);
+        let on = |state| {
+            let state = Some(state);
+            let change = TopicChange {
+                state,
+                ..TopicChange::default()
+            };
+            f.topic("t", change);
+        };
+        std::thread::scope(|s| {
+            let turning = s.spawn(|| {
+                (0..20).for_each(|_| {
+                    on(false);
+                    on(true);
+                });
+            });
+            let mut i = 10_000;
+            while !turning.is_finished() {
+                publish(i);
+                i += 1;
+            }
+            // All of the history is newer than the last turn, or in it.
+            (i..i + KEYS).for_each(&mut publish);
+        });
+        let known = newest.iter().enumerate();
+        let mut known: Vec<_> = known
+            .filter_map(|(k, n)| Some((k.to_string(), (*n)?)))
+            .collect();
+        known.sort_unstable();
+        assert_eq!(state_of(&f, "t"), known, "{events}");
+        on(false);
+        assert_eq!(f.topic_stats("t")["state_bytes"], 0);
+        on(true);
+        // Of what is kept, and in no more room than it takes.
+        let kept = f.hub.read("t", false, usize::MAX).unwrap();
+        let bytes = f.topic_stats("t")["state_bytes"].as_u64().unwrap();
+        let entries = f.hub.read("t", true, usize::MAX).unwrap();
+        assert_eq!(bytes, entries.iter().map(|e| e.size() as u64).sum::<u64>());
+        assert!(entries.iter().all(|e| kept.iter().any(|k| k.seq == e.seq)));
+    }
+}

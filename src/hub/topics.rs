@@ -2,7 +2,9 @@
 //! and its channel.
 
 use super::fanout::{Channel, Pending, Set, Sets};
-use super::history::{History, Look, Memory, TopicChange, TopicSettings, View};
+use super::history::{
+    Filling, History, Look, Memory, Missing, State, TopicChange, TopicSettings, View,
+};
 use super::subscription::Subscription;
 use crate::core::error::{Error, Result};
 use crate::core::limits;
@@ -199,8 +201,14 @@ impl<S: Subscriber> Topics<S> {
     }
 
     /// Settings of one topic, from now on; what they do not allow goes with
-    /// [`Topics::trim_some`].
-    pub fn set_topic(&mut self, name: &str, change: &TopicChange, now: u64) -> Result<()> {
+    /// [`Topics::trim_some`], a state is made by [`Topics::fill`], and that which goes is
+    /// the result.
+    pub fn set_topic(
+        &mut self,
+        name: &str,
+        change: &TopicChange,
+        now: u64,
+    ) -> Result<Option<Box<State>>> {
         if !self.settings.contains_key(name) && self.settings.len() >= limits::TOPICS {
             return Err(Error::TooManyTopics);
         }
@@ -208,9 +216,16 @@ impl<S: Subscriber> Topics<S> {
         let topic = &self.topics[slot];
         let settings = self.histories[topic.history].settings().with(change);
         self.settings.insert(topic.channel.name.clone(), settings);
-        self.histories.set(topic.history, settings);
+        let old = self.histories.set(topic.history, settings);
         self.schedule(slot);
-        Ok(())
+        Ok(old)
+    }
+
+    /// See [`Memory::fill`].
+    pub fn fill(&mut self, name: &str, filling: &mut Filling, at_once: bool) -> Option<Missing> {
+        let slot = *self.by_name.get(name)?;
+        let place = self.topics[slot].history;
+        self.histories.fill(place, filling, at_once)
     }
 
     /// Adds a new event to its topic, and, if so told and somebody is

@@ -1,6 +1,6 @@
 //! The histories of all topics, in memory, within the limit on all of them.
 
-use super::{History, TopicSettings};
+use super::{Filling, History, Missing, State, TopicSettings};
 use crate::core::limits;
 use crate::core::ring::{Entry, Ring};
 use slab::Slab;
@@ -71,9 +71,40 @@ impl Memory {
         self.state_bytes = others + history.state().1;
     }
 
-    /// Settings from now on; what they do not allow goes with [`Memory::trim`].
-    pub fn set(&mut self, place: usize, settings: TopicSettings) {
-        self.change(place, |history, room| history.set(settings, room));
+    /// Settings from now on; what they do not allow goes with [`Memory::trim`], and
+    /// the state that goes is for who has no lock to drop.
+    pub fn set(&mut self, place: usize, settings: TopicSettings) -> Option<Box<State>> {
+        let mut old = None;
+        self.change(place, |history, _| old = history.set(settings));
+        old
+    }
+
+    /// Gives a topic the state that it is to have, made of what it has kept, or says
+    /// what that does not know yet. If `at_once`, it does not.
+    pub fn fill(&mut self, place: usize, filling: &mut Filling, at_once: bool) -> Option<Missing> {
+        if !self[place].lacks_state() {
+            return None;
+        }
+        let room = (self.total_bytes / 2).saturating_sub(self.state_bytes);
+        let ring = &self[place].ring;
+        // A newer event of a key may be gone already; others may have taken the room.
+        let afresh = ring.gone() > filling.seen || filling.state.bytes > room;
+        let missing = Missing {
+            events: ring.share_after(if afresh { 0 } else { filling.seen }),
+            room,
+            afresh,
+        };
+        let few = missing.events.iter().nth(limits::EVICTED_AT_ONCE).is_none();
+        // To drop what it has made so far may take long.
+        let small = !afresh || filling.state.newest.is_empty();
+        if !(at_once || few && small) {
+            return Some(missing);
+        }
+        filling.take(&missing);
+        let state = std::mem::take(&mut filling.state);
+        self.state_bytes += state.bytes;
+        self.histories[place].state = Some(state);
+        None
     }
 
     /// Adds the newest event of all. What has no room any more goes, of its own

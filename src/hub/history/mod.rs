@@ -69,7 +69,7 @@ impl TopicSettings {
 
 /// The newest event of each key.
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     newest: Crowd<Arc<Entry>>,
     /// Where in it.
     places: HashMap<Box<str>, usize>,
@@ -107,6 +107,35 @@ impl State {
     }
 }
 
+/// A state that is made of what a topic has kept, with no lock held.
+#[derive(Default)]
+pub(super) struct Filling {
+    state: Box<State>,
+    seen: u64,
+}
+
+/// What it is to take next.
+pub(super) struct Missing {
+    events: Shared<Arc<Entry>>,
+    room: usize,
+    /// And nothing of before.
+    afresh: bool,
+}
+
+impl Filling {
+    /// Takes it.
+    pub fn take(&mut self, missing: &Missing) {
+        if missing.afresh {
+            *self = Filling::default();
+        }
+        let Filling { state, seen } = self;
+        let new = missing.events.iter().filter(|e| e.seq > *seen);
+        new.for_each(|e| state.put(e, missing.room));
+        let last = missing.events.iter().next_back();
+        self.seen = last.map_or(self.seen, |e| e.seq.max(self.seen));
+    }
+}
+
 /// That of one topic.
 pub(super) struct History {
     settings: TopicSettings,
@@ -133,16 +162,15 @@ impl History {
         &self.ring
     }
 
-    /// From now on; a topic that becomes one with state takes it from its
-    /// history, within `room` bytes.
-    fn set(&mut self, settings: TopicSettings, room: usize) {
+    /// From now on; the state that it is to have no more. One that it is to have
+    /// is made by [`Memory::fill`].
+    fn set(&mut self, settings: TopicSettings) -> Option<Box<State>> {
         self.settings = settings;
-        if !settings.state {
-            self.state = None;
-        } else if self.state.is_none() {
-            let state = self.state.insert(Box::default());
-            self.ring.all().for_each(|e| state.put(e, room));
-        }
+        self.state.take_if(|_| !settings.state)
+    }
+
+    fn lacks_state(&self) -> bool {
+        self.settings.state && self.state.is_none()
     }
 
     /// Adds the newest event; what it keeps as state takes up to `room` bytes.
