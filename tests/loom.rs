@@ -124,6 +124,7 @@ mod rt {
 
 use self::core::chunk::Chunk;
 use conn::{Conn, Framing, Host, Report, Sink};
+use feed::Subscriber;
 use host::mailbox::Mailbox;
 use host::record::{Kind, plain};
 use hub::ready::Ready;
