@@ -57,6 +57,10 @@
 // Output queue of a connection: at or below this many bytes it has drained.
 #define PAGI_SSE_LOW_WATER_BYTES 16384
 
+// What a client may send within a minute of a stream, which nobody reads,
+// bytes; more ends it.
+#define PAGI_SSE_FORGOTTEN_BYTES 65536
+
 // Topics of one subscription, at the most.
 #define PAGI_SSE_SUBSCRIPTION_TOPICS 1000
 
@@ -145,6 +149,9 @@ enum pagi_sse_result
   PAGI_SSE_RESULT_BODY_INCOMPLETE = -314,
   // The reason of an end is longer than 1024 bytes.
   PAGI_SSE_RESULT_REASON_TOO_LONG = -315,
+  // No hub publishes to the connection's stream, so that nobody could end it
+  // once it is handed over.
+  PAGI_SSE_RESULT_NOT_SUBSCRIBED = -316,
   // The handle is zero or was never given out.
   PAGI_SSE_RESULT_HANDLE_INVALID = -400,
   // The handle's object was freed.
@@ -717,7 +724,9 @@ int32_t pagi_sse_conn_open_queue(pagi_sse_runtime runtime, int32_t wire, pagi_ss
 
 // Opens a connection on a socket of the host's: TCP or Unix, of stream type,
 // connected, its request read. The runtime writes, and watches for the
-// client's end; what the client still sends is read and forgotten.
+// client's end. What the client still sends is read and forgotten; more than
+// PAGI_SSE_FORGOTTEN_BYTES (64 KiB) of it within a minute end the stream, reason
+// `protocol_error`.
 //
 // *Parameters*: `runtime`; `fd` is a descriptor that nobody else uses; `wire` is one of enum
 // pagi_sse_wire; `out` points to a writable handle.
@@ -725,9 +734,11 @@ int32_t pagi_sse_conn_open_queue(pagi_sse_runtime runtime, int32_t wire, pagi_ss
 // *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (wire),
 // _BAD_SOCKET, _OS (out of descriptors), _STOPPED, _HANDLES_EXHAUSTED, or a
 // handle error.
-// *Ownership*: after 0 `fd` is the library's, and closed already (it works on
-// a duplicate, non-blocking and close-on-exec); after an error it is the
-// caller's as before. The handle is the caller's; pagi_sse_conn_free ends it.
+// *Ownership*: after 0 `fd` is the library's, until it closes it: non-blocking
+// and close-on-exec. Take it out of the host's own epoll or poll set before or at
+// once afterwards (EPOLL_CTL_DEL works while it is open), else that wakes the
+// host for what the library reads. After an error it is the caller's as before,
+// with its flags. The handle is the caller's; pagi_sse_conn_free ends it.
 // *Threads*: any.
 // *Fork*: a handle error in a child; the socket stays the parent's.
 // *Since*: 0.3.0.
@@ -752,14 +763,17 @@ int32_t pagi_sse_conn_open_fd(pagi_sse_runtime runtime,
 int32_t pagi_sse_conn_free(pagi_sse_conn conn);
 
 // Gives the number of a stream that is subscribed to a hub back without closing
-// it: it lives on for the hub, to its client's end or its own. A connection that
-// no hub publishes to, and one that only pagi_sse_conn_read takes output from,
-// is freed: nobody could reach it. Of its records only ENDED comes from now on.
+// it: it lives on for the hub, to its client's end or its own. Of its records
+// only ENDED comes from now on. A stream that has ended meanwhile is just given
+// back.
 //
 // *Parameters*: `conn`.
 //
-// *Returns* 0, or a handle error.
-// *Ownership*: the number ends, the connection does not.
+// *Returns* 0, or PAGI_SSE_RESULT_NOT_SUBSCRIBED for a connection that nobody
+// could answer or end then: one not begun or answered by an ordinary response,
+// one without a subscription, a queue, a detached one; nothing has changed; or a
+// handle error.
+// *Ownership*: after 0 the number ends, the connection does not.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
 // *Since*: 0.3.0.
@@ -1642,7 +1656,8 @@ int32_t pagi_sse_runtime_next(pagi_sse_runtime runtime, char *buf, size_t cap, s
 // *Since*: 0.3.0.
 int32_t pagi_sse_runtime_flush(pagi_sse_runtime runtime);
 
-// Makes the descriptor readable, to wake the host's loop.
+// Makes the descriptor readable, to wake the host's loop. Of several wake-ups
+// for later only the earliest is kept: who needs another asks again then.
 //
 // *Parameters*: `runtime`; `delay_ms`, 0 for at once.
 //
@@ -1862,7 +1877,8 @@ int32_t pagi_sse_server_next(pagi_sse_server server, char *buf, size_t cap, size
 // *Since*: 0.3.0.
 int32_t pagi_sse_server_flush(pagi_sse_server server);
 
-// Makes the descriptor readable, to wake the host's loop.
+// Makes the descriptor readable, to wake the host's loop. Of several wake-ups
+// for later only the earliest is kept: who needs another asks again then.
 //
 // *Parameters*: `server`; `delay_ms`, 0 for at once.
 //

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::io::unix::AsyncFd;
 
 static FORKS: AtomicU64 = AtomicU64::new(0);
 
@@ -73,6 +74,18 @@ impl<T: Send + Sync + 'static> PerProcess<T> {
 pub fn is_open(fd: RawFd) -> bool {
     // SAFETY: asks for flags; touches no memory.
     unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
+}
+
+/// Has the runtime of this context watch a socket; after a failure it comes
+/// back.
+pub fn watch(
+    socket: socket2::Socket,
+) -> Result<AsyncFd<socket2::Socket>, (io::Error, socket2::Socket)> {
+    // SAFETY: the socket has its descriptor open, and the same one, while it lives.
+    unsafe { AsyncFd::register(socket) }.map_err(|e| {
+        let (socket, error) = e.into_parts();
+        (error, socket)
+    })
 }
 
 /// Runs `f` with all signals blocked in this thread, but those that report a

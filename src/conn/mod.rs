@@ -410,15 +410,23 @@ impl Conn {
         }
     }
 
+    /// Whether somebody could end it when the host program has given its number
+    /// back: a hub that publishes to its stream. One that has ended needs nobody.
+    pub fn may_be_handed_over(&self) -> bool {
+        self.host.is_some()
+            && !self.framing.pull
+            && match self.phase() {
+                Phase::Closed => true,
+                Phase::Started => self.is_watched(),
+                Phase::Pending | Phase::Responding => false,
+            }
+    }
+
     /// The host program gives its number back: the connection lives on for the
-    /// hub that publishes to it. Without one, or where only the host program
-    /// takes the output, nobody could use or end it: as [`Conn::release`].
+    /// hub that publishes to it. When that has left meanwhile, it ends.
     pub fn hand_over(self: &Arc<Self>) {
         self.let_go();
-        match self.framing.pull {
-            true => self.release(),
-            false => self.end_if_unreachable(),
-        }
+        self.end_if_unreachable();
     }
 
     /// Closes it if neither the host program nor a hub can any more.

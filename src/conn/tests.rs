@@ -323,26 +323,24 @@ fn whoever_is_closed_hurries_once_when_its_place_is_wanted() {
 }
 
 #[test]
-fn freed_or_handed_over_to_nobody_a_queue_is_dropped_and_others_are_sent() {
-    for give_back in [Conn::release as fn(&Arc<Conn>), Conn::hand_over] {
-        let (host, conn) = FakeHost::conn(PULLED);
-        send(&conn, "a").unwrap();
-        host.outputs();
-        give_back(&conn);
-        assert_eq!((conn.buffered(), host.outputs()), (0, 0));
-        assert_eq!(conn.reason().as_deref(), Some("app_closed"));
-        assert_eq!(host.told(), [Report::Ended]);
-        let (host, conn) = FakeHost::conn(BARE);
-        send(&conn, "a").unwrap();
-        give_back(&conn);
-        assert_eq!(conn.buffered(), 9);
-        assert_eq!(conn.reason().as_deref(), Some("app_closed"));
-        assert_eq!(host.told(), []);
-        let conn = Conn::detached();
-        conn.admit().unwrap();
-        give_back(&conn);
-        assert_eq!(conn.phase(), Phase::Closed);
-    }
+fn freed_a_queue_is_dropped_and_others_are_sent() {
+    let (host, conn) = FakeHost::conn(PULLED);
+    send(&conn, "a").unwrap();
+    host.outputs();
+    conn.release();
+    assert_eq!((conn.buffered(), host.outputs()), (0, 0));
+    assert_eq!(conn.reason().as_deref(), Some("app_closed"));
+    assert_eq!(host.told(), [Report::Ended]);
+    let (host, conn) = FakeHost::conn(BARE);
+    send(&conn, "a").unwrap();
+    conn.release();
+    assert_eq!(conn.buffered(), 9);
+    assert_eq!(conn.reason().as_deref(), Some("app_closed"));
+    assert_eq!(host.told(), []);
+    let conn = Conn::detached();
+    conn.admit().unwrap();
+    conn.release();
+    assert_eq!(conn.phase(), Phase::Closed);
 }
 
 /// A hub's subscription.
@@ -361,6 +359,15 @@ impl Watch for Watching {
 
 #[test]
 fn handed_over_to_a_hub_a_stream_goes_on() {
+    let (_, conn) = FakeHost::conn(BARE);
+    assert!(!conn.may_be_handed_over(), "not begun");
+    conn.start(200, []).unwrap();
+    assert!(!conn.may_be_handed_over(), "no hub");
+    conn.close(None);
+    assert!(conn.may_be_handed_over(), "over anyway");
+    let detached = Conn::detached();
+    detached.admit().unwrap();
+    assert!(!detached.may_be_handed_over());
     for (framing, over, goes_on) in [
         (BARE, false, true),
         (BARE, true, false),
@@ -371,8 +378,11 @@ fn handed_over_to_a_hub_a_stream_goes_on() {
         let watching = Arc::new(Watching(AtomicBool::new(over), AtomicUsize::new(0)));
         let weak: Weak<dyn Watch> = Arc::downgrade(&watching) as _;
         conn.watch(weak).unwrap();
-        conn.hand_over();
-        assert_eq!(conn.phase() == Phase::Started, goes_on);
+        assert_eq!(conn.may_be_handed_over(), goes_on);
+        if !framing.pull {
+            conn.hand_over();
+            assert_eq!(conn.phase() == Phase::Started, goes_on);
+        }
     }
 }
 

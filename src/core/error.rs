@@ -75,6 +75,9 @@ pub enum Error {
     BodyIncomplete = -314,
     /// The reason of an end is longer than 1024 bytes.
     ReasonTooLong = -315,
+    /// No hub publishes to the connection's stream, so that nobody could end it
+    /// once it is handed over.
+    NotSubscribed = -316,
 
     /// The handle is zero or was never given out.
     HandleInvalid = -400,
@@ -141,6 +144,7 @@ impl Error {
         Error::BodilessStatus,
         Error::BodyIncomplete,
         Error::ReasonTooLong,
+        Error::NotSubscribed,
         Error::HandleInvalid,
         Error::HandleStale,
         Error::HandleKind,
@@ -201,6 +205,7 @@ impl Error {
             Error::BodilessStatus => c"a stream cannot have status 204, 205 or 304: decline it",
             Error::BodyIncomplete => c"the request body broke off",
             Error::ReasonTooLong => c"a reason must not be longer than 1024 bytes",
+            Error::NotSubscribed => c"no hub publishes to the connection: nobody could end it",
             Error::HandleInvalid => c"the handle was never given out",
             Error::HandleStale => c"the handle's object was freed",
             Error::HandleKind => c"the handle belongs to another kind of object",

@@ -102,8 +102,12 @@ pub const LINGER_SECONDS: u64 = 2;
 pub const LINGER_ALL_SECONDS: u64 = 10;
 /// The same: bytes.
 pub const LINGER_BYTES: usize = 64 << 20;
-/// What a client may send during a stream, which nobody reads, bytes.
+/// What a client may send during a stream, which is read and forgotten: bytes
+/// within [`FORGOTTEN_MS`]. Not over a stream's life, as one may last for
+/// months, and a client that says a word from time to time does no harm.
 pub const FORGOTTEN_BYTES: usize = 64 << 10;
+/// See [`FORGOTTEN_BYTES`]: milliseconds.
+pub const FORGOTTEN_MS: u64 = 60_000;
 /// Kernel send buffer of a connection, bytes (Linux doubles it).
 pub const SEND_BUFFER_BYTES: usize = 128 << 10;
 /// Log and ANSWERED records waiting for the host program; further ones are

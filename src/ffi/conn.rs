@@ -219,7 +219,9 @@ pub unsafe extern "C" fn pagi_sse_conn_open_queue(
 
 /// Opens a connection on a socket of the host's: TCP or Unix, of stream type,
 /// connected, its request read. The runtime writes, and watches for the
-/// client's end; what the client still sends is read and forgotten.
+/// client's end. What the client still sends is read and forgotten; more than
+/// PAGI_SSE_FORGOTTEN_BYTES (64 KiB) of it within a minute end the stream, reason
+/// `protocol_error`.
 ///
 /// # Safety
 /// `runtime`; `fd` is a descriptor that nobody else uses; `wire` is one of enum
@@ -228,9 +230,11 @@ pub unsafe extern "C" fn pagi_sse_conn_open_queue(
 /// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (wire),
 /// _BAD_SOCKET, _OS (out of descriptors), _STOPPED, _HANDLES_EXHAUSTED, or a
 /// handle error.
-/// *Ownership*: after 0 `fd` is the library's, and closed already (it works on
-/// a duplicate, non-blocking and close-on-exec); after an error it is the
-/// caller's as before. The handle is the caller's; pagi_sse_conn_free ends it.
+/// *Ownership*: after 0 `fd` is the library's, until it closes it: non-blocking
+/// and close-on-exec. Take it out of the host's own epoll or poll set before or at
+/// once afterwards (EPOLL_CTL_DEL works while it is open), else that wakes the
+/// host for what the library reads. After an error it is the caller's as before,
+/// with its flags. The handle is the caller's; pagi_sse_conn_free ends it.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child; the socket stays the parent's.
 /// *Since*: 0.3.0.
@@ -262,8 +266,11 @@ pub unsafe extern "C" fn pagi_sse_conn_open_fd(
 }
 
 /// The one way in which a number ends.
-fn give_back(conn: pagi_sse_conn, end: impl FnOnce(&Arc<Conn>)) -> i32 {
+fn give_back(conn: pagi_sse_conn, may: fn(&Conn) -> bool, end: fn(&Arc<Conn>)) -> i32 {
     guard(|| {
+        if !may(&*table().get(conn)?) {
+            return Err(Error::NotSubscribed.into());
+        }
         let object = table().remove(conn)?;
         scopes().forget(conn);
         end(&object);
@@ -286,24 +293,27 @@ fn give_back(conn: pagi_sse_conn, end: impl FnOnce(&Arc<Conn>)) -> i32 {
 /// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_conn_free(conn: pagi_sse_conn) -> i32 {
-    give_back(conn, Conn::release)
+    give_back(conn, |_| true, Conn::release)
 }
 
 /// Gives the number of a stream that is subscribed to a hub back without closing
-/// it: it lives on for the hub, to its client's end or its own. A connection that
-/// no hub publishes to, and one that only pagi_sse_conn_read takes output from,
-/// is freed: nobody could reach it. Of its records only ENDED comes from now on.
+/// it: it lives on for the hub, to its client's end or its own. Of its records
+/// only ENDED comes from now on. A stream that has ended meanwhile is just given
+/// back.
 ///
 /// *Parameters*: `conn`.
 ///
-/// *Returns* 0, or a handle error.
-/// *Ownership*: the number ends, the connection does not.
+/// *Returns* 0, or PAGI_SSE_RESULT_NOT_SUBSCRIBED for a connection that nobody
+/// could answer or end then: one not begun or answered by an ordinary response,
+/// one without a subscription, a queue, a detached one; nothing has changed; or a
+/// handle error.
+/// *Ownership*: after 0 the number ends, the connection does not.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
 /// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_conn_hand_over(conn: pagi_sse_conn) -> i32 {
-    give_back(conn, Conn::hand_over)
+    give_back(conn, Conn::may_be_handed_over, Conn::hand_over)
 }
 
 /// Begins the event stream. Where the library writes the response head,

@@ -40,6 +40,9 @@ pub const PAGI_SSE_REASON_BYTES: usize = 1024;
 pub const PAGI_SSE_HIGH_WATER_BYTES: usize = 65536;
 /// Output queue of a connection: at or below this many bytes it has drained.
 pub const PAGI_SSE_LOW_WATER_BYTES: usize = 16384;
+/// What a client may send within a minute of a stream, which nobody reads,
+/// bytes; more ends it.
+pub const PAGI_SSE_FORGOTTEN_BYTES: usize = 65536;
 /// Topics of one subscription, at the most.
 pub const PAGI_SSE_SUBSCRIPTION_TOPICS: usize = 1000;
 /// Longest name of a topic, bytes.
@@ -51,6 +54,7 @@ const _: () = assert!(
         && PAGI_SSE_REASON_BYTES == limits::REASON_BYTES
         && PAGI_SSE_HIGH_WATER_BYTES == limits::HIGH_WATER_BYTES
         && PAGI_SSE_LOW_WATER_BYTES == limits::LOW_WATER_BYTES
+        && PAGI_SSE_FORGOTTEN_BYTES == limits::FORGOTTEN_BYTES
         && PAGI_SSE_SUBSCRIPTION_TOPICS == limits::TOPICS_OF_ONE
         && PAGI_SSE_TOPIC_NAME_BYTES == limits::TOPIC_NAME_BYTES
 );

@@ -161,7 +161,8 @@ pub extern "C" fn pagi_sse_runtime_flush(runtime: pagi_sse_runtime) -> i32 {
     })
 }
 
-/// Makes the descriptor readable, to wake the host's loop.
+/// Makes the descriptor readable, to wake the host's loop. Of several wake-ups
+/// for later only the earliest is kept: who needs another asks again then.
 ///
 /// *Parameters*: `runtime`; `delay_ms`, 0 for at once.
 ///

@@ -252,7 +252,8 @@ pub extern "C" fn pagi_sse_server_flush(server: pagi_sse_server) -> i32 {
     })
 }
 
-/// Makes the descriptor readable, to wake the host's loop.
+/// Makes the descriptor readable, to wake the host's loop. Of several wake-ups
+/// for later only the earliest is kept: who needs another asks again then.
 ///
 /// *Parameters*: `server`; `delay_ms`, 0 for at once.
 ///

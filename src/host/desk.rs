@@ -2,6 +2,7 @@
 //! The server has one, and so has the runtime that a host program opens for
 //! transports of its own.
 
+use super::alarm::Alarm;
 use super::cut;
 use super::mailbox::Mailbox;
 use super::notices::Notices;
@@ -28,6 +29,7 @@ pub struct Desk {
     read: Notify,
     flush: Arc<Flush>,
     sweep: Arc<Sweep>,
+    alarm: Arc<Alarm>,
 }
 
 impl Desk {
@@ -42,6 +44,7 @@ impl Desk {
             read: Notify::new(),
             flush: Arc::default(),
             sweep: Arc::default(),
+            alarm: Arc::default(),
         }))
     }
 
@@ -55,7 +58,9 @@ impl Desk {
         self.keep(runtime, "cut", move || {
             cut::run(registry.clone(), notices.clone())
         });
+        let (late, alarm) = (mailbox.clone(), self.alarm.clone());
         self.keep(runtime, "wake", move || wake_again(mailbox.clone()));
+        self.keep(runtime, "alarm", move || ring(alarm.clone(), late.clone()));
     }
 
     fn keep<F: Future<Output = ()> + Send + 'static>(
@@ -287,11 +292,15 @@ pub fn wake_after(desk: &Arc<Desk>, runtime: Option<&Runtime>, delay: Duration) 
     let (Some(runtime), false) = (runtime, delay.is_zero()) else {
         return desk.wake();
     };
-    let desk = desk.clone();
-    runtime.spawn(async move {
-        tokio::time::sleep(delay).await;
-        desk.wake();
-    });
+    let _context = runtime.enter();
+    desk.alarm.set(delay);
+}
+
+async fn ring(alarm: Arc<Alarm>, mailbox: Arc<Mailbox>) {
+    loop {
+        alarm.rings().await;
+        mailbox.wake().wake();
+    }
 }
 
 #[cfg(test)]

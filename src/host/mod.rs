@@ -2,6 +2,7 @@
 //! happened, the descriptor that says there are some, and the runtimes that it
 //! opens itself.
 
+mod alarm;
 mod cut;
 pub mod desk;
 pub mod hub;

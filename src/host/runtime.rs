@@ -8,7 +8,7 @@ use crate::core::level::Level;
 use crate::core::limits;
 use crate::net::socket::Socket;
 use crate::rt::{self, build, end, stream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -79,26 +79,24 @@ impl Open {
         fd: OwnedFd,
         framing: Framing,
     ) -> std::result::Result<Arc<Conn>, (Failure, OwnedFd)> {
-        let open = || -> std::result::Result<_, Failure> {
-            let runtime = self.runtime();
-            let runtime = runtime.as_ref().ok_or(Error::Stopped)?;
-            let _context = runtime.enter();
-            let conn = self.desk.make(framing)?;
-            // What may fail is behind us then, and the program has its own back
-            // as it was.
-            let socket = Socket::copy_of(fd.as_fd(), self.options.write_timeout)
-                .inspect_err(|_| self.desk.withdraw(&conn))?;
-            if !self.desk.admit(&conn, None) {
-                return Err(Error::Stopped.into());
-            }
-            runtime.spawn(stream::run(
-                Arc::new(socket),
-                conn.clone(),
-                self.options.write_timeout,
-            ));
-            Ok(conn)
+        let runtime = self.runtime();
+        let Some(runtime) = runtime.as_ref() else {
+            return Err((Error::Stopped.into(), fd));
         };
-        open().map_err(|e| (e, fd))
+        let _context = runtime.enter();
+        let conn = match self.desk.make(framing) {
+            Ok(conn) => conn,
+            Err(e) => return Err((e.into(), fd)),
+        };
+        let patience = self.options.write_timeout;
+        let socket = Socket::take(fd, patience).inspect_err(|_| self.desk.withdraw(&conn))?;
+        // Cannot fail: only an end, which takes the runtime first, closes the
+        // list.
+        if !self.desk.admit(&conn, None) {
+            conn.transport_ended();
+        }
+        runtime.spawn(stream::run(Arc::new(socket), conn.clone(), patience));
+        Ok(conn)
     }
 
     /// What the host program is told, and how.

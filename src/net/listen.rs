@@ -198,7 +198,7 @@ impl Accepting {
     fn peers(&self, socket: &Socket) -> Peers {
         let (client, here) = match socket {
             Socket::Tcp(s) => (s.peer_addr().ok(), s.local_addr().ok()),
-            Socket::Unix(_) => (None, None),
+            Socket::Unix(_) | Socket::Given(_) => (None, None),
         };
         let server = match self {
             Accepting::Tcp(_, bound) => Ok(here.unwrap_or(*bound)),

@@ -3,14 +3,16 @@
 use super::transport::{Transport, Wait};
 use crate::core::error::{Error, Failure};
 use crate::core::limits;
+use crate::sys;
 use socket2::{Domain, SockRef, Socket as Raw, TcpKeepalive, Type};
 use std::future::pending;
 use std::io::{self, IoSlice, Read as _};
 use std::net::Shutdown;
-use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
+use tokio::io::unix::AsyncFd;
 use tokio::io::{Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -19,6 +21,7 @@ macro_rules! each {
         match $self {
             Socket::Tcp($s) => $e,
             Socket::Unix($s) => $e,
+            Socket::Given($s) => $e,
         }
     };
 }
@@ -28,6 +31,46 @@ macro_rules! each {
 pub enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Given(Given),
+}
+
+/// A socket that was somebody else's. tokio's own types close it when they fail.
+pub struct Given {
+    io: AsyncFd<Raw>,
+    is_tcp: bool,
+}
+
+impl AsFd for Given {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.io.get_ref().as_fd()
+    }
+}
+
+/// As tokio's types have them.
+impl Given {
+    async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        Ok(self.io.ready(interest).await?.ready())
+    }
+
+    fn try_io<T>(&self, interest: Interest, f: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        self.io.try_io(interest, |_| f())
+    }
+
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io.poll_read_ready(cx).map_ok(drop)
+    }
+
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io.poll_write_ready(cx).map_ok(drop)
+    }
+
+    fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.try_io(Interest::READABLE, || self.io.get_ref().read(buf))
+    }
+
+    fn as_raw_fd(&self) -> RawFd {
+        self.io.as_raw_fd()
+    }
 }
 
 impl Socket {
@@ -39,40 +82,48 @@ impl Socket {
         }
     }
 
-    /// A copy of the host program's socket. Needs the runtime's context.
-    /// [`Error::BadSocket`] when it is none, or is not connected; the
-    /// program's own descriptor stays as it was then.
-    pub fn copy_of(fd: BorrowedFd<'_>, silence: Duration) -> std::result::Result<Self, Failure> {
+    /// The host program's socket, itself: what it has registered of it elsewhere
+    /// it can take back. Needs the runtime's context. [`Error::BadSocket`] when it
+    /// is none, or is not connected; after an error the program has its
+    /// descriptor as it was.
+    pub fn take(fd: OwnedFd, silence: Duration) -> std::result::Result<Self, (Failure, OwnedFd)> {
         let given = SockRef::from(&fd);
         let is_stream = given.r#type().is_ok_and(|t| t == Type::STREAM);
-        if !is_stream || given.peer_addr().is_err() {
-            return Err(Error::BadSocket.into());
-        }
         let domain = given.local_addr().map(|a| a.domain());
         let Ok(domain @ (Domain::IPV4 | Domain::IPV6 | Domain::UNIX)) = domain else {
-            return Err(Error::BadSocket.into());
+            return Err((Error::BadSocket.into(), fd));
         };
-        let blocked = !given.nonblocking()?;
-        let copy = Raw::from(fd.try_clone_to_owned()?);
-        let made = copy.set_nonblocking(true).and_then(|()| {
-            // The client may be gone already; the stream will say so.
-            let _ = copy.set_send_buffer_size(limits::SEND_BUFFER_BYTES);
-            Socket::of(copy, domain)
-        });
-        let socket = made.inspect_err(|_| {
-            // It is the same open file as the program's.
-            let _ = given.set_nonblocking(!blocked);
-        })?;
+        if !is_stream || given.peer_addr().is_err() {
+            return Err((Error::BadSocket.into(), fd));
+        }
+        let io = sys::watch(Raw::from(fd)).map_err(|(e, fd)| (e.into(), fd.into()))?;
+        let socket = io.get_ref();
+        let set = socket.set_cloexec(true);
+        if let Err(e) = set.and_then(|()| socket.set_nonblocking(true)) {
+            return Err((e.into(), io.into_inner().into()));
+        }
+        // The client may be gone already; the stream will say so.
+        let _ = socket.set_send_buffer_size(limits::SEND_BUFFER_BYTES);
+        let is_tcp = domain != Domain::UNIX;
+        let socket = Socket::Given(Given { io, is_tcp });
         let _ = socket.tune(silence);
         Ok(socket)
+    }
+
+    /// That, if it is TCP.
+    fn tcp(&self) -> Option<SockRef<'_>> {
+        match self {
+            Socket::Tcp(s) => Some(SockRef::from(s)),
+            Socket::Given(s) if s.is_tcp => Some(SockRef::from(s)),
+            _ => None,
+        }
     }
 
     /// Finds half-open connections: a peer that has vanished acknowledges
     /// neither data nor probes.
     pub fn tune(&self, silence: Duration) -> io::Result<()> {
-        if let Socket::Tcp(s) = self {
-            s.set_nodelay(true)?;
-            let s = SockRef::from(s);
+        if let Some(s) = self.tcp() {
+            s.set_tcp_nodelay(true)?;
             s.set_tcp_keepalive(&TcpKeepalive::new().with_time(silence))?;
             // A little more, so that our own timeout is the one that speaks.
             #[cfg(target_os = "linux")]
@@ -187,11 +238,11 @@ impl Transport for Socket {
     }
 
     fn doubt(&self) {
-        if let Socket::Tcp(s) = self {
+        if let Some(s) = self.tcp() {
             let probe = Duration::from_secs(limits::DOUBT_PROBE_SECONDS);
             let keepalive = TcpKeepalive::new().with_time(probe).with_interval(probe);
             // What was set before stays.
-            let _ = SockRef::from(s).set_tcp_keepalive(&keepalive);
+            let _ = s.set_tcp_keepalive(&keepalive);
         }
     }
 
@@ -211,11 +262,10 @@ impl Drop for Socket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd as _;
     use std::os::unix::net::UnixStream as Pair;
 
-    fn copy(fd: BorrowedFd<'_>) -> std::result::Result<Socket, Failure> {
-        Socket::copy_of(fd, Duration::from_secs(30))
+    fn take(fd: OwnedFd) -> std::result::Result<Socket, (Error, OwnedFd)> {
+        Socket::take(fd, Duration::from_secs(30)).map_err(|(e, fd)| (e.error, fd))
     }
 
     #[test]
@@ -228,9 +278,14 @@ mod tests {
         for blocked in [true, false] {
             let (ours, _theirs) = Pair::pair().unwrap();
             ours.set_nonblocking(!blocked).unwrap();
-            assert_eq!(copy(ours.as_fd()).err().map(|f| f.error), Some(Error::Os));
-            assert_eq!(SockRef::from(&ours).nonblocking().unwrap(), !blocked);
-            assert!(ours.peer_addr().is_ok(), "and connected");
+            let number = ours.as_raw_fd();
+            let Err((error, back)) = take(ours.into()) else {
+                panic!("taken")
+            };
+            assert_eq!((error, back.as_raw_fd()), (Error::Os, number));
+            let back = SockRef::from(&back);
+            assert_eq!(back.nonblocking().unwrap(), !blocked);
+            assert!(back.peer_addr().is_ok(), "and connected");
         }
     }
 
@@ -239,10 +294,23 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let datagrams = std::os::unix::net::UnixDatagram::pair().unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
-        for fd in [listener.as_fd(), datagrams.0.as_fd(), file.as_fd()] {
-            assert_eq!(copy(fd).err(), Some(Error::BadSocket.into()));
+        for fd in [listener.into(), datagrams.0.into(), file.into()] {
+            let fd: OwnedFd = fd;
+            let Err((error, back)) = take(fd) else {
+                panic!("taken")
+            };
+            assert_eq!(error, Error::BadSocket);
+            let is_set = SockRef::from(&back).nonblocking();
+            assert!(!is_set.unwrap());
         }
-        assert!(!SockRef::from(&listener).nonblocking().unwrap());
+    }
+
+    #[tokio::test]
+    async fn it_is_the_descriptor_itself() {
+        let (ours, _theirs) = Pair::pair().unwrap();
+        let number = ours.as_raw_fd();
+        let taken = take(ours.into()).map_err(|e| e.0).unwrap();
+        assert_eq!(taken.descriptor(), Some(number));
     }
 
     fn both() -> [(Socket, std::fs::File); 2] {
@@ -250,10 +318,11 @@ mod tests {
         let theirs = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let tcp = listener.accept().unwrap().0;
         let (unix, other) = Pair::pair().unwrap();
-        let file = |fd: std::os::fd::OwnedFd| std::fs::File::from(fd);
+        let file = |fd: OwnedFd| std::fs::File::from(fd);
+        let taken = |fd| take(fd).map_err(|e| e.0).unwrap();
         [
-            (copy(tcp.as_fd()).unwrap(), file(theirs.into())),
-            (copy(unix.as_fd()).unwrap(), file(other.into())),
+            (taken(tcp.into()), file(theirs.into())),
+            (taken(unix.into()), file(other.into())),
         ]
     }
 
@@ -304,8 +373,8 @@ mod tests {
         assert!(tcp.is_dead());
         // A child of a fork may have a copy.
         let copy = SockRef::from(match &unix {
-            Socket::Unix(s) => s,
-            Socket::Tcp(_) => unreachable!(),
+            Socket::Given(s) => s,
+            Socket::Tcp(_) | Socket::Unix(_) => unreachable!(),
         })
         .try_clone()
         .unwrap();

@@ -2,8 +2,9 @@
 //! queues, watches for the client's end. Whatever it waits for, it hears when the
 //! connection ends.
 
+use super::now_ms;
 use crate::conn::{Conn, Sink, reason_of};
-use crate::core::limits::{FORGOTTEN_BYTES, LINGER_SECONDS};
+use crate::core::limits::{FORGOTTEN_BYTES, FORGOTTEN_MS, LINGER_SECONDS};
 use crate::core::state::{Phase, Reason};
 use crate::net::transport::Transport;
 use std::future::poll_fn;
@@ -12,7 +13,7 @@ use std::net::Shutdown;
 use std::os::fd::RawFd;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
@@ -21,6 +22,8 @@ struct Stream {
     transport: Arc<dyn Transport>,
     attend: Notify,
     forgotten: AtomicUsize,
+    /// Since when those count.
+    since_ms: AtomicU64,
 }
 
 impl Sink for Stream {
@@ -62,6 +65,7 @@ pub async fn run(transport: Arc<dyn Transport>, conn: Arc<Conn>, write_timeout: 
         transport,
         attend: Notify::new(),
         forgotten: AtomicUsize::new(0),
+        since_ms: AtomicU64::new(0),
     });
     conn.attach(stream.clone());
     let mut gone = false;
@@ -106,6 +110,11 @@ impl Stream {
                 Ok(0) => return Some("client_closed".into()),
                 Ok(n) => {
                     // A client has nothing to say any more.
+                    let now = now_ms();
+                    if now.saturating_sub(self.since_ms.load(Ordering::Relaxed)) >= FORGOTTEN_MS {
+                        self.since_ms.store(now, Ordering::Relaxed);
+                        self.forgotten.store(0, Ordering::Relaxed);
+                    }
                     let all = self.forgotten.fetch_add(n, Ordering::Relaxed) + n;
                     if all > FORGOTTEN_BYTES {
                         return Some("protocol_error".into());

@@ -441,16 +441,20 @@ static void handed_over_to_nobody(void)
     pagi_sse_record r;
     int fd = asks(GET "\r\n");
     OK(next(PAGI_SSE_KIND_REQUEST, 0, &r));
-    IS(pagi_sse_conn_hand_over(r.conn), 0);
+    IS(pagi_sse_conn_hand_over(r.conn), R(NOT_SUBSCRIBED));
+    IS(pagi_sse_conn_state(r.conn), PAGI_SSE_STATE_PENDING);
+    IS(pagi_sse_conn_free(r.conn), 0);
     receive(fd, NULL);
     OK(strncmp(got, "HTTP/1.1 503 ", 13) == 0);
     close(fd);
     fd = asks(GET SSE "\r\n");
     OK(next(PAGI_SSE_KIND_REQUEST, 0, &r));
     IS(pagi_sse_conn_send(r.conn, S("x")), 0);
-    IS(pagi_sse_conn_hand_over(r.conn), 0);
+    IS(pagi_sse_conn_hand_over(r.conn), R(NOT_SUBSCRIBED));
+    IS(pagi_sse_conn_send(r.conn, S("y")), 0);
+    IS(pagi_sse_conn_free(r.conn), 0);
     receive(fd, NULL);
-    OK(strstr(got, "data: x\n\n\r\n0\r\n\r\n") != NULL);
+    OK(strstr(got, "data: y\n\n\r\n0\r\n\r\n") != NULL);
     close(fd);
 }
 

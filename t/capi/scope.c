@@ -49,8 +49,11 @@ static void handed_over(void)
     IS(pagi_sse_conn_send(queue, S("nobody can take it")), 0);
     IS(pagi_sse_scope_set(1, queue), 0);
     IS(pagi_sse_scope_set(2, detached), 0);
-    IS(pagi_sse_conn_hand_over(queue), 0);
-    IS(pagi_sse_conn_hand_over(detached), 0);
+    IS(pagi_sse_conn_hand_over(queue), R(NOT_SUBSCRIBED));
+    IS(pagi_sse_conn_hand_over(detached), R(NOT_SUBSCRIBED));
+    IS(pagi_sse_scope_get(1, &got), 1);
+    IS(pagi_sse_conn_free(queue), 0);
+    IS(pagi_sse_conn_free(detached), 0);
     IS(pagi_sse_scope_get(1, &got), 0);
     IS(pagi_sse_scope_get(2, &got), 0);
     IS(pagi_sse_conn_hand_over(queue), R(HANDLE_STALE));

@@ -58,7 +58,7 @@ static pagi_sse_conn opened(int server, int32_t wire)
 {
     pagi_sse_conn c = 0;
     IS(pagi_sse_conn_open_fd(rt, server, wire, &c), 0);
-    IS(fcntl(server, F_GETFD), -1); /* ours no more */
+    IS(fcntl(server, F_GETFD), FD_CLOEXEC); /* the same, the library's now */
     return c;
 }
 

@@ -38,7 +38,7 @@ sub new {
     my ($class, @option) = @_;
     my %option = PAGI::SSE::Server::Options::checked(@option);
     my $access_log = delete $option{access_log};
-    my $self = bless { %option, exchanges => {}, held => {}, records => [], pid => $$ }, $class;
+    my $self = bless { %option, exchanges => {}, held => {}, records => [], wakes => [], pid => $$ }, $class;
     if (defined $access_log) {
         require PAGI::SSE::Server::AccessLog;
         weaken(my $weak = $self);
@@ -185,7 +185,21 @@ sub _take_all {
 # A dispatch will come in so many milliseconds.
 sub _wake {
     my ($self, $ms) = @_;
-    PAGI::SSE::FFI::server_wake($self->{handle}, $ms) if $self->{handle};
+    my $handle = $self->{handle} or return;
+    push @{ $self->{wakes} }, PAGI::SSE::Server::Clock::now() + $ms / 1000 if $ms > 0;
+    PAGI::SSE::FFI::server_wake($handle, $ms);
+    return;
+}
+
+# The library keeps the earliest alone.
+sub _wake_again {
+    my ($self) = @_;
+    my $now = PAGI::SSE::Server::Clock::now();
+    my ($first, @rest) = sort { $a <=> $b } @{ $self->{wakes} };
+    return if $first > $now + 0.001;
+    @rest = grep { $_ > $now + 0.001 } @rest;
+    $self->{wakes} = \@rest;
+    PAGI::SSE::FFI::server_wake($self->{handle}, int(1000 * ($rest[0] - $now)) + 1) if @rest;
     return;
 }
 
@@ -258,6 +272,7 @@ sub dispatch {
     }
     $self->_flush_logs if PAGI::SSE::Server::Sink->flush_all;
     $self->{stopping}->advance if $self->{stopping};
+    $self->_wake_again if $self->{handle} && @{ $self->{wakes} };
     PAGI::SSE::FFI::server_flush($handle) if $self->{handle};
     return $count;
 }
@@ -623,7 +638,9 @@ Default 256 MiB.
 =item write_timeout
 
 Seconds, at least 0.001, after which a client that takes no octet is dropped,
-with the reason C<write_timeout>. Default 30.
+with the reason C<write_timeout>. Default 30. What a client still says during a
+stream is read and forgotten; more than 64 KiB of it within a minute end the
+stream with the reason C<protocol_error>.
 
 =item head_timeout
 

@@ -422,8 +422,9 @@ sub DESTROY {
     return if ${^GLOBAL_PHASE} eq 'DESTRUCT';
     PAGI::SSE::Thread::disown($self->{handle});
     delete $self->{server}{exchanges}{ $self->{handle} } if $self->{server};
-    if   ($self->{handed_over}) { PAGI::SSE::FFI::conn_hand_over($self->{handle}) }
-    else                        { PAGI::SSE::FFI::conn_free($self->{handle}) }
+    # Its hub may have left meanwhile.
+    return if $self->{handed_over} && PAGI::SSE::FFI::conn_hand_over($self->{handle}) == 0;
+    PAGI::SSE::FFI::conn_free($self->{handle});
     return;
 }
 
