@@ -49,7 +49,7 @@ fn plain(header: &str) -> String {
         // In Rust it is no error.
         .replace(
             enum_begins,
-            &enum_begins.replace("{", "{\n  // Fine.\n  PAGI_SSE_RESULT_OK = 0,"),
+            &enum_begins.replace('{', "{\n  // Fine.\n  PAGI_SSE_RESULT_OK = 0,"),
         )
 }
 
