@@ -45,6 +45,13 @@
 // built against an older header would no longer work.
 #define PAGI_SSE_ABI_VERSION 1
 
+// The version of this header, for `#if`: major * 1000000 + minor * 1000 + patch.
+#define PAGI_SSE_VERSION_NUMBER 3000
+
+// Largest record of a server or a runtime, bytes: a buffer of this size is
+// never too small for pagi_sse_server_next and pagi_sse_runtime_next.
+#define PAGI_SSE_RECORD_MAX 262144
+
 // Longest id of an event, bytes.
 #define PAGI_SSE_ID_BYTES 4096
 
@@ -368,6 +375,93 @@ typedef int32_t pagi_sse_body;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+// What becomes of an event for a subscriber whose queue is full.
+enum pagi_sse_full
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // The subscriber is disconnected, reason `queue_overflow`.
+  PAGI_SSE_FULL_DISCONNECT = 0,
+  // The oldest that waits is dropped.
+  PAGI_SSE_FULL_DROP_OLDEST = 1,
+  // The new one is dropped.
+  PAGI_SSE_FULL_DROP_NEWEST = 2,
+  // Of each key the newest is kept.
+  PAGI_SSE_FULL_LATEST = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum pagi_sse_full pagi_sse_full;
+#else
+typedef int32_t pagi_sse_full;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// How a subscription has begun. A client of TOO_OLD or UNKNOWN got the reset
+// event, and then what is kept.
+enum pagi_sse_resume
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // A new client.
+  PAGI_SSE_RESUME_NEW = 0,
+  // After its id, with all that it missed.
+  PAGI_SSE_RESUME_RESUMED = 1,
+  // Its id is too old: a topic of its own has forgotten an event since.
+  PAGI_SSE_RESUME_TOO_OLD = 2,
+  // Its id is unknown, or of another epoch.
+  PAGI_SSE_RESUME_UNKNOWN = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum pagi_sse_resume pagi_sse_resume;
+#else
+typedef int32_t pagi_sse_resume;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// What pagi_sse_hub_history reads.
+enum pagi_sse_kept
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // The history.
+  PAGI_SSE_KEPT_HISTORY = 0,
+  // The newest event of each key.
+  PAGI_SSE_KEPT_STATE = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum pagi_sse_kept pagi_sse_kept;
+#else
+typedef int32_t pagi_sse_kept;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// A yes or no of options.
+enum pagi_sse_choice
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // As elsewhere said.
+  PAGI_SSE_CHOICE_DEFAULT = 0,
+  // Yes.
+  PAGI_SSE_CHOICE_YES = 1,
+  // No.
+  PAGI_SSE_CHOICE_NO = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum pagi_sse_choice pagi_sse_choice;
+#else
+typedef int32_t pagi_sse_choice;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
 // One connection: a number, 0 is never one.
 typedef uint64_t pagi_sse_conn;
 
@@ -423,9 +517,9 @@ typedef struct pagi_sse_topic_options {
   // How long a topic outlives its last subscriber and event, milliseconds
   // (ten minutes).
   uint64_t ttl_ms;
-  // 1: the topic keeps the newest event of each key (10000 keys at most; in
-  // all topics half of the hub's bytes), and a new or reset subscriber gets
-  // those first; 2: it does not.
+  // Of enum pagi_sse_choice: whether the topic keeps the newest event of each
+  // key (10000 keys at most; in all topics half of the hub's bytes), and a new
+  // or reset subscriber gets those first.
   uint32_t state;
   // Must be 0.
   uint32_t reserved;
@@ -448,8 +542,7 @@ typedef struct pagi_sse_subscribe_options {
   const char *reset_event;
   // Its length, bytes.
   size_t reset_event_len;
-  // When the queue is full: 0 disconnect (reason `queue_overflow`), 1 drop
-  // the oldest, 2 drop the newest, 3 keep the newest of each key.
+  // When the queue is full: one of enum pagi_sse_full.
   uint32_t full;
   // Published events that may wait (10000).
   uint32_t max_events;
@@ -462,8 +555,8 @@ typedef struct pagi_sse_subscribe_options {
   // Topics that it may name, 1 to 1000 (1000): for names that come from
   // a client.
   uint32_t max_topics;
-  // 1: those that do not exist are created; 2: they are refused
-  // (PAGI_SSE_RESULT_NO_TOPIC); 0: as the hub says, which creates them.
+  // Of enum pagi_sse_choice: whether those that do not exist are created, or
+  // refused (PAGI_SSE_RESULT_NO_TOPIC); by default as the hub says.
   uint32_t create;
   // Must be 0.
   uint32_t reserved;
@@ -1289,10 +1382,7 @@ int64_t pagi_sse_hub_publish(pagi_sse_hub hub,
 // their lengths; `options` is NULL, for the defaults, or points to a struct of
 // the size that it says; `out` points to a writable handle.
 //
-// *Returns* 0: a new client; 1: resumed after its id; 2: its id is too old, a
-// topic of its own has forgotten an event since; 3: its id is unknown, or of
-// another epoch (2 and 3: it got the reset event, and then what is kept); or
-// PAGI_SSE_RESULT_TOPIC_NAME, _TOPIC_COUNT, _TOO_MANY_TOPICS, _NO_TOPIC, _SUBSCRIBED (by
+// *Returns* one of enum pagi_sse_resume; or PAGI_SSE_RESULT_TOPIC_NAME, _TOPIC_COUNT, _TOO_MANY_TOPICS, _NO_TOPIC, _SUBSCRIBED (by
 // this hub or another: name all topics at once), _CLOSED,
 // _DECLINED, _NOT_HOSTED, _EVENT_NEWLINE (in `reset_event`), _BAD_ARGUMENT,
 // _NULL_POINTER, _NOT_UTF8, _HANDLES_EXHAUSTED, or a handle error.
@@ -1385,8 +1475,7 @@ int64_t pagi_sse_hub_close_streams(pagi_sse_hub hub,
 // clients got, if anything), `event`, `data` (its line breaks LF), `retry` and
 // `key`, those that the event has, and `delete`: true if it deleted the key.
 //
-// *Parameters*: `hub`; `topic` is valid for its length; `state` 0: the history, 1: the
-// newest event of each key; `last`: the newest so many of them, 0 for all;
+// *Parameters*: `hub`; `topic` is valid for its length; `state` is one of enum pagi_sse_kept; `last`: the newest so many of them, 0 for all;
 // `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
 // bytes; `len` points to a writable `size_t`.
 //

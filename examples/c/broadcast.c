@@ -68,7 +68,7 @@ static void answer(const pagi_sse_record *request)
 
 static void take_records(void)
 {
-    static char buf[1 << 16];
+    static char buf[PAGI_SSE_RECORD_MAX];
     pagi_sse_record r;
     size_t used;
     while (pagi_sse_server_next(server, buf, sizeof buf, &used) > 0)

@@ -77,7 +77,7 @@ static void on_connection(EV_P_ ev_io *io, int events)
 /* The runtime has something to say: that a client has gone. */
 static void on_records(EV_P_ ev_io *io, int events)
 {
-    static char buf[1 << 16];
+    static char buf[PAGI_SSE_RECORD_MAX];
     pagi_sse_record r;
     (void)loop, (void)io, (void)events;
     size_t used;

@@ -53,6 +53,12 @@ pub const KEEPALIVE_MS: u64 = 86_400_000;
 /// Shortest keepalive interval but 0 (off), milliseconds.
 pub const KEEPALIVE_MIN_MS: u64 = 10;
 
+/// Largest record for a host program, but a parser's, with its length: a head
+/// is in it once, and its path twice.
+pub const RECORD_BYTES: usize = 4 * HEAD_BYTES;
+/// Longest text of a LOG record; a longer one is cut, bytes.
+pub const LOG_BYTES: usize = 16 << 10;
+
 /// Request body, default maximum, bytes.
 pub const BODY_BYTES: usize = 1 << 20;
 /// Request body bytes kept before the application has chosen its answer.

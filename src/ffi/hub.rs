@@ -11,7 +11,7 @@ use crate::core::outbox::Full;
 use crate::core::ring::Entry;
 use crate::handle::{self, Table};
 use crate::host::hub::{self as running, RunningHub, Subscription};
-use crate::hub::{Put, Settings, TopicChange, TopicSettings, Wish};
+use crate::hub::{Begin, Put, Settings, TopicChange, TopicSettings, Wish};
 use crate::sys::PerProcess;
 use serde_json::{Value, json};
 use std::ffi::c_char;
@@ -47,6 +47,79 @@ pub enum PublishFlag {
     Quiet = 2,
 }
 
+/// What becomes of an event for a subscriber whose queue is full.
+#[derive(Clone, Copy)]
+#[repr(i32)]
+pub enum FullPolicy {
+    /// The subscriber is disconnected, reason `queue_overflow`.
+    Disconnect = 0,
+    /// The oldest that waits is dropped.
+    DropOldest = 1,
+    /// The new one is dropped.
+    DropNewest = 2,
+    /// Of each key the newest is kept.
+    Latest = 3,
+}
+
+/// How a subscription has begun. A client of TOO_OLD or UNKNOWN got the reset
+/// event, and then what is kept.
+#[derive(Clone, Copy)]
+#[repr(i32)]
+pub enum Resume {
+    /// A new client.
+    New = 0,
+    /// After its id, with all that it missed.
+    Resumed = 1,
+    /// Its id is too old: a topic of its own has forgotten an event since.
+    TooOld = 2,
+    /// Its id is unknown, or of another epoch.
+    Unknown = 3,
+}
+
+/// What pagi_sse_hub_history reads.
+#[derive(Clone, Copy)]
+#[repr(i32)]
+pub enum Kept {
+    /// The history.
+    History = 0,
+    /// The newest event of each key.
+    State = 1,
+}
+
+/// A yes or no of options.
+#[derive(Clone, Copy)]
+#[repr(i32)]
+pub enum Choice {
+    /// As elsewhere said.
+    Default = 0,
+    /// Yes.
+    Yes = 1,
+    /// No.
+    No = 2,
+}
+
+fn choice(given: u32) -> Result<Option<bool>> {
+    const YES: u32 = Choice::Yes as u32;
+    const NO: u32 = Choice::No as u32;
+    match given {
+        0 => Ok(None),
+        YES => Ok(Some(true)),
+        NO => Ok(Some(false)),
+        _ => Err(Error::BadArgument.into()),
+    }
+}
+
+impl From<Begin> for Resume {
+    fn from(begin: Begin) -> Self {
+        match begin {
+            Begin::New => Resume::New,
+            Begin::Resumed => Resume::Resumed,
+            Begin::TooOld => Resume::TooOld,
+            Begin::Unknown => Resume::Unknown,
+        }
+    }
+}
+
 /// What topics remember. Zero the struct, set `size` and what matters. 0
 /// elsewhere: in pagi_sse_hub_open the default named here, in
 /// pagi_sse_hub_topic what the topic has, which at first is the hub's.
@@ -64,9 +137,9 @@ pub struct pagi_sse_topic_options {
     /// How long a topic outlives its last subscriber and event, milliseconds
     /// (ten minutes).
     pub ttl_ms: u64,
-    /// 1: the topic keeps the newest event of each key (10000 keys at most; in
-    /// all topics half of the hub's bytes), and a new or reset subscriber gets
-    /// those first; 2: it does not.
+    /// Of enum pagi_sse_choice: whether the topic keeps the newest event of each
+    /// key (10000 keys at most; in all topics half of the hub's bytes), and a new
+    /// or reset subscriber gets those first.
     pub state: u32,
     /// Must be 0.
     pub reserved: u32,
@@ -88,8 +161,7 @@ pub struct pagi_sse_subscribe_options {
     pub reset_event: *const c_char,
     /// Its length, bytes.
     pub reset_event_len: usize,
-    /// When the queue is full: 0 disconnect (reason `queue_overflow`), 1 drop
-    /// the oldest, 2 drop the newest, 3 keep the newest of each key.
+    /// When the queue is full: one of enum pagi_sse_full.
     pub full: u32,
     /// Published events that may wait (10000).
     pub max_events: u32,
@@ -102,8 +174,8 @@ pub struct pagi_sse_subscribe_options {
     /// Topics that it may name, 1 to 1000 (1000): for names that come from
     /// a client.
     pub max_topics: u32,
-    /// 1: those that do not exist are created; 2: they are refused
-    /// (PAGI_SSE_RESULT_NO_TOPIC); 0: as the hub says, which creates them.
+    /// Of enum pagi_sse_choice: whether those that do not exist are created, or
+    /// refused (PAGI_SSE_RESULT_NO_TOPIC); by default as the hub says.
     pub create: u32,
     /// Must be 0.
     pub reserved: u32,
@@ -141,12 +213,7 @@ unsafe fn changes(options: *const pagi_sse_topic_options) -> Result<TopicChange>
         events: size(given.events)?,
         bytes: size(given.bytes)?,
         age_ms: (given.age_ms > 0).then_some(given.age_ms),
-        state: match given.state {
-            0 => None,
-            1 => Some(true),
-            2 => Some(false),
-            _ => return Err(Error::BadArgument.into()),
-        },
+        state: choice(given.state)?,
         ttl_ms: (given.ttl_ms > 0).then_some(given.ttl_ms),
     })
 }
@@ -333,10 +400,7 @@ pub unsafe extern "C" fn pagi_sse_hub_publish(
 /// their lengths; `options` is NULL, for the defaults, or points to a struct of
 /// the size that it says; `out` points to a writable handle.
 ///
-/// *Returns* 0: a new client; 1: resumed after its id; 2: its id is too old, a
-/// topic of its own has forgotten an event since; 3: its id is unknown, or of
-/// another epoch (2 and 3: it got the reset event, and then what is kept); or
-/// PAGI_SSE_RESULT_TOPIC_NAME, _TOPIC_COUNT, _TOO_MANY_TOPICS, _NO_TOPIC, _SUBSCRIBED (by
+/// *Returns* one of enum pagi_sse_resume; or PAGI_SSE_RESULT_TOPIC_NAME, _TOPIC_COUNT, _TOO_MANY_TOPICS, _NO_TOPIC, _SUBSCRIBED (by
 /// this hub or another: name all topics at once), _CLOSED,
 /// _DECLINED, _NOT_HOSTED, _EVENT_NEWLINE (in `reset_event`), _BAD_ARGUMENT,
 /// _NULL_POINTER, _NOT_UTF8, _HANDLES_EXHAUSTED, or a handle error.
@@ -368,12 +432,7 @@ pub unsafe extern "C" fn pagi_sse_hub_subscribe(
             if given.max_topics > 0 {
                 wish.max_topics = given.max_topics as usize;
             }
-            wish.create = match given.create {
-                0 => None,
-                1 => Some(true),
-                2 => Some(false),
-                _ => return Err(Error::BadArgument.into()),
-            };
+            wish.create = choice(given.create)?;
             // SAFETY: the caller's promise.
             unsafe {
                 // A client may send what it likes, and must not be refused for good.
@@ -385,10 +444,10 @@ pub unsafe extern "C" fn pagi_sse_hub_subscribe(
                 }
             }
             wish.policy.full = match given.full {
-                0 => Full::Disconnect,
-                1 => Full::DropOldest,
-                2 => Full::DropNewest,
-                3 => Full::Latest,
+                n if n == FullPolicy::Disconnect as u32 => Full::Disconnect,
+                n if n == FullPolicy::DropOldest as u32 => Full::DropOldest,
+                n if n == FullPolicy::DropNewest as u32 => Full::DropNewest,
+                n if n == FullPolicy::Latest as u32 => Full::Latest,
                 _ => return Err(Error::BadArgument.into()),
             };
             if given.max_events > 0 {
@@ -409,7 +468,7 @@ pub unsafe extern "C" fn pagi_sse_hub_subscribe(
         let handle = subscriptions().insert(subscription)?;
         // SAFETY: the caller's promise.
         unsafe { set(out, handle) }?;
-        Ok(begin as i32)
+        Ok(Resume::from(begin) as i32)
     })
 }
 
@@ -532,8 +591,7 @@ pub unsafe extern "C" fn pagi_sse_hub_close_streams(
 /// `key`, those that the event has, and `delete`: true if it deleted the key.
 ///
 /// # Safety
-/// `hub`; `topic` is valid for its length; `state` 0: the history, 1: the
-/// newest event of each key; `last`: the newest so many of them, 0 for all;
+/// `hub`; `topic` is valid for its length; `state` is one of enum pagi_sse_kept; `last`: the newest so many of them, 0 for all;
 /// `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
 /// bytes; `len` points to a writable `size_t`.
 ///
@@ -560,8 +618,8 @@ pub unsafe extern "C" fn pagi_sse_hub_history(
         // SAFETY: the caller's promise.
         let topic = unsafe { text("topic", topic, topic_len) }?.unwrap_or("");
         let state = match state {
-            0 => false,
-            1 => true,
+            n if n == Kept::History as i32 => false,
+            n if n == Kept::State as i32 => true,
             _ => return Err(Error::BadArgument.into()),
         };
         let last = match last {

@@ -32,6 +32,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// built against an older header would no longer work.
 pub const PAGI_SSE_ABI_VERSION: u32 = 1;
 
+/// The version of this header, for `#if`: major * 1000000 + minor * 1000 + patch.
+pub const PAGI_SSE_VERSION_NUMBER: u32 = 3000;
+
+/// Largest record of a server or a runtime, bytes: a buffer of this size is
+/// never too small for pagi_sse_server_next and pagi_sse_runtime_next.
+pub const PAGI_SSE_RECORD_MAX: usize = 262_144;
 /// Longest id of an event, bytes.
 pub const PAGI_SSE_ID_BYTES: usize = 4096;
 /// Longest reason of an end, bytes.
@@ -50,7 +56,8 @@ pub const PAGI_SSE_TOPIC_NAME_BYTES: usize = 100;
 
 // The header has them as numbers.
 const _: () = assert!(
-    PAGI_SSE_ID_BYTES == limits::ID_BYTES
+    PAGI_SSE_RECORD_MAX == limits::RECORD_BYTES
+        && PAGI_SSE_ID_BYTES == limits::ID_BYTES
         && PAGI_SSE_REASON_BYTES == limits::REASON_BYTES
         && PAGI_SSE_HIGH_WATER_BYTES == limits::HIGH_WATER_BYTES
         && PAGI_SSE_LOW_WATER_BYTES == limits::LOW_WATER_BYTES
@@ -58,6 +65,22 @@ const _: () = assert!(
         && PAGI_SSE_SUBSCRIPTION_TOPICS == limits::TOPICS_OF_ONE
         && PAGI_SSE_TOPIC_NAME_BYTES == limits::TOPIC_NAME_BYTES
 );
+
+const _: () = assert!(
+    PAGI_SSE_VERSION_NUMBER
+        == number(env!("CARGO_PKG_VERSION_MAJOR")) * 1_000_000
+            + number(env!("CARGO_PKG_VERSION_MINOR")) * 1000
+            + number(env!("CARGO_PKG_VERSION_PATCH"))
+);
+
+const fn number(text: &str) -> u32 {
+    let (text, mut value, mut i) = (text.as_bytes(), 0, 0);
+    while i < text.len() {
+        value = value * 10 + (text[i] - b'0') as u32;
+        i += 1;
+    }
+    value
+}
 
 /// What the functions here return inside.
 type Result<T> = std::result::Result<T, Failure>;

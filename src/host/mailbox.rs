@@ -10,6 +10,7 @@
 
 use super::record::{Kind, PLAIN};
 use super::wake::Wake;
+use crate::core::limits;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use std::collections::{HashSet, VecDeque};
 use std::io;
@@ -70,6 +71,7 @@ impl Mailbox {
 
     /// Queues a record: anything after its own four length bytes.
     pub fn push(&self, record: Vec<u8>) {
+        debug_assert!(4 + record.len() <= limits::RECORD_BYTES);
         if self.closed.load(Ordering::Acquire) {
             return;
         }

@@ -5,6 +5,7 @@
 use crate::conn::Conn;
 use crate::core::error::{Error, Result};
 use crate::core::level::Level;
+use crate::core::limits;
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -148,7 +149,11 @@ pub fn put_totals(r: &mut Vec<u8>, status: u16, bytes: u64, took: Duration) {
 /// A line for the log.
 pub fn log(level: Level, text: &str) -> Vec<u8> {
     let mut r = plain(Kind::Log, 0);
-    put(&mut r, one_line(text).as_bytes());
+    let line = one_line(text);
+    let most = limits::LOG_BYTES.min(line.len());
+    let end = (0..=most).rev().find(|&i| line.is_char_boundary(i));
+    let end = end.unwrap_or(0);
+    put(&mut r, line[..end].as_bytes());
     r.push(level as u8);
     r
 }
@@ -276,6 +281,8 @@ mod tests {
     fn a_text_stays_one_line() {
         assert_eq!(one_line("plain \u{e9}"), "plain \u{e9}");
         assert_eq!(one_line("a\r\nb\0\u{85}"), "a\\r\\nb\\u{0}\\u{85}");
+        let long = log(Level::Warning, &"\u{e9}\n".repeat(limits::LOG_BYTES));
+        assert_eq!(long.len(), PLAIN + 4 + limits::LOG_BYTES + 1);
         assert!(log(Level::Debug, "a\nb").ends_with(b"a\\nb\x02"));
     }
 

@@ -95,7 +95,7 @@ typedef int32_t next_function(uint64_t handle, char *buf, size_t cap, size_t *us
 static inline int next_record(next_function *next, uint64_t handle, int fd, int32_t kind, pagi_sse_conn conn,
                               pagi_sse_record *out)
 {
-    static char buf[65536];
+    static char buf[PAGI_SSE_RECORD_MAX];
     static size_t used, at;
     static uint64_t whose;
     int64_t deadline = now_ms() + PATIENCE_MS;

@@ -15,8 +15,18 @@
 #define E(n) "id: e." #n "\ndata: " #n "\n\n"
 #define RESET(reason) "event: reset\ndata: {\"reason\":\"" reason "\"}\n\n"
 
-enum { DISCONNECT, DROP_OLDEST, DROP_NEWEST, LATEST };
-enum { NEW, RESUMED, TOO_OLD, UNKNOWN };
+enum {
+    DISCONNECT = PAGI_SSE_FULL_DISCONNECT,
+    DROP_OLDEST = PAGI_SSE_FULL_DROP_OLDEST,
+    DROP_NEWEST = PAGI_SSE_FULL_DROP_NEWEST,
+    LATEST = PAGI_SSE_FULL_LATEST
+};
+enum {
+    NEW = PAGI_SSE_RESUME_NEW,
+    RESUMED = PAGI_SSE_RESUME_RESUMED,
+    TOO_OLD = PAGI_SSE_RESUME_TOO_OLD,
+    UNKNOWN = PAGI_SSE_RESUME_UNKNOWN
+};
 
 static pagi_sse_runtime rt;
 static int rt_fd;

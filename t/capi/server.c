@@ -138,6 +138,42 @@ static void small_buffer(void)
     close(fd);
 }
 
+/* Heads of all sizes, of which most is in a record twice, against the loop of
+ * the header: each is served or refused, and the server goes on. */
+static void heads(void)
+{
+    enum { LEAST = 1 << 10, MOST = 1 << 20 };
+    char *head = malloc(MOST + 100);
+    int served = 0, refused_ = 0;
+    for (size_t size = LEAST; size <= MOST; size += size / 4) {
+        pagi_sse_record r;
+        int fd = client(srv);
+        memcpy(head, "GET /", 5);
+        memset(head + 5, 'x', size);
+        strcpy(head + 5 + size, " HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        size_t len = strlen(head), sent = 0;
+        ssize_t n;
+        while (sent < len && (n = send(fd, head + sent, len - sent, MSG_NOSIGNAL)) > 0)
+            sent += (size_t)n;
+        int32_t kind = len <= 65536 ? PAGI_SSE_KIND_REQUEST : PAGI_SSE_KIND_ANSWERED;
+        if (!OK(next(kind, 0, &r)))
+            break;
+        if (kind == PAGI_SSE_KIND_ANSWERED) {
+            OK(r.status == 431 || r.status == 414);
+            refused_++;
+        } else {
+            IS(r.path.len, size + 1);
+            IS(pagi_sse_conn_respond(r.conn, 204, NULL, 0), 0);
+            IS(pagi_sse_conn_body(r.conn, NONE, 0), 0);
+            IS(pagi_sse_conn_free(r.conn), 0);
+            served++;
+        }
+        close(fd);
+    }
+    OK(served > 10 && refused_ > 5);
+    free(head);
+}
+
 static void stops(void)
 {
     pagi_sse_record r;
@@ -341,6 +377,7 @@ static const test tests[] = {
     {"a head and a body have their times", times},
     {"the descriptor wakes the host's loop, now or later", wakes},
     {"a record that does not fit stays", small_buffer},
+    {"heads of all sizes fit a record, or are refused", heads},
     {"stop ends in order, and after it all is an error", stops},
     {"a deadline cuts off what nobody answers", deadlines},
     {"addresses and options that are refused", addresses},

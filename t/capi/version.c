@@ -6,6 +6,10 @@
 static void versions(void)
 {
     IS(pagi_sse_abi_version(), PAGI_SSE_ABI_VERSION);
+    char text[32];
+    const int number = PAGI_SSE_VERSION_NUMBER;
+    snprintf(text, sizeof text, "%d.%d.%d", number / 1000000, number / 1000 % 1000, number % 1000);
+    BYTES(text, strlen(text), pagi_sse_version());
     OK(strchr(pagi_sse_version(), '.') != NULL);
 }
 
