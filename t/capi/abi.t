@@ -47,6 +47,13 @@ subtest 'symbols and struct layouts are those of t/capi/abi.txt' => sub {
     is scalar(grep { /^function/ } keys %is), scalar(my @all = functions()), 'every function is in it';
 };
 
+subtest 'random calls (t/capi/random.c) are made of every function' => sub {
+    my @listed = slurp("$root/t/capi/abi.txt") =~ /^function .*?\b(pagi_sse_\w+)\(/mg;
+    my @called = slurp("$root/t/capi/random.c") =~ /^    ROW\((\w+), [0-9]+\),$/mg;
+    ok @listed > 60, scalar(@listed) . ' functions';
+    is [sort @called], [sort @listed];
+};
+
 subtest 'every name of the header is ours' => sub {
     my @names = $header =~ /^#define (\w+)/mg;
     push @names, $header =~ /^(?:typedef )?(?:enum|struct) (\w+)/mg, $header =~ /^} (\w+);/mg,

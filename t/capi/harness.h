@@ -2,7 +2,9 @@
 #ifndef HARNESS_H
 #define HARNESS_H
 
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -80,7 +82,7 @@ static inline int64_t now_ms(void)
 /* Waits until the descriptor is readable. */
 static inline int wait_for(int fd)
 {
-    struct pollfd p = {.fd = fd, .events = POLLIN};
+    struct pollfd p = {fd, POLLIN, 0};
     int n;
     do {
         n = poll(&p, 1, PATIENCE_MS);

@@ -34,7 +34,8 @@ subtest 'the files are where they belong' => sub {
     is readlink "$prefix/lib/libpagi_sse.so",   'libpagi_sse.so.1';
     is readlink "$prefix/lib/libpagi_sse.so.1", "libpagi_sse.so.$version";
     ok -f "$prefix/$_", $_
-        for "lib/libpagi_sse.so.$version", qw(lib/libpagi_sse.a include/pagi_sse.h lib/pkgconfig/pagi-sse.pc);
+        for "lib/libpagi_sse.so.$version",
+        qw(lib/libpagi_sse.a include/pagi_sse.h include/pagi_sse.hpp lib/pkgconfig/pagi-sse.pc);
     my ($found) = sh("$pkg_config --modversion pagi-sse", PKG_CONFIG_PATH => "$prefix/lib/pkgconfig");
     is $found, "$version\n", 'pkg-config knows it';
 };

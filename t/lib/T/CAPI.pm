@@ -46,17 +46,19 @@ sub programs {
 
 # Compiles and links with the library under test; dies with what the compiler
 # said. flags: before the source; more: at the end; libs: in
-# place of the library.
+# place of the library; compiler and warnings: for another language.
 sub build {
     my ($source, %option) = @_;
-    my $program = File::Spec->catfile($dir, File::Basename::basename($source, '.c') . ($option{suffix} || ''));
+    my $program =
+        File::Spec->catfile($dir, (File::Basename::basename($source) =~ s/\.\w+\z//r) . ($option{suffix} || ''));
     my $lib_dir = File::Basename::dirname(library());
     my @libs = $option{libs} ? @{ $option{libs} } : ("-L$lib_dir", '-lpagi_sse', "-Wl,-rpath,$lib_dir");
     my @include = $option{libs} ? () : '-I' . root() . '/include';
     my @command = (
-        compiler(), @WARNINGS, '-pthread', @{ $option{flags} || [] },
-        @include,   $source,   '-o',       $program,
-        @libs,      @{ $option{more} || [] }
+        $option{compiler} || compiler(),
+        @{ $option{warnings} || \@WARNINGS },
+        '-pthread', @{ $option{flags} || [] },
+        @include, $source, '-o', $program, @libs, @{ $option{more} || [] }
     );
     my ($output, $status) = run(\@command, timeout => 120);
     die "@command\n$output" if $status ne '0';

@@ -102,7 +102,7 @@ sub _start {
     my $self = bless { pid => $pid, log => $log, owner => $$ }, $class;
     Scalar::Util::weaken($alive{$pid} = $self);
 
-    my $address = $self->wait_for_log(qr{^listening on http://127\.0\.0\.1:([0-9]+)$}m);
+    my $address = $self->wait_for_log(qr{^listening on https?://127\.0\.0\.1:([0-9]+)$}m);
     Carp::croak("the server did not start:\n" . $self->log) if !defined $address;
     $self->{port} = $address;
     return $self;
