@@ -61,6 +61,7 @@ mod tests {
     #[test]
     fn an_id_that_was_made_is_read_back_and_no_other() {
         let ids = Ids::new("e", false);
+        assert_eq!((ids.epoch(), &*ids.of(12)), ("e", "e.12"));
         assert_eq!(ids.seq(&ids.of(12), 12), Some(12));
         assert_eq!(ids.seq(&ids.of(0), 12), Some(0));
         for id in [

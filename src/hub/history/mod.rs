@@ -1,6 +1,8 @@
 //! What a topic remembers: its newest events, and the newest of each key.
 
 mod memory;
+#[cfg(test)]
+mod tests;
 
 pub(super) use memory::Memory;
 
