@@ -9,6 +9,8 @@ mod crowd;
 mod cursor;
 mod deliver;
 mod draft;
+#[cfg(test)]
+mod edges;
 mod fanout;
 mod history;
 mod ids;

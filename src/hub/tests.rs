@@ -13,17 +13,25 @@ pub(super) struct World {
     now: AtomicU64,
     told_ready: AtomicUsize,
     told_drained: AtomicUsize,
+    told_pending: AtomicUsize,
+    /// Topics, the beginning, events.
+    joined: Mutex<Vec<(usize, Begin, u64)>>,
     /// Whoever tells of output waits for it.
     gate: Mutex<()>,
     at_gate: AtomicBool,
 }
 
 impl Owner<Conn> for Arc<World> {
-    fn pending(&self) {}
+    fn pending(&self) {
+        self.told_pending.fetch_add(1, Ordering::Relaxed);
+    }
     fn ready(&self) {
         self.told_ready.fetch_add(1, Ordering::Relaxed);
     }
     fn joins(&self, _: &Conn) {}
+    fn joined(&self, _: &Conn, topics: usize, begin: Begin, events: u64) {
+        self.joined.lock().unwrap().push((topics, begin, events));
+    }
     fn now_ms(&self) -> u64 {
         self.now.load(Ordering::Relaxed)
     }
@@ -103,6 +111,14 @@ impl Fixture {
             ..Framing::default()
         };
         Conn::hosted(self.world.clone(), framing)
+    }
+
+    pub(super) fn told_pending(&self) -> usize {
+        self.world.told_pending.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn joined(&self) -> Vec<(usize, Begin, u64)> {
+        self.world.joined.lock().unwrap().clone()
     }
 
     pub(super) fn pass(&self, ms: u64) {
