@@ -556,6 +556,55 @@ fn a_delivery_goes_to_the_socket_at_once_and_what_it_does_not_take_waits() {
     assert_eq!(conn.reason().as_deref(), Some("client_closed"));
 }
 
+/// Takes so many bytes, and then would block.
+struct Narrow(AtomicUsize);
+
+impl Sink for Narrow {
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let all = slices.iter().map(|s| s.len()).sum();
+        let n = self.0.load(Ordering::Relaxed).min(all);
+        if n == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.0.fetch_sub(n, Ordering::Relaxed);
+        Ok(n)
+    }
+    fn attend(&self) {}
+}
+
+#[test]
+fn content_is_counted_wherever_a_write_ends_within_several_pieces() {
+    let chunk = Chunk::new(9, |b| b.put_slice(b"data: a\n\n"));
+    for framing in [BARE, GET] {
+        let begun = || {
+            let (_, conn) = FakeHost::conn(framing);
+            conn.start(200, []).unwrap();
+            conn.replay(&[&chunk], 1).unwrap();
+            send(&conn, "b").unwrap();
+            conn.replay(&[&chunk], 1).unwrap();
+            conn
+        };
+        // Of a chunk's bytes, 3 are its size and 2 the end of a line.
+        let frame = match framing.wire.is_chunked() {
+            true => [&[0; 3][..], &[1; 9], &[0; 2]].concat(),
+            false => vec![1; 9],
+        };
+        let all = begun().buffered();
+        let head = vec![0; all - 3 * frame.len()];
+        let content: Vec<u64> = [head, frame.repeat(3)].concat();
+        for cut in 0..=all {
+            let conn = begun();
+            let sink = Arc::new(Narrow(AtomicUsize::new(cut)));
+            conn.attach(sink.clone());
+            assert_eq!(conn.buffered(), all - cut);
+            assert_eq!(conn.totals().1, content[..cut].iter().sum::<u64>(), "{cut}");
+            sink.0.store(all, Ordering::Relaxed);
+            conn.flush();
+            assert_eq!((conn.buffered(), conn.totals().1), (0, 27), "{cut}");
+        }
+    }
+}
+
 #[test]
 fn a_start_is_output_where_it_is_pulled_and_something_stands_before_it() {
     let pulled = Framing { pull: true, ..GET };
@@ -1075,6 +1124,7 @@ fn a_keepalive_is_due_an_interval_after_the_last_write() {
     host.set_now(5000);
     conn.send_keepalive();
     conn.send_keepalive();
+    assert_eq!(host.outputs(), 1, "told, and once");
     assert_eq!(conn.keepalive_due(), Some(15_000));
     assert_eq!(
         pull(&conn, 100).as_deref(),
