@@ -186,13 +186,16 @@ mod tests {
 
     #[test]
     fn content_is_neither_head_nor_framing_however_it_is_cut() {
-        let head = &b"HTTP/1.1 200 OK\r\na: \r\r\n\r\n"[..];
+        let plain = &b"HTTP/1.1 200 OK\r\na: b\r\n\r\n"[..];
+        let odd = &b"HTTP/1.1 200 OK\r\n\ra: \r\r\n\r\n"[..];
         let chunks = [chunk("data: a\n\n").all, chunk(&"x".repeat(17)).all].concat();
         for (all, chunked, bare, content) in [
-            ([head, &chunks, b"0\r\n\r\n"].concat(), true, false, 26),
-            ([head, b"\r\n\r\n5\r\nab"].concat(), false, false, 9),
+            ([plain, &chunks, b"0\r\n\r\n"].concat(), true, false, 26),
+            ([odd, &chunks, b"0\r\n\r\n"].concat(), true, false, 26),
+            ([plain, b"\r\n\r\n5\r\nab"].concat(), false, false, 9),
+            ([odd, b"\r\n\r\n5\r\nab"].concat(), false, false, 9),
             (b"data: a\n\n".to_vec(), false, true, 9),
-            (head.to_vec(), true, false, 0),
+            (plain.to_vec(), true, false, 0),
         ] {
             for cut in 0..=all.len() {
                 let (a, b) = all.split_at(cut);

@@ -262,6 +262,24 @@ mod tests {
     }
 
     #[test]
+    fn the_length_of_a_frame_is_exact() {
+        for text in ["", "a", ":a", "a\nb", "a\r\n:b\r", "\n\n"] {
+            let (len, mut out) = (comment_len(text), Vec::new());
+            encode_comment(text, &mut out);
+            assert_eq!(len, out.len(), "{text:?}");
+            let event = Event {
+                data: Some(text),
+                event: Some("type"),
+                id: Some("id"),
+                retry: Some(7),
+            };
+            out.clear();
+            event.encode(&mut out);
+            assert_eq!(event.encoded_len(), out.len(), "{text:?}");
+        }
+    }
+
+    #[test]
     #[cfg(debug_assertions)]
     #[should_panic(expected = "IdNul")]
     fn encoding_an_unchecked_event_panics_in_debug_builds() {

@@ -705,6 +705,34 @@ mod tests {
         push(&mut o, 2 * limits::QUEUE_BYTES).unwrap();
         assert_eq!(all(&mut o).len(), 2 * limits::QUEUE_BYTES);
         assert!(o.is_empty());
+        let policy = Policy {
+            full: Full::Disconnect,
+            max_bytes: 5,
+            max_events: 1,
+        };
+        let mut joined = || o.publish_joined(Bytes::from_static(b"123456"), &chunk(), 2, &policy);
+        assert_eq!(
+            joined(),
+            Ok(()),
+            "nor are several that were joined too many"
+        );
+        assert_eq!(joined(), Err(Error::QueueOverflow));
+    }
+
+    #[test]
+    fn no_more_is_taken_than_was_asked_for() {
+        let mut o = Outbox::default();
+        push(&mut o, 10).unwrap();
+        let e = entry(1, Some("k"));
+        o.publish(&e, Bytes::from_static(b"yy"), &latest(9))
+            .unwrap();
+        assert_eq!(o.take(4), (Bytes::from_static(b"xxxx"), false));
+        assert_eq!(o.take(100), (Bytes::from_static(b"xxxxxx"), false));
+        let e = entry(2, Some("k"));
+        let replaced = o.publish(&e, Bytes::from_static(b"z"), &latest(9));
+        assert_eq!((replaced, o.len()), (Ok(1), 1));
+        assert_eq!(o.take(100), (Bytes::from_static(b"z"), false));
+        assert_eq!(o.take(100), (Bytes::new(), false));
     }
 
     #[test]
@@ -847,9 +875,34 @@ mod tests {
         let index = o.index.as_ref().unwrap();
         assert_eq!(index.latest.len(), 10);
         assert!(index.latest.capacity() <= 64);
+        for key in &keys[990..] {
+            let e = entry(60_000, Some(key));
+            let replaced = o.publish(&e, Bytes::from_static(b"x"), &latest(5000));
+            assert_eq!(replaced, Ok(1), "it is still found");
+        }
         o.consume(10);
         assert!(o.index.is_none());
         assert_eq!(o.pieces.capacity(), 0);
+    }
+
+    #[test]
+    fn no_position_is_used_twice() {
+        let mut o = Outbox::default();
+        shared(&mut o, Bytes::from_static(SHARED));
+        let (mut end, mut closed_up) = (0, 0);
+        for n in 0..1000 {
+            let before = o.pieces.len();
+            let e = entry(n, Some(["a", "b"][n as usize % 2]));
+            o.publish(&e, Bytes::from_static(b"x"), &latest(5000))
+                .unwrap();
+            let base = o.index.as_ref().unwrap().base;
+            if o.pieces.len() <= before {
+                assert!(base >= end, "{base} after {end}");
+                closed_up += 1;
+            }
+            end = base + o.pieces.len() as u64;
+        }
+        assert!(closed_up > 3, "{closed_up}");
     }
 
     #[test]
@@ -881,6 +934,8 @@ mod tests {
         }
         assert_eq!(o.len(), 100_001);
         assert!(o.pieces.len() < 10 * GONE, "{}", o.pieces.len());
+        let large = o.pieces.iter().filter(|p| p.bytes().len() > 1000);
+        assert!(large.count() <= 2, "of 64 KiB each");
     }
 
     #[test]
