@@ -182,4 +182,23 @@ mod tests {
         let left = open(&conns).iter().filter(|is_open| **is_open).count();
         assert_eq!((left, f.stats("cut")), (3, 2));
     }
+
+    #[tokio::test]
+    async fn who_has_sent_it_all_meanwhile_is_not_cut_off() {
+        let f = Fixture(Desk::new(10 * MIB, Level::Warning).unwrap());
+        let _all = [(); limits::SLICE + 2].map(|()| f.conn());
+        let some = f.0.registry().conns();
+        let (small, large) = (some[0].clone(), some[1].clone());
+        large.comment(&"x".repeat(11 * MIB)).unwrap();
+        // After the first slice: both have been looked at.
+        let meanwhile = async {
+            large.pull(usize::MAX, |_| ()).unwrap();
+            small.comment(&"x".repeat(11 * MIB)).unwrap();
+        };
+        let (registry, notices) = (f.0.registry(), f.0.notices());
+        let (cut, ()) = tokio::join!(largest(registry, notices), meanwhile);
+        assert_eq!((cut, open(&[small, large])), (0, vec![true; 2]));
+        assert!(registry.account().is_over());
+        assert_eq!(largest(registry, notices).await, 1);
+    }
 }

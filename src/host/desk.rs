@@ -485,6 +485,60 @@ mod tests {
         assert_eq!(kinds(&desk), [Kind::Ended]);
     }
 
+    #[test]
+    fn a_request_that_was_not_read_goes_with_its_connection() {
+        let desk = Desk::new(limits::QUEUED_BYTES, Level::Warning).unwrap();
+        let made = |kind| {
+            let conn = desk.make(EVENTS).unwrap();
+            let mut record = record::plain(kind, conn.handle());
+            record.push(0);
+            assert!(desk.admit(&conn, Some(record)));
+            conn.handle()
+        };
+        let (asks, ended) = (made(Kind::Request), made(Kind::Ended));
+        desk.discard();
+        let found = |handle| conn::table().get(handle).is_ok();
+        assert_eq!((found(asks), found(ended)), (false, true));
+        assert_eq!(desk.stats()["records"], 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_keepalive_is_sent_when_it_is_due() {
+        let desk = Desk::new(limits::QUEUED_BYTES, Level::Warning).unwrap();
+        tokio::spawn(desk.sweep.clone().run());
+        let conn = queue_of(&desk);
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        conn.start(200, []).unwrap();
+        conn.set_keepalive(10_000, "").unwrap();
+        let waits = async |ms| {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+            conn.buffered()
+        };
+        // It may be due earlier by a part, so that not all are at once.
+        assert_eq!(waits(5000).await, 0);
+        assert_eq!(waits(5500).await, ":\n\n".len());
+        assert_eq!(kinds(&desk), [Kind::Output]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_is_written_at_the_end_of_the_hosts_turn() {
+        let desk = Desk::new(limits::QUEUED_BYTES, Level::Warning).unwrap();
+        tokio::spawn(desk.flush.clone().run());
+        let framing = Framing {
+            pull: false,
+            ..EVENTS
+        };
+        let (conn, sink) = (desk.open(framing).unwrap(), Arc::<Taking>::default());
+        conn.attach(sink.clone());
+        conn.comment("x").unwrap();
+        desk.flush_soon();
+        // Time stands still while there is something to run.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(sink.taken.load(Ordering::Relaxed), ":x\n\n".len());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn requests_alone_hold_up_the_server() {
         let keeps_up = async |desk: &Arc<Desk>| {

@@ -199,9 +199,13 @@ mod tests {
         assert_eq!((buf[4], buf[17], buf[30]), (2, 7, 2), "in order");
         m.push(plain(Kind::Body, 1));
         m.push(plain(Kind::Body, 2));
-        assert_eq!(m.drain(&mut buf[..13], |_| true), 13);
+        assert_eq!(m.drain(&mut buf[..12], |_| true), 13, "the size needed");
+        assert_eq!((m.len(), m.is_empty()), (2, false));
+        assert_eq!(m.drain(&mut buf[..13], |_| true), 13, "just fits");
+        assert_eq!(m.len(), 1);
         m.push(plain(Kind::Body, 1));
         assert_eq!(m.drain(&mut buf, |_| true), 2 * 13);
+        assert!(m.is_empty());
     }
 
     #[test]

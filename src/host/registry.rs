@@ -253,8 +253,10 @@ mod tests {
     use super::*;
     use crate::conn::Framing;
     use crate::core::error::Error;
+    use crate::core::frame::Event;
     use crate::core::level::Level;
     use crate::core::limits::{QUEUED_BYTES, SLICE};
+    use crate::core::outbox::Marks;
     use crate::host::desk::Desk;
     use crate::wire::Wire;
 
@@ -275,14 +277,76 @@ mod tests {
         let registry = desk.registry();
         let conns: Vec<_> = (0..3 * SLICE).map(|_| open()).collect();
         let all = registry.conns();
-        let (first, last) = (&all[0], &all[3 * SLICE - 1]);
-        let stats = registry.survey(|| [first, last].into_iter().for_each(Conn::release));
+        // The last of a slice, too.
+        let some = [0, SLICE - 1, 3 * SLICE - 1].map(|at| &all[at]);
+        let stats = registry.survey(|| some.iter().for_each(|c| c.release()));
         assert_eq!(stats["events"], 3 * SLICE);
-        assert_eq!(stats["connections"]["open"], 3 * SLICE - 2);
+        assert_eq!(stats["connections"]["open"], 3 * SLICE - 3);
         assert_eq!(registry.stats()["events"], 3 * SLICE);
         conns.iter().for_each(Conn::release);
         assert_eq!(registry.stats()["events"], 3 * SLICE);
         assert_eq!(registry.live(), 0);
+    }
+
+    #[test]
+    fn figures_are_of_those_that_ended_and_of_those_that_are_there() {
+        let desk = Desk::new(QUEUED_BYTES, Level::Warning).unwrap();
+        let begun = || {
+            let framing = Framing {
+                sse: true,
+                wire: Wire::Events,
+                pull: true,
+                ..Framing::default()
+            };
+            let conn = desk.open(framing).unwrap();
+            let marks = Marks {
+                low: 1,
+                high: 2,
+                limit: 3,
+            };
+            conn.set_marks(marks).unwrap();
+            let event = Event {
+                data: Some("x"),
+                ..Event::default()
+            };
+            conn.send(&event).unwrap();
+            conn.send(&event).unwrap_err();
+            conn.pull(5, |_| ()).unwrap();
+            conn.pull(5, |_| ()).unwrap();
+            conn.comment("y").unwrap();
+            conn.comment("y").unwrap();
+            conn.comment("y").unwrap_err();
+            conn.comment("y").unwrap_err();
+            conn
+        };
+        let conns = [begun(), begun(), begun()];
+        for (open, queued) in [(3, 24), (2, 16), (1, 8), (0, 0)] {
+            let stats = desk.stats();
+            for (name, each) in [("events", 1), ("comments", 2), ("refused", 3)] {
+                assert_eq!(stats[name], 3 * each, "{name}, {open} open");
+            }
+            assert_eq!(stats["bytes_sent"], 3 * 9);
+            assert_eq!(stats["queued_bytes"], queued);
+            assert_eq!(stats["connections"]["open"], open);
+            if open > 0 {
+                conns[open - 1].release();
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_alarm_rings_when_the_queues_come_above_their_limit() {
+        let desk = Desk::new(1 << 20, Level::Warning).unwrap();
+        let rings = async || {
+            let rung = desk.registry().rung();
+            tokio::time::timeout(Duration::from_secs(1), rung)
+                .await
+                .is_ok()
+        };
+        assert!(!rings().await);
+        desk.registry().account().add(1 << 21);
+        assert!(rings().await);
+        assert!(!rings().await, "once");
     }
 
     #[test]
