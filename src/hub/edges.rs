@@ -303,39 +303,3 @@ fn a_subscription_names_one_topic_and_no_more_than_it_may() {
     assert_eq!(may(&most, usize::MAX), Some(Error::TopicCount));
     assert_eq!(may(&most[1..], usize::MAX), None);
 }
-
-/// What was kept of a topic, and what comes again under its name.
-#[test]
-fn more_expired_topics_than_are_remembered_become_one_number() {
-    let f = hub();
-    for n in 0..limits::EXPIRED_TOPICS {
-        publish(&f, &n.to_string(), "x");
-    }
-    assert_eq!(
-        f.hub.publish("more", &event("x"), Put::default()),
-        Err(Error::TooManyTopics)
-    );
-    let begins = |topic: &str, id: &str| {
-        let wish = Wish {
-            last_event_id: Some(id),
-            ..Wish::default()
-        };
-        let (sub, begin) = f.hub.subscribe(&f.conn(), &[topic], &wish).unwrap();
-        sub.unsubscribe();
-        begin
-    };
-    f.pass(5001);
-    f.hub.expire();
-    assert_eq!(begins("0", "e.1"), Begin::Resumed, "known by name");
-    assert_eq!(begins("never", "e.1"), Begin::Resumed);
-    publish(&f, "more", "x");
-    f.pass(5001);
-    f.hub.expire();
-    // "0" has come and gone since, so that there was room for it; not for another.
-    publish(&f, "another", "x");
-    f.pass(5001);
-    f.hub.expire();
-    let newest = f.hub.id(limits::EXPIRED_TOPICS as u64);
-    assert_eq!(begins("never", "e.1"), Begin::TooOld, "rather than a gap");
-    assert_eq!(begins("never", &newest), Begin::Resumed);
-}

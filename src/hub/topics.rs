@@ -455,3 +455,153 @@ impl<S: Subscriber> Topics<S> {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conn::Conn;
+    use crate::core::frame::Event;
+
+    const AT_ONCE: usize = limits::EVICTED_AT_ONCE;
+
+    fn topics() -> Topics<Conn> {
+        let mut defaults = TopicSettings::default();
+        (defaults.keep.age_ms, defaults.ttl_ms) = (1 << 40, 100);
+        Topics::new(defaults, 64 << 20)
+    }
+
+    fn publish(t: &mut Topics<Conn>, name: &str) -> (u64, bool) {
+        let event = Event {
+            data: Some("x"),
+            ..Event::default()
+        };
+        let make = |topic: &Arc<str>, seq| Entry::new(topic, seq, 0, None, false, None, &event);
+        t.publish(name, 0, true, make).unwrap()
+    }
+
+    fn expire(t: &mut Topics<Conn>) {
+        while t.expire_some(101) {}
+    }
+
+    #[test]
+    fn there_are_so_many_topics_and_of_those_that_are_there_all_may_be_used() {
+        let mut t = topics();
+        for n in 0..limits::TOPICS {
+            t.ensure(&n.to_string(), 0, true).unwrap();
+        }
+        assert_eq!(t.ensure("more", 0, true), Err(Error::TooManyTopics));
+        assert_eq!(t.ensure("7", 0, true), Ok(7));
+    }
+
+    #[test]
+    fn settings_are_kept_of_so_many_topics_and_of_these_they_may_change() {
+        let (mut t, change) = (topics(), TopicChange::default());
+        for n in 1..limits::TOPICS {
+            t.settings.insert(n.to_string().into(), t.defaults);
+        }
+        assert!(t.set_topic("last", &change, 0).is_ok());
+        let more = t.set_topic("more", &change, 0);
+        assert!(matches!(more, Err(Error::TooManyTopics)));
+        assert!(t.set_topic("1", &change, 0).is_ok());
+        assert_eq!(t.settings.len(), limits::TOPICS);
+    }
+
+    #[test]
+    fn expired_topics_that_are_too_many_become_one_number() {
+        let mut t = topics();
+        for n in 1..limits::EXPIRED_TOPICS {
+            t.expired.insert(n.to_string().into(), 1);
+        }
+        publish(&mut t, "a");
+        expire(&mut t);
+        assert_eq!((t.expired.len(), t.forgotten), (limits::EXPIRED_TOPICS, 0));
+        publish(&mut t, "b");
+        publish(&mut t, "b");
+        expire(&mut t);
+        assert_eq!((t.expired.get("b"), t.expired.len()), (Some(&3), 1));
+        assert_eq!((t.forgotten, t.expired_topics), (1, 2));
+        for (name, lost) in [("never", 1), ("b", 3), ("a", 1)] {
+            let slot = t.ensure(name, 0, true).unwrap();
+            assert_eq!(t.history(slot).ring().evicted(), lost, "{name}");
+        }
+    }
+
+    #[test]
+    fn of_a_topic_without_an_event_nothing_stays() {
+        let mut t = topics();
+        let set = t.join(&["a"], true, 0).unwrap();
+        assert_eq!(t.unclaimed, 1);
+        t.leave(&set, None, 0);
+        assert_eq!((t.unclaimed, t.expired.len(), t.due.len()), (0, 0, 0));
+        assert!(!t.exists("a") && t.sets().is_empty());
+    }
+
+    #[test]
+    fn topics_go_a_part_at_a_time_and_the_last_part_says_so() {
+        let mut t = topics();
+        for n in 0..=AT_ONCE {
+            t.ensure(&n.to_string(), 0, true).unwrap();
+        }
+        assert!(!t.expire_some(100));
+        assert_eq!(t.expired_topics, 0);
+        assert!(t.expire_some(101));
+        assert_eq!(t.expired_topics, AT_ONCE as u64);
+        assert!(!t.expire_some(101));
+        assert_eq!((t.expired_topics, t.due.len()), (AT_ONCE as u64 + 1, 0));
+    }
+
+    #[test]
+    fn a_topic_of_many_events_goes_after_them() {
+        let mut t = topics();
+        for _ in 0..AT_ONCE + 9 {
+            publish(&mut t, "a");
+        }
+        assert!(t.expire_some(101));
+        assert_eq!((t.history(0).ring().len(), t.expired_topics), (9, 0));
+        assert!(!t.expire_some(101));
+        assert_eq!((t.topics.len(), t.expired_topics), (0, 1));
+        assert_eq!(t.histories.evicted(), AT_ONCE as u64 + 9);
+    }
+
+    #[test]
+    fn what_new_limits_do_not_allow_goes_a_part_at_a_time() {
+        let mut t = topics();
+        for _ in 0..AT_ONCE + 9 {
+            publish(&mut t, "a");
+        }
+        publish(&mut t, "b");
+        let none = TopicChange {
+            events: Some(0),
+            ..TopicChange::default()
+        };
+        for name in ["a", "b"] {
+            t.set_topic(name, &none, 0).unwrap();
+        }
+        assert!(t.trim_some(&["a", "b"], 0));
+        assert_eq!(
+            (t.history(0).ring().len(), t.history(1).ring().len()),
+            (9, 1)
+        );
+        assert!(!t.trim_some(&["a", "none", "b"], 0));
+        assert_eq!(t.histories.bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_pending_is_taken_up_to_the_bytes_that_are_asked_for() {
+        let mut t = topics();
+        assert_eq!(publish(&mut t, "a"), (1, false), "nobody is subscribed");
+        let set = t.join(&["a"], true, 0).unwrap();
+        set.add(&Subscription::of_nobody(&set));
+        for seq in 2..=4 {
+            assert_eq!(publish(&mut t, "a"), (seq, true));
+        }
+        let size = t.pending_bytes / 3;
+        let mut taken = |max| {
+            let (taken, bytes) = t.take_pending(max);
+            (taken.len(), bytes)
+        };
+        assert_eq!((taken(0), taken(size)), ((0, 0), (1, size)));
+        assert_eq!((taken(size + 1), taken(9)), ((2, 2 * size), (0, 0)));
+        assert_eq!(t.pending_bytes, 3 * size, "some are on their way");
+    }
+}
