@@ -172,3 +172,54 @@ pub const READY_PENDING_BYTES: usize = 64 << 10;
 pub const SUBSCRIPTION_BYTES: usize = 1 << 20;
 /// What a subscription lets wait, default: events.
 pub const SUBSCRIPTION_EVENTS: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_limit_leaves_room_for_those_within_it() {
+        let queues = [
+            LOW_WATER_BYTES,
+            FLUSH_BYTES,
+            HIGH_WATER_BYTES,
+            QUEUE_BYTES,
+            QUEUED_BYTES,
+            INPUT_BYTES,
+        ];
+        let parser = [
+            PARSE_ID_BYTES,
+            PARSE_KEPT_BYTES,
+            PARSE_LINE_BYTES,
+            PARSE_EVENT_BYTES,
+            PARSE_MOST_BYTES,
+        ];
+        let request = [
+            CHUNK_EXTRA_BYTES,
+            HEAD_BYTES,
+            BODY_WINDOW_BYTES,
+            BODY_BYTES,
+            LINGER_BYTES,
+        ];
+        let delivery = [BATCH_BYTES, PENDING_BYTES, PENDING_LIMIT_BYTES];
+        let ready = [READY_PENDING_BYTES, PENDING_BYTES];
+        let history = [REPLAY_BYTES, REPLAY_TOTAL_BYTES];
+        // A head and twice its path; a type, data and an id that were decoded.
+        let record = [LOG_BYTES, 3 * HEAD_BYTES, RECORD_BYTES];
+        let parsed = 3 * (2 * PARSE_MOST_BYTES + PARSE_ID_BYTES);
+        let all: [&[usize]; 8] = [
+            &queues,
+            &parser,
+            &request,
+            &delivery,
+            &ready,
+            &history,
+            &record,
+            &[parsed, INPUT_BYTES],
+        ];
+        for limits in all {
+            assert!(limits[0] > 0, "{limits:?}");
+            assert!(limits.is_sorted_by(|a, b| a < b), "{limits:?}");
+        }
+    }
+}
