@@ -10,7 +10,7 @@ use bytes::{Buf, BytesMut};
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -27,6 +27,7 @@ pub struct Told {
     refused: Mutex<Option<Refused>>,
     silent: AtomicBool,
     unfinished: AtomicBool,
+    heads: AtomicU64,
     stopping: AtomicBool,
 }
 
@@ -54,6 +55,11 @@ impl Told {
     /// A part of a head has come.
     pub fn is_unfinished(&self) -> bool {
         self.unfinished.load(Ordering::Acquire)
+    }
+
+    /// How many heads have come whole.
+    pub fn heads(&self) -> u64 {
+        self.heads.load(Ordering::Acquire)
     }
 }
 
@@ -140,6 +146,7 @@ impl Gate {
         }
         self.told.unfinished.store(false, Ordering::Release);
         self.told.silent.store(false, Ordering::Release);
+        self.told.heads.fetch_add(1, Ordering::Release);
         Poll::Ready(Ok(true))
     }
 

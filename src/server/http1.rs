@@ -158,7 +158,7 @@ async fn serve_http(
                 // To hyper it is over once all is in its buffer.
                 (None, Poll::Ready(Ok(()))) if link.is_unwritten() => Poll::Pending,
                 (None, Poll::Ready(over)) => Poll::Ready(Ok(over.map(|()| None))),
-                (None, Poll::Pending) => match Standing::of(&link, &told) {
+                (None, Poll::Pending) => match (Standing::of(&link, &told), told.heads()) {
                     now if now != before => Poll::Ready(Err(now)),
                     _ => Poll::Pending,
                 },
@@ -168,8 +168,8 @@ async fn serve_http(
             biased;
             over = progress => match over {
                 Ok(over) => over,
-                Err(now) => {
-                    waits.stand(now);
+                Err((standing, heads)) => {
+                    waits.stand(standing, heads);
                     continue;
                 }
             },
@@ -202,7 +202,7 @@ async fn serve_http(
             Ok(None) | Err(_) => After::Answered(link.socket()),
         };
     }
-    waits.stand(Standing::Own);
+    waits.stand(Standing::Own, told.heads());
     let now = Instant::now();
     let asker = asker(now.checked_sub(shared.options.head_timeout).unwrap_or(now));
     let held = http.into_parts().io.into_inner().into_held();

@@ -57,6 +57,8 @@ pub enum Over {
 pub struct Waits {
     shared: Arc<Shared>,
     standing: Standing,
+    /// Heads that had come by then.
+    heads: u64,
     /// From a request to the next: no wait begins anew.
     head_by: Option<Instant>,
     idle_by: Option<Instant>,
@@ -71,20 +73,26 @@ impl Waits {
         Waits {
             shared: shared.clone(),
             standing: Standing::Silent,
+            heads: 0,
             head_by: Some(now + shared.options.head_timeout),
             idle_by: None,
             seat: Some(shared.idle.add(now + limits::NEW_PATIENCE)),
         }
     }
 
-    pub fn standing(&self) -> Standing {
-        self.standing
+    /// How it stood, and the number of its last request.
+    pub fn standing(&self) -> (Standing, u64) {
+        (self.standing, self.heads)
     }
 
-    /// It stands so now.
-    pub fn stand(&mut self, standing: Standing) {
+    /// It stands so now. A request may have come and been answered before anybody
+    /// could see that it was busy.
+    pub fn stand(&mut self, standing: Standing, heads: u64) {
         let now = Instant::now();
         self.seat = None;
+        if std::mem::replace(&mut self.heads, heads) != heads {
+            (self.head_by, self.idle_by) = (None, None);
+        }
         match standing {
             Standing::Busy | Standing::Own => (self.head_by, self.idle_by) = (None, None),
             Standing::Head => {
@@ -148,5 +156,44 @@ impl Waits {
 impl Drop for Waits {
     fn drop(&mut self) {
         self.leave(self.standing);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Options;
+    use super::*;
+    use std::time::Duration;
+
+    /// Waits that have so long to go, and for what.
+    async fn left(waits: &mut Waits) -> (u64, bool) {
+        let from = Instant::now();
+        let silent = matches!(waits.over().await, Over::Silent);
+        (from.elapsed().as_secs(), silent)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_begins_anew_however_soon_a_request_is_answered() {
+        let shared = Shared::new(Options::default()).unwrap();
+        let most = Duration::from_secs(limits::HEAD_SECONDS - 1);
+        for (standing, seconds) in [
+            (Standing::Silent, limits::IDLE_SECONDS),
+            (Standing::Head, limits::HEAD_SECONDS),
+        ] {
+            // Nobody has seen it busy, not even for its first request.
+            let mut waits = Waits::new(&shared);
+            for heads in 1..10 {
+                tokio::time::sleep(most).await;
+                waits.stand(standing, heads);
+            }
+            let silent = standing == Standing::Silent;
+            assert_eq!(left(&mut waits).await, (seconds, silent));
+            waits.stand(standing, 10);
+            tokio::time::sleep(most).await;
+            waits.stand(Standing::Silent, 10);
+            waits.stand(standing, 10);
+            let rest = seconds - most.as_secs();
+            assert_eq!(left(&mut waits).await, (rest, silent), "the same wait");
+        }
     }
 }
