@@ -149,3 +149,42 @@ impl Memory {
         n
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::frame::Event;
+
+    fn entry(seq: u64, key: &str, data: Option<&str>) -> Arc<Entry> {
+        let event = Event {
+            data,
+            ..Event::default()
+        };
+        let deletes = data.is_none();
+        let key = Some(key);
+        Arc::new(Entry::new(&"t".into(), seq, 0, key, deletes, None, &event))
+    }
+
+    #[test]
+    fn a_state_that_is_being_made_knows_of_keys_that_are_deleted_meanwhile() {
+        let mut memory = Memory::new(1 << 20);
+        let mut settings = TopicSettings::default();
+        let place = memory.open(settings, 0);
+        let all = limits::EVICTED_AT_ONCE as u64 + 1;
+        for seq in 1..=all {
+            memory.push(place, &entry(seq, &format!("k{seq}"), Some("x")));
+        }
+        settings.state = true;
+        memory.set(place, settings);
+        let mut filling = Filling::default();
+        let missing = memory.fill(place, &mut filling, false).expect("many");
+        filling.take(&missing);
+        // What the history has is too old now.
+        memory.drain(place, usize::MAX);
+        assert!(memory[place].may_have("k1"));
+        memory.push(place, &entry(all + 1, "k1", None));
+        assert!(memory.fill(place, &mut filling, false).is_none());
+        assert_eq!(memory[place].state().0 as u64, all - 1);
+        assert!(!memory[place].may_have("k1"));
+    }
+}

@@ -217,6 +217,8 @@ impl History {
         match &self.state {
             Some(state) if state.places.contains_key(key) => true,
             Some(state) if state.refused == 0 => false,
+            // One that is being made may have what the ring has no more.
+            None if self.settings.state => true,
             _ => !self.ring.is_empty(),
         }
     }
