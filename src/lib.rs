@@ -1,5 +1,5 @@
-//! Server-sent events: framing, parsing, connection state, keepalive and an
-//! embedded HTTP server, behind a C ABI. The C header is the manual;
+//! Server-sent events: framing, parsing, connection state, keepalive, a client
+//! and an embedded HTTP server, behind a C ABI. The C header is the manual;
 //! `docs/design.md` has the layers.
 
 // The pure core: no I/O, no clock, no threads.
@@ -18,13 +18,15 @@ pub mod conn;
 
 pub mod hub;
 // The async part: what bytes travel by, threads and tasks, the host program's
-// side, a server.
+// side, a client, a server.
 pub mod net;
 
 pub mod rt;
 
 pub mod host;
 
+#[cfg(feature = "client")]
+pub mod client;
 #[cfg(feature = "server")]
 pub mod server;
 // The boundary.

@@ -173,6 +173,45 @@ pub const SUBSCRIPTION_BYTES: usize = 1 << 20;
 /// What a subscription lets wait, default: events.
 pub const SUBSCRIPTION_EVENTS: usize = 10_000;
 
+/// Client: wait before a reconnection until a server names another,
+/// milliseconds.
+pub const RETRY_MS: u64 = 3000;
+/// The same: the shortest, whatever a server names.
+pub const RETRY_MIN_MS: u64 = 100;
+/// The same: the longest that a server may name, by `retry` or Retry-After.
+pub const RETRY_MAX_MS: u64 = 86_400_000;
+/// The same: what it grows to, default, milliseconds.
+pub const BACKOFF_MS: u64 = 60_000;
+/// A stream that lasts so long is no failure even if nothing came by it,
+/// milliseconds.
+pub const STREAM_GOOD_MS: u64 = 10_000;
+/// Redirections of one request, default.
+pub const REDIRECTS: u32 = 20;
+/// Time to resolve a name, connect, and settle TLS, default, milliseconds.
+pub const CONNECT_MS: u64 = 10_000;
+/// Happy eyeballs: head start of an address over the next, milliseconds.
+pub const HEAD_START_MS: u64 = 250;
+/// Addresses of a name that are tried.
+pub const ADDRESSES: usize = 16;
+/// Time from a connection to an answer's head, the request's body included,
+/// default, milliseconds.
+pub const ANSWER_MS: u64 = 60_000;
+/// Of an answer that is no stream: how much of its body is kept, default, bytes.
+pub const REFUSAL_BYTES: usize = 64 << 10;
+/// The same: how long its body is waited for, milliseconds.
+pub const REFUSAL_MS: u64 = 5000;
+/// Items that a client keeps for the host program, default; then it stops
+/// reading.
+pub const CLIENT_ITEMS: usize = 1024;
+/// The same in bytes: the last item may go beyond.
+pub const CLIENT_BYTES: usize = 1 << 20;
+/// What a client reads at once, and the largest head of an answer, bytes.
+pub const CLIENT_READ_BYTES: usize = 64 << 10;
+/// What is decompressed at once, bytes.
+pub const INFLATE_BYTES: usize = 16 << 10;
+/// Longest path of a Unix socket, bytes.
+pub const SOCKET_PATH_BYTES: usize = 107;
+
 #[cfg(test)]
 mod tests {
     use super::*;

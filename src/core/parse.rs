@@ -37,6 +37,16 @@ pub enum Parsed {
     Comment(String),
 }
 
+/// What [`Items::found`] tells besides: the `retry` lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// An event or a comment.
+    Parsed(Parsed),
+    /// A valid `retry` line, with [`Parser::retry`]'s value; before the event
+    /// of its block.
+    Retry(u64),
+}
+
 /// An event as a client delivers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -166,7 +176,7 @@ impl Parser {
     }
 
     /// More of a line, and whether that is all of it.
-    fn piece(&mut self, piece: &[u8], ended: bool) -> Option<Result<Parsed>> {
+    fn piece(&mut self, piece: &[u8], ended: bool) -> Option<Result<Found>> {
         let broken = self.admit(piece);
         if self.skip_line {
             self.skip_line = !ended;
@@ -211,12 +221,16 @@ impl Parser {
 
     /// A whole line (P3, P4). Splitting before decoding is safe: the bytes
     /// split at are ASCII, so a broken sequence ends before them either way.
-    fn end_line(&mut self, line: &[u8]) -> Result<Option<Parsed>> {
+    fn end_line(&mut self, line: &[u8]) -> Result<Option<Found>> {
         if line.is_empty() {
-            return Ok(self.end_block().map(Parsed::Event));
+            let event = self.end_block().map(Parsed::Event);
+            return Ok(event.map(Found::Parsed));
         }
         let (name, value) = match memchr(b':', line) {
-            Some(0) => return Ok(Some(Parsed::Comment(decode(&line[1..])))),
+            Some(0) => {
+                let comment = Parsed::Comment(decode(&line[1..]));
+                return Ok(Some(Found::Parsed(comment)));
+            }
             Some(colon) => (&line[..colon], &line[colon + 1..]),
             None => (line, &b""[..]),
         };
@@ -244,7 +258,9 @@ impl Parser {
             }
             b"retry" if !value.is_empty() && value.iter().all(u8::is_ascii_digit) => {
                 // Digits fail to parse only when there are too many.
-                self.retry = Some(decode(value).parse().unwrap_or(u64::MAX));
+                let retry = decode(value).parse().unwrap_or(u64::MAX);
+                self.retry = Some(retry);
+                return Ok(Some(Found::Retry(retry)));
             }
             _ => {}
         }
@@ -283,12 +299,9 @@ impl Items<'_> {
     pub fn left(&self) -> usize {
         self.bytes.len()
     }
-}
 
-impl Iterator for Items<'_> {
-    type Item = Result<Parsed>;
-
-    fn next(&mut self) -> Option<Result<Parsed>> {
+    /// As [`Iterator::next`], with the `retry` lines.
+    pub fn found(&mut self) -> Option<Result<Found>> {
         self.parser.skip_bom(&mut self.bytes);
         loop {
             let &next = self.bytes.first()?;
@@ -304,6 +317,20 @@ impl Iterator for Items<'_> {
             let item = self.parser.piece(piece, end.is_some());
             if item.is_some() {
                 return item;
+            }
+        }
+    }
+}
+
+impl Iterator for Items<'_> {
+    type Item = Result<Parsed>;
+
+    fn next(&mut self) -> Option<Result<Parsed>> {
+        loop {
+            match self.found()? {
+                Ok(Found::Parsed(parsed)) => return Some(Ok(parsed)),
+                Ok(Found::Retry(_)) => {}
+                Err(error) => return Some(Err(error)),
             }
         }
     }
