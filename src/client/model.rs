@@ -100,6 +100,8 @@ pub struct Model {
     was_open: bool,
     /// Attempts that got nothing, one after the other.
     failures: u32,
+    /// This one got something.
+    is_good: bool,
     parser: Parser,
     retry: u64,
     seed: u64,
@@ -128,6 +130,7 @@ impl Model {
             opened: None,
             was_open: false,
             failures: 0,
+            is_good: false,
             parser,
             retry: ms(options.retry),
             seed: seed | 1,
@@ -445,7 +448,7 @@ impl Model {
         };
         *bytes = &bytes[bytes.len() - left..];
         let found = found?;
-        self.failures = 0;
+        self.is_good = true;
         Some(match found {
             Ok(Found::Parsed(Parsed::Event(event))) => Item::Event(event),
             Ok(Found::Parsed(Parsed::Comment(text))) => Item::Comment(text),
@@ -500,12 +503,9 @@ impl Model {
             true => None,
             false => self.again(),
         };
-        let lasted = self
+        self.is_good |= self
             .opened
             .is_some_and(|at| now >= at + limits::STREAM_GOOD_MS);
-        if lasted {
-            self.failures = 0;
-        }
         let wait = again.and_then(|asked| {
             let wait = self.next_wait(None);
             self.home = asked;
@@ -560,13 +560,16 @@ impl Model {
     }
 
     /// Milliseconds until the next attempt, `asked` for by the server; `None`
-    /// when there were enough. The wait doubles with each failure; a part of
-    /// it is chance, so that the clients of a server that was down do not come
+    /// when there were enough. The wait doubles with each failure after the
+    /// first; a part of it is chance, so that the clients of a server that was down do not come
     /// all at once.
     fn next_wait(&mut self, asked: Option<u64>) -> Option<u64> {
-        let (failures, most) = (self.failures, self.options.max_failures);
-        self.failures = failures.saturating_add(1);
-        if most != 0 && self.failures >= most {
+        let failures = match std::mem::take(&mut self.is_good) {
+            true => 0,
+            false => self.failures.saturating_add(1),
+        };
+        self.failures = failures;
+        if self.options.max_failures != 0 && failures >= self.options.max_failures {
             return None;
         }
         let within = |wait: u64| wait.clamp(limits::RETRY_MIN_MS, limits::RETRY_MAX_MS);
@@ -576,7 +579,9 @@ impl Model {
         }
         let base = within(self.retry);
         let most = ms(self.options.backoff).max(base);
-        let grown = base.saturating_mul(1 << failures.min(20)).min(most);
+        let grown = base
+            .saturating_mul(1 << failures.saturating_sub(1).min(20))
+            .min(most);
         Some(match grown == base {
             true => base + self.chance(base / 4),
             false => (grown - self.chance(grown / 4)).max(base),

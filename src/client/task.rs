@@ -6,7 +6,6 @@ use super::io::{self, Exchange};
 use super::item::{Item, Kind, Why};
 use super::model::{Answered, Model};
 use super::shelf::Shelf;
-use crate::core::limits;
 use bytes::{Bytes, BytesMut};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -174,7 +173,7 @@ impl Task {
     }
 
     async fn stream(&mut self, mut exchange: Exchange, mut gunzip: Option<Gunzip>) -> Over {
-        let mut plain = vec![0; gunzip.as_ref().map_or(0, |_| limits::INFLATE_BYTES)];
+        let mut plain = Vec::new();
         let mut timer = pin!(sleep_until(self.instant(self.model.deadline())));
         loop {
             let bytes = match self.bytes(&mut exchange, timer.as_mut()).await {
@@ -193,14 +192,14 @@ impl Task {
             };
             gunzip.push(bytes);
             loop {
-                match gunzip.read(&mut plain) {
-                    Ok(0) => break,
-                    Ok(n) => {
-                        if self.feed(&plain[..n]).await.is_err() {
-                            return Over;
-                        }
-                    }
-                    Err(e) => return self.failed(&broken(&e)),
+                if let Err(e) = gunzip.read(&mut plain) {
+                    return self.failed(&broken(&e));
+                }
+                if plain.is_empty() {
+                    break;
+                }
+                if self.feed(&plain).await.is_err() {
+                    return Over;
                 }
             }
         }

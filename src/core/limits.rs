@@ -207,8 +207,6 @@ pub const CLIENT_ITEMS: usize = 1024;
 pub const CLIENT_BYTES: usize = 1 << 20;
 /// What a client reads at once, and the largest head of an answer, bytes.
 pub const CLIENT_READ_BYTES: usize = 64 << 10;
-/// What is decompressed at once, bytes.
-pub const INFLATE_BYTES: usize = 16 << 10;
 /// Longest path of a Unix socket, bytes.
 pub const SOCKET_PATH_BYTES: usize = 107;
 
