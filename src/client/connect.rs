@@ -372,3 +372,72 @@ async fn tunnel(stream: Stream, to: &str, login: Option<&HeaderValue>) -> Result
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::{pending, ready};
+    use std::sync::Mutex;
+
+    fn addresses(list: &str) -> Vec<SocketAddr> {
+        let with_port = |a: &str| SocketAddr::new(a.parse().unwrap(), 80);
+        list.split(' ').map(with_port).collect()
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let turns = in_turns(addresses("::1 ::2 ::3 1.1.1.1").into_iter());
+        assert_eq!(turns, addresses("::1 1.1.1.1 ::2 ::3"));
+        let turns = in_turns(addresses("1.1.1.1 ::1 ::2").into_iter());
+        assert_eq!(turns, addresses("1.1.1.1 ::1 ::2"));
+        assert_eq!(in_turns([].into_iter()), []);
+        let many = addresses("1.1.1.1").repeat(1000);
+        assert_eq!(in_turns(many.into_iter()).len(), limits::ADDRESSES);
+    }
+
+    /// What comes of addresses of which those do that; when each was tried.
+    async fn tried(
+        list: &str,
+        refused: &str,
+        pending_: &str,
+    ) -> (Result<String, String>, Vec<u128>) {
+        let (refused, silent) = (addresses(refused), addresses(pending_));
+        let (began, times) = (Instant::now(), Mutex::new(Vec::new()));
+        let connect = |at: SocketAddr| {
+            times.lock().unwrap().push(began.elapsed().as_millis());
+            let answer = match refused.contains(&at) {
+                true => Err(io::Error::from(io::ErrorKind::ConnectionRefused)),
+                false => Ok(()),
+            };
+            let is_silent = silent.contains(&at);
+            async move {
+                if is_silent {
+                    pending::<()>().await;
+                }
+                ready(answer).await
+            }
+        };
+        let got = first(addresses(list).into(), connect).await;
+        let got = got
+            .map(|((), at)| at.ip().to_string())
+            .map_err(|(_, at)| at.unwrap().ip().to_string());
+        (got, times.into_inner().unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_address_is_tried_after_a_head_start_or_a_refusal() {
+        let ok = |a: &str| Ok(a.to_owned());
+        let none = "9.9.9.9";
+        assert_eq!(
+            tried("1.1.1.1 ::2", none, none).await,
+            (ok("1.1.1.1"), vec![0])
+        );
+        let all = "1.1.1.1 ::2 ::3";
+        assert_eq!(tried(all, "1.1.1.1", none).await, (ok("::2"), vec![0, 0]));
+        assert_eq!(tried(all, none, "1.1.1.1").await, (ok("::2"), vec![0, 250]));
+        let got = tried(all, "::2", "1.1.1.1").await;
+        assert_eq!(got, (ok("::3"), vec![0, 250, 250]));
+        let got = tried(all, all, none).await;
+        assert_eq!(got, (Err("1.1.1.1".to_owned()), vec![0, 0, 0]));
+    }
+}

@@ -1,9 +1,10 @@
 //! The processing model as a table: bytes with their chunks, and what must
 //! come out of them, from the parser and from a client on a socket.
 
-use super::super::item::Item;
+use super::super::connect::System;
+use super::super::item::{Item, Why};
 use super::super::model::Model;
-use super::{Reader, options, short};
+use super::{Options, REAL_PATIENCE, Reader, options, short};
 use http::Method;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -139,8 +140,8 @@ fn item_of(item: &Item) -> String {
     }
 }
 
-fn of_case(url: &str) -> super::Options {
-    super::Options {
+fn of_case(url: &str) -> Options {
+    Options {
         // The stream's end is the client's.
         method: Method::POST,
         max_line: LINE,
@@ -246,7 +247,7 @@ async fn the_table_holds_for_a_client_on_a_socket() {
     });
     for (i, case) in CASES.iter().enumerate() {
         let url = format!("http://127.0.0.1:{port}/{i}");
-        let reader = Reader::open_by(of_case(&url), Arc::new(super::super::connect::System));
+        let reader = Reader::open_by(of_case(&url), Arc::new(System), REAL_PATIENCE);
         assert_eq!(
             reader.told().await,
             format!("OPEN 200 {url}"),
@@ -261,7 +262,7 @@ async fn the_table_holds_for_a_client_on_a_socket() {
             }
         };
         assert_eq!(items, case.items, "{}", case.name);
-        assert_eq!(end, super::super::item::Why::Ended, "{}", case.name);
+        assert_eq!(end, Why::Ended, "{}", case.name);
         assert_eq!(&*reader.client.last_event_id(), case.id, "{}", case.name);
     }
     server.abort();
