@@ -276,7 +276,7 @@ impl Ways {
                 false => Ok(plain(stream)),
             };
         };
-        let stream = self.to_proxy(&proxy).await.map_err(|fault| {
+        let stream = self.reach_proxy(&proxy).await.map_err(|fault| {
             let at = proxy.uri().authority().map_or("", |a| a.as_str());
             Fault::new(fault.kind, format!("the proxy {at}: {}", fault.words))
         })?;
@@ -291,7 +291,7 @@ impl Ways {
         self.secure(stream, &host).await.map(plain)
     }
 
-    async fn to_proxy(&mut self, proxy: &Intercept) -> Result<Stream, Fault> {
+    async fn reach_proxy(&mut self, proxy: &Intercept) -> Result<Stream, Fault> {
         let uri = proxy.uri();
         let is_https = match uri.scheme_str() {
             Some("http") => false,

@@ -33,24 +33,17 @@ async fn asked(conn: &mut Conn) -> String {
     let (head, body) = conn.request().await;
     let mut words = head.lines().next().unwrap().split(' ');
     let (method, path) = (words.next().unwrap(), words.next().unwrap());
-    let mut text = format!("{method} {} {path}", conn.at);
-    let fields = [
-        ("id", "last-event-id"),
+    let mut text = vec![format!("{method} {} {path}", conn.at)];
+    text.extend(field(&head, "last-event-id").map(|id| format!("id={id}")));
+    for (name, of) in [
         ("auth", "authorization"),
         ("cookie", "cookie"),
         ("type", "content-type"),
-    ];
-    for (name, of) in fields {
-        match field(&head, of) {
-            Some(id) if name == "id" => text += &format!(" id={id}"),
-            Some(_) => text += &format!(" {name}"),
-            None => {}
-        }
+    ] {
+        text.extend(field(&head, of).map(|_| name.to_owned()));
     }
-    if !body.is_empty() {
-        text += &format!(" body={body}");
-    }
-    text
+    text.extend((!body.is_empty()).then(|| format!("body={body}")));
+    text.join(" ")
 }
 
 /// Runs it; `name` is for the failure's message.
