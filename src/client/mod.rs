@@ -98,7 +98,7 @@ impl Client {
     }
 
     /// Ends it: the connection is closed, what waits is dropped, and
-    /// [`Item::End`] follows unless it waits already.
+    /// [`Item::End`] follows. One that has ended keeps what waits.
     pub fn close(&self) {
         self.0.close();
     }

@@ -3,6 +3,7 @@
 use super::connect::{Fault, Stream};
 use super::item::Kind;
 use crate::core::error::{Error, Failure};
+use crate::sys::PerProcess;
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +26,7 @@ use tokio_rustls::rustls::{
 pub struct Tls(Arc<ClientConfig>);
 
 /// That of the system, read once: a store is some hundred kilobytes.
-static SYSTEM: Mutex<Option<Tls>> = Mutex::new(None);
+static SYSTEM: PerProcess<Mutex<Option<Tls>>> = PerProcess::new(|_| Mutex::new(None));
 
 impl Tls {
     /// The system's authorities, those of a PEM file, or anybody.
@@ -34,7 +35,7 @@ impl Tls {
             return Self::anybody();
         }
         let Some(file) = ca_file else {
-            let mut system = SYSTEM.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut system = SYSTEM.get().lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(tls) = &*system {
                 return Ok(tls.clone());
             }

@@ -18,7 +18,8 @@ pub fn build(workers: usize) -> io::Result<Runtime> {
     sys::with_signals_blocked(|| {
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(workers)
-            .max_blocking_threads(1)
+            // Names are resolved there; one may take long.
+            .max_blocking_threads(4)
             .thread_name("pagi-sse")
             .thread_stack_size(512 << 10)
             .enable_io()

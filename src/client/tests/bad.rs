@@ -1,5 +1,6 @@
 //! What goes wrong, and what is bounded.
 
+use super::super::connect::{Dial, Dialing};
 use super::super::item::{Item, Kind, State, Trouble, Why};
 use super::super::options::Proxy;
 use super::{Dialed, PATIENCE, Reader, STREAM, Server, field, options};
@@ -7,6 +8,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
@@ -397,6 +399,26 @@ async fn a_client_that_is_dropped_leaves_nothing() {
     drop(reader);
     gone(&server).await;
     assert!(conn.is_left().await);
+}
+
+/// A fault of ours.
+struct Broken;
+
+impl Dial for Broken {
+    fn tcp<'a>(&'a self, _: &'a str, _: u16) -> Dialing<'a> {
+        panic!("a test's")
+    }
+
+    fn unix<'a>(&'a self, _: &'a Path) -> Dialing<'a> {
+        panic!("a test's")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_of_ours_is_told_as_well() {
+    let reader = Reader::open_by(options("http://h/"), Arc::new(Broken), PATIENCE);
+    assert_eq!(reader.told().await, "END Panic");
+    assert_eq!(reader.client.state(), State::Closed);
 }
 
 #[test]
