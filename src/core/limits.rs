@@ -238,9 +238,14 @@ mod tests {
             BODY_BYTES,
             LINGER_BYTES,
         ];
-        let delivery = [BATCH_BYTES, PENDING_BYTES, PENDING_LIMIT_BYTES];
+        let delivery = [
+            BATCH_BYTES,
+            SEND_BUFFER_BYTES,
+            PENDING_BYTES,
+            PENDING_LIMIT_BYTES,
+        ];
         let ready = [READY_PENDING_BYTES, PENDING_BYTES];
-        let history = [REPLAY_BYTES, REPLAY_TOTAL_BYTES];
+        let history = [SUBSCRIPTION_BYTES, REPLAY_BYTES, REPLAY_TOTAL_BYTES];
         // A head and twice its path; a type, data and an id that were decoded.
         let record = [LOG_BYTES, 3 * HEAD_BYTES, RECORD_BYTES];
         let parsed = 3 * (2 * PARSE_MOST_BYTES + PARSE_ID_BYTES);
