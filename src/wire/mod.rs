@@ -83,6 +83,7 @@ mod tests {
             let mut b = BytesMut::new();
             wire.put(&mut b, 9, |b| b.put_slice(b"data: x\n\n"));
             assert!(b.len() <= wire.framed_len(9));
+            assert!(wire.framed_len(1000) < 1100, "counts against the limit");
             b.put_slice(wire.last());
             b
         };
