@@ -185,8 +185,9 @@ impl Desk {
             conn.disconnect("server_shutdown".into());
             conn.transport_ended();
         }
-        self.sweep.clear();
-        self.flush.clear();
+        // A call of another thread's may be under way.
+        self.sweep.close();
+        self.flush.close();
         // Not when the last connection's handle goes.
         self.mailbox.close();
     }

@@ -8,29 +8,33 @@ use std::sync::PoisonError;
 
 /// A set of things to do and a bell: rung once however many were added.
 pub struct Bell<K: Hash + Eq, V> {
-    items: Mutex<HashMap<K, V>>,
+    /// `None` when it is closed.
+    items: Mutex<Option<HashMap<K, V>>>,
     notify: Notify,
 }
 
 impl<K: Hash + Eq, V> Default for Bell<K, V> {
     fn default() -> Self {
         Bell {
-            items: Mutex::new(HashMap::new()),
+            items: Mutex::new(Some(HashMap::new())),
             notify: Notify::new(),
         }
     }
 }
 
 impl<K: Hash + Eq, V> Bell<K, V> {
-    fn items(&self) -> MutexGuard<'_, HashMap<K, V>> {
+    fn items(&self) -> MutexGuard<'_, Option<HashMap<K, V>>> {
         self.items.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds one; a second of the same key replaces it, so the set is bounded
-    /// by the number of keys.
+    /// by the number of keys. After [`Bell::close`] it is dropped.
     pub fn add(&self, key: K, value: V) {
         let first = {
-            let mut items = self.items();
+            let mut guard = self.items();
+            let Some(items) = guard.as_mut() else {
+                return;
+            };
             let first = items.is_empty();
             items.insert(key, value);
             first
@@ -42,7 +46,7 @@ impl<K: Hash + Eq, V> Bell<K, V> {
 
     /// Nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.items().is_empty()
+        self.items().as_ref().is_none_or(HashMap::is_empty)
     }
 
     /// Waits while there is nothing to do. For one task.
@@ -55,18 +59,21 @@ impl<K: Hash + Eq, V> Bell<K, V> {
     /// Does `work` for each that is there now. What a panic leaves undone is
     /// there again, but for the one that it came with.
     pub fn each(&self, mut work: impl FnMut(V)) {
+        let items = self.items().as_mut().map(std::mem::take);
         let mut rest = Rest {
             bell: self,
-            items: std::mem::take(&mut *self.items()).into_iter(),
+            items: items.unwrap_or_default().into_iter(),
         };
         for (_, value) in rest.items.by_ref() {
             work(value);
         }
     }
 
-    /// Forgets all.
-    pub fn clear(&self) {
-        self.each(drop);
+    /// Forgets all, and takes nothing more: nobody will come for it.
+    pub fn close(&self) {
+        let items = self.items().take();
+        // Not under the lock: a value's end may be long.
+        drop(items);
     }
 }
 
@@ -80,5 +87,26 @@ impl<K: Hash + Eq, V> Drop for Rest<'_, K, V> {
         for (key, value) in self.items.by_ref() {
             self.bell.add(key, value);
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_bell_that_is_closed_keeps_nothing_alive() {
+        let bell = Bell::default();
+        let (before, after) = (Arc::new(()), Arc::new(()));
+        bell.add(1, before.clone());
+        bell.close();
+        bell.add(2, after.clone());
+        assert_eq!(
+            (Arc::strong_count(&before), Arc::strong_count(&after)),
+            (1, 1)
+        );
+        assert!(bell.is_empty());
+        bell.each(|_| unreachable!("nothing is there"));
     }
 }

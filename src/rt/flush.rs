@@ -28,9 +28,9 @@ impl Flush {
         }
     }
 
-    /// Forgets all.
-    pub fn clear(&self) {
-        self.dirty.clear();
+    /// Takes no more: the task has ended.
+    pub fn close(&self) {
+        self.dirty.close();
     }
 
     /// Writes when the host program's turn ends, or shortly after output came.

@@ -53,9 +53,9 @@ impl Sweep {
         self.changed.add(conn.handle(), conn.clone());
     }
 
-    /// Forgets changes.
-    pub fn clear(&self) {
-        self.changed.clear();
+    /// Takes no more changes: the task has ended.
+    pub fn close(&self) {
+        self.changed.close();
     }
 
     fn plan(&self) -> MutexGuard<'_, Plan> {

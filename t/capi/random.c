@@ -649,12 +649,9 @@ static void alone(void)
     rounds(1);
 }
 
-/* PAGI_SSE_FUZZ_THREADS=1 leaves this out. */
 static void together(void)
 {
-    const char *threads = getenv("PAGI_SSE_FUZZ_THREADS");
-    if (!threads || atoi(threads) > 1)
-        rounds(THREADS);
+    rounds(THREADS);
 }
 
 static void all_were_called(void)

@@ -26,8 +26,7 @@ plan skip_all => "sanitizers do not run here: $output" if $status ne '0';
 
 T::CAPI::suite(
     flags => \@flags,
-    # Random calls of four threads leak a runtime that is freed, now and then: open.
-    env => { ASAN_OPTIONS => 'detect_leaks=1', UBSAN_OPTIONS => 'print_stacktrace=1', PAGI_SSE_FUZZ_THREADS => 1 },
+    env   => { ASAN_OPTIONS => 'detect_leaks=1', UBSAN_OPTIONS => 'print_stacktrace=1' },
 );
 
 done_testing;

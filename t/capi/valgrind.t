@@ -16,7 +16,6 @@ plan skip_all => 'no valgrind' if !defined $valgrind;
 
 T::CAPI::suite(
     flags   => ['-g'],
-    env     => { PAGI_SSE_FUZZ_THREADS => 1 },    # as in sanitize.t
     command => [
         $valgrind,
         qw(--error-exitcode=99 --leak-check=full),
