@@ -40,6 +40,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdbool.h>
+#include <string.h>
 
 // The number that `pagi_sse_abi_version` returns; grows when a program
 // built against an older header would no longer work.
@@ -73,6 +74,21 @@
 
 // Longest name of a topic, bytes.
 #define PAGI_SSE_TOPIC_NAME_BYTES 100
+
+// In `flags` of an event: its data is JSON. It is checked (RFC 8259), and white
+// space between its tokens is left out, so that it is one line; all else stays
+// as it is: numbers, the order of members, escapes.
+#define PAGI_SSE_EVENT_JSON 1
+
+// In `flags` of an event: it has a `retry_ms`.
+#define PAGI_SSE_EVENT_RETRY 2
+
+// In `flags` of an event that is published: the topic's state forgets the key.
+#define PAGI_SSE_EVENT_DELETE 4
+
+// In `flags` of an event that is published: subscribers do not get it; to fill
+// history and state at the start.
+#define PAGI_SSE_EVENT_QUIET 8
 
 // In `flags` of a REQUEST: it has a body, which pagi_sse_conn_read_body reads.
 #define PAGI_SSE_FLAG_HAS_BODY 1
@@ -335,25 +351,6 @@ typedef int32_t pagi_sse_hub_flag;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
-// What becomes of an event beside that it is kept; add them up.
-enum pagi_sse_publish_flag
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : int32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
-  // The topic's state forgets the key.
-  PAGI_SSE_PUBLISH_FLAG_DELETE = 1,
-  // Subscribers do not get it: to fill history and state at the start.
-  PAGI_SSE_PUBLISH_FLAG_QUIET = 2,
-};
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum pagi_sse_publish_flag pagi_sse_publish_flag;
-#else
-typedef int32_t pagi_sse_publish_flag;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
-
 // What pagi_sse_conn_read_body has met.
 enum pagi_sse_body
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -481,6 +478,57 @@ typedef struct pagi_sse_header {
   size_t value_len;
 } pagi_sse_header;
 
+// Bytes, not NUL-terminated; in a record, inside the buffer that it was read
+// from. Absent: NULL with length 0.
+typedef struct pagi_sse_bytes {
+  // The first byte.
+  const char *data;
+  // How many.
+  size_t len;
+} pagi_sse_bytes;
+
+// A string literal as bytes, without its NUL. An expression, not the
+// initializer of a static object.
+#ifdef __cplusplus
+#define PAGI_SSE_BYTES(literal) (pagi_sse_bytes{"" literal, sizeof(literal) - 1})
+#else
+#define PAGI_SSE_BYTES(literal) ((pagi_sse_bytes){"" literal, sizeof(literal) - 1})
+#endif
+
+// A NUL-terminated string as bytes, without its NUL; NULL is absent.
+static inline pagi_sse_bytes pagi_sse_text(const char *text)
+{
+  pagi_sse_bytes bytes = {text, text ? strlen(text) : 0};
+  return bytes;
+}
+
+
+// An event. Zero the struct, set `size` and what it has. Text is UTF-8; what is
+// absent is NULL with length 0.
+typedef struct pagi_sse_event {
+  // sizeof(pagi_sse_event): lets the struct grow.
+  size_t size;
+  // The data. CR, LF and CRLF in it each end a line; the client joins them
+  // with LF. Without data it changes the client's id or reconnection time and
+  // fires nothing there.
+  struct pagi_sse_bytes data;
+  // The type, without CR and LF; absent or empty: `message`.
+  struct pagi_sse_bytes event;
+  // The id, which comes back in a header of the client's: no control
+  // characters but a tab within, no white space at its ends, at most
+  // PAGI_SSE_ID_BYTES; an empty one resets the client's.
+  struct pagi_sse_bytes id;
+  // Only pagi_sse_hub_publish takes it: what it is the newest state of.
+  struct pagi_sse_bytes key;
+  // The client's reconnection time, with PAGI_SSE_EVENT_RETRY, at most
+  // INT64_MAX; 0 without.
+  uint64_t retry_ms;
+  // PAGI_SSE_EVENT_ bits.
+  uint32_t flags;
+  // Must be 0.
+  uint32_t reserved;
+} pagi_sse_event;
+
 // What went over a connection so far, and its output queue.
 typedef struct pagi_sse_counters {
   // Events queued.
@@ -587,15 +635,6 @@ typedef struct pagi_sse_parser_options {
 
 // A parser of one stream: a number, 0 is never one.
 typedef uint64_t pagi_sse_parser;
-
-// Bytes inside a buffer of records; not NUL-terminated. Absent: NULL with
-// length 0.
-typedef struct pagi_sse_bytes {
-  // The first byte.
-  const char *data;
-  // How many.
-  size_t len;
-} pagi_sse_bytes;
 
 // A record, read by pagi_sse_record_read. What a type does not have is 0.
 typedef struct pagi_sse_record {
@@ -908,25 +947,17 @@ int32_t pagi_sse_conn_start(pagi_sse_conn conn,
 // *Since*: 0.3.0.
 int32_t pagi_sse_conn_admit(pagi_sse_conn conn);
 
-// As pagi_sse_conn_admit, and checks the fields of the event first.
+// As pagi_sse_conn_admit, and checks the event first.
 //
-// *Parameters*: `conn`; `event` and `id` are each NULL with length 0 if absent, or valid for
-// their lengths; UTF-8 without CR and LF, `id` as for
-// pagi_sse_conn_send_event; `retry` in milliseconds, -1 if absent.
+// *Parameters*: `conn`; `event` as for pagi_sse_conn_send_event.
 //
-// *Returns* as pagi_sse_conn_admit; or PAGI_SSE_RESULT_EVENT_NEWLINE,
-// _ID_NEWLINE, _ID_NUL, _ID_HEADER, _NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT,
-// and nothing has changed.
+// *Returns* as pagi_sse_conn_admit; or what pagi_sse_conn_send_event refuses an
+// event by, and nothing has changed.
 // *Ownership*: nothing is kept.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
 // *Since*: 0.3.0.
-int32_t pagi_sse_conn_admit_event(pagi_sse_conn conn,
-                                  const char *event,
-                                  size_t event_len,
-                                  const char *id,
-                                  size_t id_len,
-                                  int64_t retry);
+int32_t pagi_sse_conn_admit_event(pagi_sse_conn conn, const struct pagi_sse_event *event);
 
 // Queues an event that has only data. Begins the stream if need be. CR, LF
 // and CRLF in the data each end a line; the client joins them with LF.
@@ -945,51 +976,23 @@ int32_t pagi_sse_conn_admit_event(pagi_sse_conn conn,
 // *Since*: 0.3.0.
 int32_t pagi_sse_conn_send(pagi_sse_conn conn, const char *data, size_t len);
 
-// Queues an event. Without data it changes the client's id or reconnection
-// time and fires nothing there.
+// Queues an event. Begins the stream if need be.
 //
-// *Parameters*: `conn`; `data`, `event` and `id` are each NULL with length 0 if absent, or
-// valid for their lengths; UTF-8; `event` and `id` without CR and LF. An
-// `id` comes back in a header of the client's: no control characters but a tab
-// within, no white space at its ends, at most 4096 bytes; an empty one resets
-// the client's. `retry` is the client's reconnection time in milliseconds, -1
-// if absent.
+// *Parameters*: `conn`; `event` points to a struct of the size that it says, whose pointers
+// are valid for their lengths.
 //
-// *Returns* as pagi_sse_conn_send; or PAGI_SSE_RESULT_EVENT_NEWLINE,
-// _ID_NEWLINE, _ID_NUL, _ID_HEADER, and nothing has changed.
+// *Returns* as pagi_sse_conn_send; or, and nothing has changed,
+// PAGI_SSE_RESULT_EVENT_NEWLINE, _ID_NEWLINE, _ID_NUL, _ID_HEADER, _JSON
+// (pagi_sse_error says what is wrong at which line and column), _NULL_POINTER
+// (`event`, the data of PAGI_SSE_EVENT_JSON), _BAD_ARGUMENT (pagi_sse_error names it: a size, an unknown
+// flag, `retry_ms` without its flag, `key` or a flag that is for
+// pagi_sse_hub_publish, a length).
 // *Ownership*: all is copied.
 // *Threads*: any; each thread's events keep their order.
 // *Fork*: a handle error in a child.
 // *Since*: 0.3.0.
 int32_t pagi_sse_conn_send_event(pagi_sse_conn conn,
-                                 const char *data,
-                                 size_t data_len,
-                                 const char *event,
-                                 size_t event_len,
-                                 const char *id,
-                                 size_t id_len,
-                                 int64_t retry);
-
-// Queues an event whose data is JSON. It is checked (RFC 8259), and white
-// space between its tokens is left out, so that it is one line; all else stays
-// as it is: numbers, the order of members, escapes.
-//
-// *Parameters*: As pagi_sse_conn_send_event, with `json` in place of `data`, and not absent.
-//
-// *Returns* as pagi_sse_conn_send_event; or PAGI_SSE_RESULT_JSON, and nothing
-// has changed: pagi_sse_error says what is wrong at which line and column.
-// *Ownership*: all is copied.
-// *Threads*: any; each thread's events keep their order.
-// *Fork*: a handle error in a child.
-// *Since*: 0.3.0.
-int32_t pagi_sse_conn_send_json(pagi_sse_conn conn,
-                                const char *json,
-                                size_t json_len,
-                                const char *event,
-                                size_t event_len,
-                                const char *id,
-                                size_t id_len,
-                                int64_t retry);
+                                 const struct pagi_sse_event *event);
 
 // Queues a comment: a colon is put before each line that does not begin with
 // one. Begins the stream if need be.
@@ -1236,31 +1239,21 @@ int32_t pagi_sse_conn_body(pagi_sse_conn conn, const char *body, size_t len, int
 int32_t pagi_sse_conn_read_body(pagi_sse_conn conn, char *buf, size_t cap, size_t *len);
 
 // Encodes an event into the caller's buffer: `event`, `id`, `retry` and
-// `data` lines and a blank line, as they go over the wire. CR, LF and CRLF in
-// the data each end a line; the client joins them with LF. An event with no
-// field at all is 0 bytes. Allocates nothing.
+// `data` lines and a blank line, as they go over the wire. An event with no
+// field at all is 0 bytes. Allocates nothing, but for JSON that has white space.
 //
-// *Parameters*: `data`, `event` and `id` are each NULL with length 0 if absent, or valid
-// for their lengths; UTF-8; `event` and `id` without CR and LF, `id` as for
-// pagi_sse_conn_send_event. `retry` is in milliseconds, -1 if absent. `buf` is
-// NULL with `cap` 0, to ask for the size, or points to `cap` writable bytes
-// apart from the others; `len` points to a writable `size_t`.
+// *Parameters*: `event` as for pagi_sse_conn_send_event. `buf` is NULL with `cap` 0, to ask for
+// the size, or points to `cap` writable bytes apart from those of the event;
+// `len` points to a writable `size_t`.
 //
 // *Returns* 0, and in `len` the frame's length; or
 // PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _NOT_UTF8, _EVENT_NEWLINE, _ID_NEWLINE,
-// _ID_NUL, _ID_HEADER, _BAD_ARGUMENT (retry below -1, overlap, a length beyond
-// 1 GiB).
+// _ID_NUL, _ID_HEADER, _JSON, _BAD_ARGUMENT (as there; overlap).
 // *Ownership*: nothing is kept.
 // *Threads*: any.
 // *Fork*: no difference.
 // *Since*: 0.3.0.
-int32_t pagi_sse_frame_event(const char *data,
-                             size_t data_len,
-                             const char *event,
-                             size_t event_len,
-                             const char *id,
-                             size_t id_len,
-                             int64_t retry,
+int32_t pagi_sse_frame_event(const struct pagi_sse_event *event,
                              char *buf,
                              size_t cap,
                              size_t *len);
@@ -1343,18 +1336,16 @@ int32_t pagi_sse_hub_topic(pagi_sse_hub hub,
 // undelivered it lends the delivery its thread for a moment, and from 4 MiB on
 // until there is less: who publishes faster than can be delivered is slowed down.
 //
-// *Parameters*: `hub`; `topic` is valid for its length; `data`, `event` and `key` are each
-// NULL with length 0 if absent, or valid for their lengths; so is `id`, and
-// the event gets `epoch.number` if it is absent. `key` names what the event is
-// the newest state of. `retry` in milliseconds, -1 if absent. `flags` are of
-// enum pagi_sse_publish_flag.
+// *Parameters*: `hub`; `topic` is valid for its length; `event` as for
+// pagi_sse_conn_send_event. Without an id it gets `epoch.number`. A `key` names
+// what it is the newest state of.
 //
-// *Returns* the event's number, from 1; 0: PAGI_SSE_PUBLISH_FLAG_DELETE with
+// *Returns* the event's number, from 1; 0: PAGI_SSE_EVENT_DELETE with
 // nothing but a key deleted it, and there is no event; or
 // PAGI_SSE_RESULT_TOPIC_NAME, _TOO_MANY_TOPICS, _EVENT_NEWLINE, _ID_NEWLINE,
-// _ID_NUL, _ID_HEADER, _NOT_UTF8, _BAD_ARGUMENT (retry, a length, a flag, a deletion
-// without a key, an event of nothing under PAGI_SSE_HUB_FLAG_OWN_IDS),
-// _NULL_POINTER, or a handle error.
+// _ID_NUL, _ID_HEADER, _JSON, _NOT_UTF8, _BAD_ARGUMENT (pagi_sse_error names it: a size, an
+// unknown flag, `retry_ms` without its flag, a length, a deletion without a key, an event of
+// nothing under PAGI_SSE_HUB_FLAG_OWN_IDS), _NULL_POINTER, or a handle error.
 // *Ownership*: all is copied.
 // *Threads*: any; each thread's events keep their order.
 // *Fork*: a handle error in a child.
@@ -1362,16 +1353,7 @@ int32_t pagi_sse_hub_topic(pagi_sse_hub hub,
 int64_t pagi_sse_hub_publish(pagi_sse_hub hub,
                              const char *topic,
                              size_t topic_len,
-                             const char *data,
-                             size_t data_len,
-                             const char *event,
-                             size_t event_len,
-                             const char *id,
-                             size_t id_len,
-                             const char *key,
-                             size_t key_len,
-                             int64_t retry,
-                             uint32_t flags);
+                             const struct pagi_sse_event *event);
 
 // Subscribes a connection to topics: starts its stream, replays what it
 // missed, and joins the live events without a gap. It ends with the

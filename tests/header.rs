@@ -37,12 +37,19 @@ fn generated() -> String {
     plain(&String::from_utf8(header).unwrap())
 }
 
+const GUARD_ENDS: &str = "#endif  /* PAGI_SSE_H */\n";
+
 /// Rust doc comments as a C programmer reads them: no link brackets, and
 /// what stands under clippy's `# Safety` as a paragraph like the others.
 fn plain(header: &str) -> String {
     let enum_begins = " {\n  // A pointer was NULL";
     assert!(header.contains(enum_begins), "the enum of results");
-    header
+    // cbindgen puts its trailer behind the guard.
+    let (header, helpers) = header.split_once(GUARD_ENDS).expect("the guard");
+    let bytes_end = "} pagi_sse_bytes;\n";
+    assert!(header.contains(bytes_end), "the struct of bytes");
+    (header.to_owned() + GUARD_ENDS)
+        .replace(bytes_end, &format!("{bytes_end}{helpers}\n"))
         .replace("[`", "`")
         .replace("`]", "`")
         .replace("# Safety\n// ", "*Parameters*: ")
@@ -80,18 +87,31 @@ fn the_committed_header_is_the_generated_one() {
     );
 }
 
-/// Compiles a file that includes the header `times` times, and nothing else.
+/// What the header has beside what cbindgen makes.
+const USES_BYTES: &str = "\
+size_t both(const char *text);
+size_t both(const char *text)
+{
+  pagi_sse_bytes bytes[2] = {PAGI_SSE_BYTES(\"ab\"), PAGI_SSE_BYTES(\"\")};
+  bytes[1] = pagi_sse_text(text);
+  bytes[0] = PAGI_SSE_BYTES(\"c\");
+  return bytes[0].len + bytes[1].len;
+}
+";
+
+/// Compiles a file that includes the header `times` times, and little else.
 fn compiles(compiler: &str, standard: &str, extension: &str, times: usize) {
     let name = format!(
         "header_{}x{times}.{extension}",
         standard.replace("++", "pp")
     );
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let body = "#include <pagi_sse.h>\n".repeat(times) + "int unused_but_not_empty;\n";
+    let body = "#include <pagi_sse.h>\n".repeat(times) + USES_BYTES;
     fs::write(&file, body).unwrap();
     let result = Command::new(compiler)
         .arg(format!("-std={standard}"))
-        .args(["-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only"])
+        .args(["-Wall", "-Wextra", "-Wconversion", "-Werror", "-Wpedantic"])
+        .arg("-fsyntax-only")
         .arg("-I")
         .arg(include())
         .arg(&file)

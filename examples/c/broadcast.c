@@ -87,7 +87,8 @@ static int64_t tick(void)
     char data[64];
     time_t now = time(NULL);
     size_t len = strftime(data, sizeof data, "%Y-%m-%d %H:%M:%S", localtime(&now));
-    return pagi_sse_hub_publish(hub, TOPIC, data, len, NULL, 0, NULL, 0, NULL, 0, -1, 0);
+    pagi_sse_event event = {.size = sizeof event, .data = {data, len}};
+    return pagi_sse_hub_publish(hub, TOPIC, &event);
 }
 
 int main(int argc, char **argv)

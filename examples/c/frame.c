@@ -14,12 +14,12 @@
 /* Writes one frame; its size is known before. */
 static int put_event(const char *data, const char *id)
 {
-    size_t data_len = strlen(data), id_len = strlen(id);
+    pagi_sse_event event = {.size = sizeof event, .data = pagi_sse_text(data), .id = pagi_sse_text(id)};
     size_t size = 0;
     char *frame = NULL;
-    int32_t code = pagi_sse_frame_event(data, data_len, NULL, 0, id, id_len, -1, NULL, 0, &size);
+    int32_t code = pagi_sse_frame_event(&event, NULL, 0, &size);
     if (code == PAGI_SSE_RESULT_BUFFER_SMALL && (frame = malloc(size)))
-        code = pagi_sse_frame_event(data, data_len, NULL, 0, id, id_len, -1, frame, size, &size);
+        code = pagi_sse_frame_event(&event, frame, size, &size);
     if (code == PAGI_SSE_RESULT_OK)
         fwrite(frame, 1, size, stdout);
     else

@@ -95,8 +95,12 @@ static void on_tick(EV_P_ ev_timer *timer, int events)
     char json[64];
     (void)timer, (void)events;
     int len = snprintf(json, sizeof json, "{ \"now\": %.0f, \"clients\": %zu }", ev_now(EV_A), count);
+    pagi_sse_event event = {.size = sizeof event,
+                            .data = {json, (size_t)len},
+                            .event = PAGI_SSE_BYTES("tick"),
+                            .flags = PAGI_SSE_EVENT_JSON};
     for (size_t i = 0; i < count; i++)
-        pagi_sse_conn_send_json(clients[i], json, (size_t)len, "tick", 4, NULL, 0, -1);
+        pagi_sse_conn_send_event(clients[i], &event);
     pagi_sse_runtime_flush(runtime);
 }
 

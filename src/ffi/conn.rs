@@ -1,13 +1,14 @@
 //! Connections, for C.
 
+use super::event::{self, Given, pagi_sse_event};
 use super::runtime::{self, pagi_sse_runtime};
-use super::{Result, bytes, copy_out, guard, retry, set, set_struct, some_buffer, text, writable};
+use super::{Result, bytes, copy_out, guard, set, set_struct, some_buffer, text, writable};
 use crate::conn::{Conn, Field, Framing, table};
 use crate::core::error::{Error, Failure};
-use crate::core::frame::{self, Event};
+use crate::core::frame::Event;
+use crate::core::limits;
 use crate::core::outbox::Marks;
 use crate::core::state::Reason;
-use crate::core::{json, limits};
 use crate::host::scope::scopes;
 use crate::sys;
 use crate::wire::Wire;
@@ -368,16 +369,13 @@ pub extern "C" fn pagi_sse_conn_admit(conn: pagi_sse_conn) -> i32 {
     guard(|| on(conn, |conn| Ok(conn.admit()?.into())))
 }
 
-/// As pagi_sse_conn_admit, and checks the fields of the event first.
+/// As pagi_sse_conn_admit, and checks the event first.
 ///
 /// # Safety
-/// `conn`; `event` and `id` are each NULL with length 0 if absent, or valid for
-/// their lengths; UTF-8 without CR and LF, `id` as for
-/// pagi_sse_conn_send_event; `retry` in milliseconds, -1 if absent.
+/// `conn`; `event` as for pagi_sse_conn_send_event.
 ///
-/// *Returns* as pagi_sse_conn_admit; or PAGI_SSE_RESULT_EVENT_NEWLINE,
-/// _ID_NEWLINE, _ID_NUL, _ID_HEADER, _NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT,
-/// and nothing has changed.
+/// *Returns* as pagi_sse_conn_admit; or what pagi_sse_conn_send_event refuses an
+/// event by, and nothing has changed.
 /// *Ownership*: nothing is kept.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
@@ -385,20 +383,16 @@ pub extern "C" fn pagi_sse_conn_admit(conn: pagi_sse_conn) -> i32 {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_admit_event(
     conn: pagi_sse_conn,
-    event: *const c_char,
-    event_len: usize,
-    id: *const c_char,
-    id_len: usize,
-    retry: i64,
+    event: *const pagi_sse_event,
 ) -> i32 {
     guard(|| {
         on(conn, |conn| {
+            let admit = |given: &Given<'_>| {
+                given.event.check()?;
+                Ok(conn.admit()?.into())
+            };
             // SAFETY: the caller's promise.
-            let (event, id) =
-                unsafe { (text("event", event, event_len)?, text("id", id, id_len)?) };
-            frame::check(event, id)?;
-            self::retry(retry)?;
-            Ok(conn.admit()?.into())
+            unsafe { event::sent(event, admit) }
         })
     })
 }
@@ -438,93 +432,31 @@ pub unsafe extern "C" fn pagi_sse_conn_send(
     })
 }
 
-/// Queues an event. Without data it changes the client's id or reconnection
-/// time and fires nothing there.
+/// Queues an event. Begins the stream if need be.
 ///
 /// # Safety
-/// `conn`; `data`, `event` and `id` are each NULL with length 0 if absent, or
-/// valid for their lengths; UTF-8; `event` and `id` without CR and LF. An
-/// `id` comes back in a header of the client's: no control characters but a tab
-/// within, no white space at its ends, at most 4096 bytes; an empty one resets
-/// the client's. `retry` is the client's reconnection time in milliseconds, -1
-/// if absent.
+/// `conn`; `event` points to a struct of the size that it says, whose pointers
+/// are valid for their lengths.
 ///
-/// *Returns* as pagi_sse_conn_send; or PAGI_SSE_RESULT_EVENT_NEWLINE,
-/// _ID_NEWLINE, _ID_NUL, _ID_HEADER, and nothing has changed.
+/// *Returns* as pagi_sse_conn_send; or, and nothing has changed,
+/// PAGI_SSE_RESULT_EVENT_NEWLINE, _ID_NEWLINE, _ID_NUL, _ID_HEADER, _JSON
+/// (pagi_sse_error says what is wrong at which line and column), _NULL_POINTER
+/// (`event`, the data of PAGI_SSE_EVENT_JSON), _BAD_ARGUMENT (pagi_sse_error names it: a size, an unknown
+/// flag, `retry_ms` without its flag, `key` or a flag that is for
+/// pagi_sse_hub_publish, a length).
 /// *Ownership*: all is copied.
 /// *Threads*: any; each thread's events keep their order.
 /// *Fork*: a handle error in a child.
 /// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
-#[allow(clippy::too_many_arguments)]
 pub unsafe extern "C" fn pagi_sse_conn_send_event(
     conn: pagi_sse_conn,
-    data: *const c_char,
-    data_len: usize,
-    event: *const c_char,
-    event_len: usize,
-    id: *const c_char,
-    id_len: usize,
-    retry: i64,
+    event: *const pagi_sse_event,
 ) -> i32 {
     guard(|| {
         on(conn, |conn| {
             // SAFETY: the caller's promise.
-            let event = unsafe {
-                Event {
-                    data: text("data", data, data_len)?,
-                    event: text("event", event, event_len)?,
-                    id: text("id", id, id_len)?,
-                    retry: self::retry(retry)?,
-                }
-            };
-            Ok(conn.send(&event)?.into())
-        })
-    })
-}
-
-/// Queues an event whose data is JSON. It is checked (RFC 8259), and white
-/// space between its tokens is left out, so that it is one line; all else stays
-/// as it is: numbers, the order of members, escapes.
-///
-/// # Safety
-/// As pagi_sse_conn_send_event, with `json` in place of `data`, and not absent.
-///
-/// *Returns* as pagi_sse_conn_send_event; or PAGI_SSE_RESULT_JSON, and nothing
-/// has changed: pagi_sse_error says what is wrong at which line and column.
-/// *Ownership*: all is copied.
-/// *Threads*: any; each thread's events keep their order.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
-#[unsafe(no_mangle)]
-#[allow(clippy::too_many_arguments)]
-pub unsafe extern "C" fn pagi_sse_conn_send_json(
-    conn: pagi_sse_conn,
-    json: *const c_char,
-    json_len: usize,
-    event: *const c_char,
-    event_len: usize,
-    id: *const c_char,
-    id_len: usize,
-    retry: i64,
-) -> i32 {
-    guard(|| {
-        on(conn, |conn| {
-            // SAFETY: the caller's promise.
-            let (json, event, id) = unsafe {
-                (
-                    text("json", json, json_len)?.ok_or(Error::NullPointer)?,
-                    text("event", event, event_len)?,
-                    text("id", id, id_len)?,
-                )
-            };
-            let event = Event {
-                data: Some(&json::compact(json)?),
-                event,
-                id,
-                retry: self::retry(retry)?,
-            };
-            Ok(conn.send(&event)?.into())
+            unsafe { event::sent(event, |given| Ok(conn.send(&given.event)?.into())) }
         })
     })
 }

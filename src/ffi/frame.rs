@@ -1,8 +1,9 @@
 //! Frames, for C: bytes in, bytes out, nothing kept.
 
-use super::{Result, buffer, guard, retry, set, text};
+use super::event::{self, Given, pagi_sse_event};
+use super::{Result, buffer, guard, set, text};
 use crate::core::error::{Error, Failure};
-use crate::core::frame::{self, Event, encode_comment};
+use crate::core::frame::{self, encode_comment};
 use std::ffi::c_char;
 use std::mem::MaybeUninit;
 
@@ -40,55 +41,40 @@ unsafe fn room<'a>(
 }
 
 /// Encodes an event into the caller's buffer: `event`, `id`, `retry` and
-/// `data` lines and a blank line, as they go over the wire. CR, LF and CRLF in
-/// the data each end a line; the client joins them with LF. An event with no
-/// field at all is 0 bytes. Allocates nothing.
+/// `data` lines and a blank line, as they go over the wire. An event with no
+/// field at all is 0 bytes. Allocates nothing, but for JSON that has white space.
 ///
 /// # Safety
-/// `data`, `event` and `id` are each NULL with length 0 if absent, or valid
-/// for their lengths; UTF-8; `event` and `id` without CR and LF, `id` as for
-/// pagi_sse_conn_send_event. `retry` is in milliseconds, -1 if absent. `buf` is
-/// NULL with `cap` 0, to ask for the size, or points to `cap` writable bytes
-/// apart from the others; `len` points to a writable `size_t`.
+/// `event` as for pagi_sse_conn_send_event. `buf` is NULL with `cap` 0, to ask for
+/// the size, or points to `cap` writable bytes apart from those of the event;
+/// `len` points to a writable `size_t`.
 ///
 /// *Returns* 0, and in `len` the frame's length; or
 /// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _NOT_UTF8, _EVENT_NEWLINE, _ID_NEWLINE,
-/// _ID_NUL, _ID_HEADER, _BAD_ARGUMENT (retry below -1, overlap, a length beyond
-/// 1 GiB).
+/// _ID_NUL, _ID_HEADER, _JSON, _BAD_ARGUMENT (as there; overlap).
 /// *Ownership*: nothing is kept.
 /// *Threads*: any.
 /// *Fork*: no difference.
 /// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
-#[allow(clippy::too_many_arguments)]
 pub unsafe extern "C" fn pagi_sse_frame_event(
-    data: *const c_char,
-    data_len: usize,
-    event: *const c_char,
-    event_len: usize,
-    id: *const c_char,
-    id_len: usize,
-    retry: i64,
+    event: *const pagi_sse_event,
     buf: *mut c_char,
     cap: usize,
     len: *mut usize,
 ) -> i32 {
     guard(|| {
-        // SAFETY: the caller's promise.
-        let event = unsafe {
-            Event {
-                data: text("data", data, data_len)?,
-                event: text("event", event, event_len)?,
-                id: text("id", id, id_len)?,
-                retry: self::retry(retry)?,
-            }
+        let encode = |given: &Given<'_>| {
+            let event = &given.event;
+            event.check()?;
+            let inputs = [given.data, event.event, event.id];
+            // SAFETY: the caller's promise.
+            let mut room = unsafe { room(buf, cap, event.encoded_len(), &inputs, len) }?;
+            event.encode(&mut room);
+            Ok(0)
         };
-        event.check()?;
-        let inputs = [event.data, event.event, event.id];
         // SAFETY: the caller's promise.
-        let mut room = unsafe { room(buf, cap, event.encoded_len(), &inputs, len) }?;
-        event.encode(&mut room);
-        Ok(0)
+        unsafe { event::sent(event, encode) }
     })
 }
 

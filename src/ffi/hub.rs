@@ -1,11 +1,11 @@
 //! Hubs and subscriptions, for C.
 
 use super::conn::pagi_sse_conn;
+use super::event::{self, Given, pagi_sse_event};
 use super::runtime::deadline;
-use super::{Result, bytes, copy_out, guard, retry, set, text, writable};
+use super::{Result, bytes, copy_out, guard, set, text, writable};
 use crate::conn;
-use crate::core::error::Error;
-use crate::core::frame::Event;
+use crate::core::error::{Error, Failure};
 use crate::core::limits;
 use crate::core::outbox::Full;
 use crate::core::ring::Entry;
@@ -35,16 +35,6 @@ pub enum HubFlag {
     /// Subscribers may name those topics only that exist, unless their options
     /// say otherwise.
     NoCreate = 2,
-}
-
-/// What becomes of an event beside that it is kept; add them up.
-#[derive(Clone, Copy)]
-#[repr(i32)]
-pub enum PublishFlag {
-    /// The topic's state forgets the key.
-    Delete = 1,
-    /// Subscribers do not get it: to fill history and state at the start.
-    Quiet = 2,
 }
 
 /// What becomes of an event for a subscriber whose queue is full.
@@ -334,59 +324,45 @@ pub unsafe extern "C" fn pagi_sse_hub_topic(
 /// until there is less: who publishes faster than can be delivered is slowed down.
 ///
 /// # Safety
-/// `hub`; `topic` is valid for its length; `data`, `event` and `key` are each
-/// NULL with length 0 if absent, or valid for their lengths; so is `id`, and
-/// the event gets `epoch.number` if it is absent. `key` names what the event is
-/// the newest state of. `retry` in milliseconds, -1 if absent. `flags` are of
-/// enum pagi_sse_publish_flag.
+/// `hub`; `topic` is valid for its length; `event` as for
+/// pagi_sse_conn_send_event. Without an id it gets `epoch.number`. A `key` names
+/// what it is the newest state of.
 ///
-/// *Returns* the event's number, from 1; 0: PAGI_SSE_PUBLISH_FLAG_DELETE with
+/// *Returns* the event's number, from 1; 0: PAGI_SSE_EVENT_DELETE with
 /// nothing but a key deleted it, and there is no event; or
 /// PAGI_SSE_RESULT_TOPIC_NAME, _TOO_MANY_TOPICS, _EVENT_NEWLINE, _ID_NEWLINE,
-/// _ID_NUL, _ID_HEADER, _NOT_UTF8, _BAD_ARGUMENT (retry, a length, a flag, a deletion
-/// without a key, an event of nothing under PAGI_SSE_HUB_FLAG_OWN_IDS),
-/// _NULL_POINTER, or a handle error.
+/// _ID_NUL, _ID_HEADER, _JSON, _NOT_UTF8, _BAD_ARGUMENT (pagi_sse_error names it: a size, an
+/// unknown flag, `retry_ms` without its flag, a length, a deletion without a key, an event of
+/// nothing under PAGI_SSE_HUB_FLAG_OWN_IDS), _NULL_POINTER, or a handle error.
 /// *Ownership*: all is copied.
 /// *Threads*: any; each thread's events keep their order.
 /// *Fork*: a handle error in a child.
 /// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
-#[allow(clippy::too_many_arguments)]
 pub unsafe extern "C" fn pagi_sse_hub_publish(
     hub: pagi_sse_hub,
     topic: *const c_char,
     topic_len: usize,
-    data: *const c_char,
-    data_len: usize,
-    event: *const c_char,
-    event_len: usize,
-    id: *const c_char,
-    id_len: usize,
-    key: *const c_char,
-    key_len: usize,
-    retry: i64,
-    flags: u32,
+    event: *const pagi_sse_event,
 ) -> i64 {
     guard(|| {
         let hub = hubs().get(hub)?;
-        let [delete, quiet] = self::flags(flags)?;
         // SAFETY: the caller's promise.
-        let (topic, key, event) = unsafe {
-            let event = Event {
-                data: text("data", data, data_len)?,
-                event: text("event", event, event_len)?,
-                id: text("id", id, id_len)?,
-                retry: self::retry(retry)?,
+        let topic = unsafe { text("topic", topic, topic_len) }?.unwrap_or("");
+        let publish = |given: &Given<'_>| {
+            let put = Put {
+                key: given.key,
+                delete: given.delete(),
+                quiet: given.quiet(),
             };
-            (
-                text("topic", topic, topic_len)?,
-                text("key", key, key_len)?,
-                event,
-            )
+            if put.delete && put.key.is_none() {
+                let what = "PAGI_SSE_EVENT_DELETE without a key";
+                return Err(Failure::new(Error::BadArgument, what));
+            }
+            Ok(hub.hub().publish(topic, &given.event, put)? as i64)
         };
-        let put = Put { key, delete, quiet };
-        let seq = hub.hub().publish(topic.unwrap_or(""), &event, put)?;
-        Ok(seq as i64)
+        // SAFETY: the caller's promise.
+        unsafe { event::published(event, publish) }
     })
 }
 

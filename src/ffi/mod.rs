@@ -8,6 +8,7 @@
 #![allow(unsafe_code)]
 
 pub mod conn;
+pub mod event;
 pub mod frame;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
@@ -130,7 +131,8 @@ unsafe fn bytes<'a>(bytes: *const c_char, len: usize) -> Result<Option<&'a [u8]>
 /// As `bytes`.
 unsafe fn text<'a>(what: &str, text: *const c_char, len: usize) -> Result<Option<&'a str>> {
     // SAFETY: the caller's promise, passed on.
-    let Some(bytes) = (unsafe { bytes(text, len) })? else {
+    let bytes = unsafe { bytes(text, len) };
+    let Some(bytes) = bytes.map_err(|e| Failure::new(e.error, what))? else {
         return Ok(None);
     };
     std::str::from_utf8(bytes).map(Some).map_err(|e| {
@@ -150,16 +152,6 @@ unsafe fn reason(text: *const c_char, len: usize, none: &str) -> Result<&str> {
             Err(Failure::new(Error::ReasonTooLong, format!("{len} bytes")))
         }
         reason => Ok(reason.unwrap_or(none)),
-    }
-}
-
-/// A reconnection time; -1 is none.
-fn retry(ms: i64) -> Result<Option<u64>> {
-    match ms {
-        -1 => Ok(None),
-        ms => u64::try_from(ms)
-            .map(Some)
-            .map_err(|_| Failure::new(Error::BadArgument, "retry")),
     }
 }
 
@@ -288,13 +280,14 @@ unsafe fn options<T>(options: *const T, first_version: usize) -> Result<Option<T
     // SAFETY: not NULL, and every version begins with the size.
     let size = unsafe { options.cast::<usize>().read_unaligned() };
     if !(first_version..=STRUCT_MAX).contains(&size) {
-        return Err(Error::BadArgument.into());
+        return Err(Failure::new(Error::BadArgument, format!("size, {size}")));
     }
     // SAFETY: the caller's promise.
     let given = unsafe { std::slice::from_raw_parts(options.cast::<u8>(), size) };
     let (known, unknown) = given.split_at(size.min(size_of::<T>()));
     if unknown.iter().any(|&byte| byte != 0) {
-        return Err(Error::BadArgument.into());
+        let what = format!("size, {size}: what is unknown here is not 0");
+        return Err(Failure::new(Error::BadArgument, what));
     }
     let mut value = MaybeUninit::<T>::zeroed();
     // SAFETY: `known` is no longer than `T`; zeros make a `T`, and so do bytes

@@ -21,8 +21,8 @@ const _: () = assert!(
         && PAGI_SSE_FLAG_UNIX == record::UNIX
 );
 
-/// Bytes inside a buffer of records; not NUL-terminated. Absent: NULL with
-/// length 0.
+/// Bytes, not NUL-terminated; in a record, inside the buffer that it was read
+/// from. Absent: NULL with length 0.
 #[allow(non_camel_case_types)]
 #[repr(C)]
 #[derive(Clone, Copy)]

@@ -35,7 +35,7 @@ static void events_only(void)
     IS(pagi_sse_conn_start(c, 200, NULL, 0), 0);
     IS(pagi_sse_conn_state(c), PAGI_SSE_STATE_STARTED);
     IS(pagi_sse_conn_send(c, S("a")), 0);
-    IS(pagi_sse_conn_send_event(c, S("b"), S("e"), S("1"), 9), 0);
+    IS(pagi_sse_conn_send_event(c, EVENT(.data = B("b"), .event = B("e"), .id = B("1"), RETRY(9))), 0);
     IS(pagi_sse_conn_comment(c, S("hi")), 0);
     OK(next(PAGI_SSE_KIND_OUTPUT, c, &r));
     int64_t n = taken(c);
@@ -120,18 +120,18 @@ static void small_reads(void)
 static void json(void)
 {
     pagi_sse_conn c = opened(PAGI_SSE_WIRE_EVENTS);
-    IS(pagi_sse_conn_send_json(c, S("{ \"a\" :\n [1, 2.50, 1e400, \"x y\"] }"), S("j"), NONE, -1), 0);
+    IS(pagi_sse_conn_send_event(c, EVENT(.data = B("{ \"a\" :\n [1, 2.50, 1e400, \"x y\"] }"), .event = B("j"), AS_JSON)), 0);
     BYTES(out, taken(c), "event: j\ndata: {\"a\":[1,2.50,1e400,\"x y\"]}\n\n");
-    IS(pagi_sse_conn_send_json(c, S("{\"a\":\n 1,}"), NONE, NONE, -1), R(JSON));
+    IS(pagi_sse_conn_send_event(c, EVENT(.data = B("{\"a\":\n 1,}"), AS_JSON)), R(JSON));
     int64_t n = LEN(pagi_sse_error(out, sizeof out, &len_));
     out[n > 0 ? n : 0] = 0;
     OK(strstr(out, "line 2 column 4") != NULL);
     IS(NEEDS(pagi_sse_error(out, 3, &len_)), n);
-    IS(pagi_sse_conn_send_json(c, NONE, NONE, NONE, -1), R(NULL_POINTER));
-    IS(pagi_sse_conn_send_json(c, S("\"\xff\""), NONE, NONE, -1), R(NOT_UTF8));
+    IS(pagi_sse_conn_send_event(c, EVENT(AS_JSON)), R(NULL_POINTER));
+    IS(pagi_sse_conn_send_event(c, EVENT(.data = B("\"\xff\""), AS_JSON)), R(NOT_UTF8));
     n = LEN(pagi_sse_error(out, sizeof out, &len_));
     out[n > 0 ? n : 0] = 0;
-    OK(strstr(out, "json, byte 1") != NULL);
+    OK(strstr(out, "data, byte 1") != NULL);
     IS(taken(c), 0);
     IS(pagi_sse_conn_free(c), 0);
 }
@@ -154,9 +154,9 @@ static void marks(void)
     char text[200];
     int64_t said = LEN(pagi_sse_error(text, sizeof text, &len_));
     BYTES(text, said, "queue_overflow: the output queue is full: its limit is 30 bytes");
-    IS(pagi_sse_conn_send_event(c, S("x"), NONE, S("a\x0c" "b"), -1), R(ID_HEADER));
-    IS(pagi_sse_conn_admit_event(c, NONE, S("a\x1f"), -1), R(ID_HEADER));
-    IS(pagi_sse_conn_send_json(c, S("1"), NONE, S(" a"), -1), R(ID_HEADER));
+    IS(pagi_sse_conn_send_event(c, EVENT(.data = B("x"), .id = B("a\x0c" "b"))), R(ID_HEADER));
+    IS(pagi_sse_conn_admit_event(c, EVENT(.id = B("a\x1f"))), R(ID_HEADER));
+    IS(pagi_sse_conn_send_event(c, EVENT(.data = B("1"), .id = B(" a"), AS_JSON)), R(ID_HEADER));
     IS(pagi_sse_conn_comment(c, S("")), 1);
     IS(pagi_sse_conn_counters(c, &n, sizeof n), 0);
     IS(n.events, 3);
@@ -259,8 +259,8 @@ static void detached(void)
     pagi_sse_counters n;
     pagi_sse_conn c = 0;
     IS(pagi_sse_conn_open_detached(&c), 0);
-    IS(pagi_sse_conn_admit_event(c, S("a\n"), NONE, -1), R(EVENT_NEWLINE));
-    IS(pagi_sse_conn_admit_event(c, S("a"), S("1"), 5), 1);
+    IS(pagi_sse_conn_admit_event(c, EVENT(.event = B("a\n"))), R(EVENT_NEWLINE));
+    IS(pagi_sse_conn_admit_event(c, EVENT(.event = B("a"), .id = B("1"), RETRY(5))), 1);
     IS(pagi_sse_conn_admit(c), 0);
     IS(pagi_sse_conn_send(c, S("x")), R(NOT_HOSTED));
     IS(pagi_sse_conn_comment(c, S("x")), R(NOT_HOSTED));
@@ -293,7 +293,7 @@ static void arguments(void)
     IS(pagi_sse_conn_send(c, NULL, 5), R(NULL_POINTER));
     IS(pagi_sse_conn_send(c, "x", SIZE_MAX), R(BAD_ARGUMENT));
     IS(pagi_sse_conn_send(c, S("\xc0\x80")), R(NOT_UTF8));
-    IS(pagi_sse_conn_send_event(c, S("x"), NONE, NONE, INT64_MIN), R(BAD_ARGUMENT));
+    IS(pagi_sse_conn_send_event(c, EVENT(.data = B("x"), RETRY(INT64_MIN))), R(BAD_ARGUMENT));
     IS(pagi_sse_conn_comment(c, NULL, 1), R(NULL_POINTER));
     IS(pagi_sse_conn_close(c, NULL, 1), R(NULL_POINTER));
     IS(pagi_sse_conn_close(c, S("\xff")), R(NOT_UTF8));

@@ -13,16 +13,16 @@ static void blank(void)
 static void fields(void)
 {
     blank();
-    int64_t n = LEN(pagi_sse_frame_event(S("one\ntwo\r\nthree\rfour"), S("tick"), S("7"), 1500, buf, sizeof buf, &len_));
+    int64_t n = LEN(pagi_sse_frame_event(EVENT(.data = B("one\ntwo\r\nthree\rfour"), .event = B("tick"), .id = B("7"), RETRY(1500)), buf, sizeof buf, &len_));
     BYTES(buf, n, "event: tick\nid: 7\nretry: 1500\ndata: one\ndata: two\ndata: three\ndata: four\n\n");
     IS(buf[n], MARK);
-    n = LEN(pagi_sse_frame_event(S(""), NONE, NONE, -1, buf, sizeof buf, &len_));
+    n = LEN(pagi_sse_frame_event(EVENT(.data = B("")), buf, sizeof buf, &len_));
     BYTES(buf, n, "data: \n\n");
-    n = LEN(pagi_sse_frame_event(NONE, NONE, S(""), -1, buf, sizeof buf, &len_));
+    n = LEN(pagi_sse_frame_event(EVENT(.id = B("")), buf, sizeof buf, &len_));
     BYTES(buf, n, "id: \n\n");
-    n = LEN(pagi_sse_frame_event(NONE, NONE, NONE, INT64_MAX, buf, sizeof buf, &len_));
+    n = LEN(pagi_sse_frame_event(EVENT(RETRY(INT64_MAX)), buf, sizeof buf, &len_));
     BYTES(buf, n, "retry: 9223372036854775807\n\n");
-    IS(LEN(pagi_sse_frame_event(NONE, NONE, NONE, -1, buf, sizeof buf, &len_)), 0);
+    IS(LEN(pagi_sse_frame_event(EVENT(), buf, sizeof buf, &len_)), 0);
 }
 
 static void comments(void)
@@ -35,15 +35,15 @@ static void comments(void)
 
 static void sizes(void)
 {
-    int64_t need = NEEDS(pagi_sse_frame_event(S("hello"), NONE, NONE, -1, NONE, &len_));
+    int64_t need = NEEDS(pagi_sse_frame_event(EVENT(.data = B("hello")), NONE, &len_));
     IS(need, 13);
     for (size_t cap = 0; cap < 13; cap++) {
         blank();
-        IS(NEEDS(pagi_sse_frame_event(S("hello"), NONE, NONE, -1, buf, cap, &len_)), need);
+        IS(NEEDS(pagi_sse_frame_event(EVENT(.data = B("hello")), buf, cap, &len_)), need);
         IS(buf[0], MARK);
     }
     blank();
-    IS(LEN(pagi_sse_frame_event(S("hello"), NONE, NONE, -1, buf, 13, &len_)), need);
+    IS(LEN(pagi_sse_frame_event(EVENT(.data = B("hello")), buf, 13, &len_)), need);
     BYTES(buf, 13, "data: hello\n\n");
     IS(buf[13], MARK);
     IS(NEEDS(pagi_sse_frame_comment(S("hi"), NONE, &len_)), 5);
@@ -57,49 +57,49 @@ static void sizes(void)
 static void refusals(void)
 {
     blank();
-    IS(LEN(pagi_sse_frame_event(S("x"), S("a\nb"), NONE, -1, buf, sizeof buf, &len_)), R(EVENT_NEWLINE));
-    IS(LEN(pagi_sse_frame_event(S("x"), S("a\rb"), NONE, -1, buf, sizeof buf, &len_)), R(EVENT_NEWLINE));
-    IS(LEN(pagi_sse_frame_event(S("x"), NONE, S("a\nb"), -1, buf, sizeof buf, &len_)), R(ID_NEWLINE));
-    IS(LEN(pagi_sse_frame_event(S("x"), NONE, S("a\0b"), -1, buf, sizeof buf, &len_)), R(ID_NUL));
+    IS(LEN(pagi_sse_frame_event(EVENT(.data = B("x"), .event = B("a\nb")), buf, sizeof buf, &len_)), R(EVENT_NEWLINE));
+    IS(LEN(pagi_sse_frame_event(EVENT(.data = B("x"), .event = B("a\rb")), buf, sizeof buf, &len_)), R(EVENT_NEWLINE));
+    IS(LEN(pagi_sse_frame_event(EVENT(.data = B("x"), .id = B("a\nb")), buf, sizeof buf, &len_)), R(ID_NEWLINE));
+    IS(LEN(pagi_sse_frame_event(EVENT(.data = B("x"), .id = B("a\0b")), buf, sizeof buf, &len_)), R(ID_NUL));
     /* What would not come back through a header of the client's. */
     static char id[4097];
     memset(id, 'x', sizeof id);
-    IS(LEN(pagi_sse_frame_event(S("x"), NONE, S("a\x0c" "b"), -1, buf, sizeof buf, &len_)), R(ID_HEADER));
-    IS(LEN(pagi_sse_frame_event(S("x"), NONE, S("a\x7f"), -1, buf, sizeof buf, &len_)), R(ID_HEADER));
-    IS(LEN(pagi_sse_frame_event(S("x"), NONE, S(" a"), -1, buf, sizeof buf, &len_)), R(ID_HEADER));
-    IS(LEN(pagi_sse_frame_event(S("x"), NONE, S("a\t"), -1, buf, sizeof buf, &len_)), R(ID_HEADER));
-    IS(LEN(pagi_sse_frame_event(S("x"), NONE, id, sizeof id, -1, buf, sizeof buf, &len_)), R(ID_HEADER));
-    IS(NEEDS(pagi_sse_frame_event(NONE, NONE, id, sizeof id - 1, -1, NULL, 0, &len_)), 4096 + 6);
-    IS(NEEDS(pagi_sse_frame_event(NONE, NONE, S("a\tb \xc3\xa9"), -1, NULL, 0, &len_)), 6 + 6);
-    IS(LEN(pagi_sse_frame_event(S("\xff"), NONE, NONE, -1, buf, sizeof buf, &len_)), R(NOT_UTF8));
-    IS(LEN(pagi_sse_frame_event(S("x"), S("\xc3"), NONE, -1, buf, sizeof buf, &len_)), R(NOT_UTF8));
-    IS(LEN(pagi_sse_frame_event(S("x"), NONE, NONE, -2, buf, sizeof buf, &len_)), R(BAD_ARGUMENT));
+    IS(LEN(pagi_sse_frame_event(EVENT(.data = B("x"), .id = B("a\x0c" "b")), buf, sizeof buf, &len_)), R(ID_HEADER));
+    IS(LEN(pagi_sse_frame_event(EVENT(.data = B("x"), .id = B("a\x7f")), buf, sizeof buf, &len_)), R(ID_HEADER));
+    IS(LEN(pagi_sse_frame_event(EVENT(.data = B("x"), .id = B(" a")), buf, sizeof buf, &len_)), R(ID_HEADER));
+    IS(LEN(pagi_sse_frame_event(EVENT(.data = B("x"), .id = B("a\t")), buf, sizeof buf, &len_)), R(ID_HEADER));
+    IS(LEN(pagi_sse_frame_event(EVENT(.data = B("x"), .id = L(id, sizeof id)), buf, sizeof buf, &len_)), R(ID_HEADER));
+    IS(NEEDS(pagi_sse_frame_event(EVENT(.id = L(id, sizeof id - 1)), NULL, 0, &len_)), 4096 + 6);
+    IS(NEEDS(pagi_sse_frame_event(EVENT(.id = B("a\tb \xc3\xa9")), NULL, 0, &len_)), 6 + 6);
+    IS(LEN(pagi_sse_frame_event(EVENT(.data = B("\xff")), buf, sizeof buf, &len_)), R(NOT_UTF8));
+    IS(LEN(pagi_sse_frame_event(EVENT(.data = B("x"), .event = B("\xc3")), buf, sizeof buf, &len_)), R(NOT_UTF8));
+    IS(LEN(pagi_sse_frame_event(EVENT(.data = B("x"), RETRY(-2)), buf, sizeof buf, &len_)), R(BAD_ARGUMENT));
     IS(LEN(pagi_sse_frame_comment(S("\xed\xa0\x80"), buf, sizeof buf, &len_)), R(NOT_UTF8));
     IS(buf[0], MARK);
 }
 
 static void pointers(void)
 {
-    IS(LEN(pagi_sse_frame_event(NULL, 1, NONE, NONE, -1, buf, sizeof buf, &len_)), R(NULL_POINTER));
-    IS(LEN(pagi_sse_frame_event(S("x"), NULL, 1, NONE, -1, buf, sizeof buf, &len_)), R(NULL_POINTER));
-    IS(LEN(pagi_sse_frame_event(S("x"), NONE, NULL, 1, -1, buf, sizeof buf, &len_)), R(NULL_POINTER));
-    IS(LEN(pagi_sse_frame_event(S("x"), NONE, NONE, -1, NULL, 100, &len_)), R(NULL_POINTER));
+    IS(LEN(pagi_sse_frame_event(EVENT(.data = L(NULL, 1)), buf, sizeof buf, &len_)), R(NULL_POINTER));
+    IS(LEN(pagi_sse_frame_event(EVENT(.data = B("x"), .event = L(NULL, 1)), buf, sizeof buf, &len_)), R(NULL_POINTER));
+    IS(LEN(pagi_sse_frame_event(EVENT(.data = B("x"), .id = L(NULL, 1)), buf, sizeof buf, &len_)), R(NULL_POINTER));
+    IS(LEN(pagi_sse_frame_event(EVENT(.data = B("x")), NULL, 100, &len_)), R(NULL_POINTER));
     IS(LEN(pagi_sse_frame_comment(NULL, 1, buf, sizeof buf, &len_)), R(NULL_POINTER));
-    IS(LEN(pagi_sse_frame_event("x", SIZE_MAX, NONE, NONE, -1, buf, sizeof buf, &len_)), R(BAD_ARGUMENT));
-    IS(LEN(pagi_sse_frame_event("x", (size_t)-5, NONE, NONE, -1, buf, sizeof buf, &len_)), R(BAD_ARGUMENT));
+    IS(LEN(pagi_sse_frame_event(EVENT(.data = L("x", SIZE_MAX)), buf, sizeof buf, &len_)), R(BAD_ARGUMENT));
+    IS(LEN(pagi_sse_frame_event(EVENT(.data = L("x", (size_t)-5)), buf, sizeof buf, &len_)), R(BAD_ARGUMENT));
     IS(LEN(pagi_sse_frame_comment("x", SIZE_MAX / 2, buf, sizeof buf, &len_)), R(BAD_ARGUMENT));
-    IS(LEN(pagi_sse_frame_event(S("x"), NONE, NONE, -1, buf, SIZE_MAX, &len_)), R(BAD_ARGUMENT));
+    IS(LEN(pagi_sse_frame_event(EVENT(.data = B("x")), buf, SIZE_MAX, &len_)), R(BAD_ARGUMENT));
 }
 
 static void overlap(void)
 {
     memcpy(buf, "abcdef", 6);
-    IS(LEN(pagi_sse_frame_event(buf, 6, NONE, NONE, -1, buf, sizeof buf, &len_)), R(BAD_ARGUMENT));
-    IS(LEN(pagi_sse_frame_event(buf + 3, 3, NONE, NONE, -1, buf, sizeof buf, &len_)), R(BAD_ARGUMENT));
+    IS(LEN(pagi_sse_frame_event(EVENT(.data = L(buf, 6)), buf, sizeof buf, &len_)), R(BAD_ARGUMENT));
+    IS(LEN(pagi_sse_frame_event(EVENT(.data = L(buf + 3, 3)), buf, sizeof buf, &len_)), R(BAD_ARGUMENT));
     BYTES(buf, 6, "abcdef");
     /* Beside the frame, in the same block: fine. */
     memcpy(buf + 1000, "abcdef", 6);
-    IS(LEN(pagi_sse_frame_event(buf + 1000, 6, NONE, NONE, -1, buf, 1000, &len_)), 14);
+    IS(LEN(pagi_sse_frame_event(EVENT(.data = L(buf + 1000, 6)), buf, 1000, &len_)), 14);
 }
 
 static const test tests[] = {

@@ -23,6 +23,12 @@
 /* A string literal with its length. */
 #define S(literal) (literal), sizeof(literal) - 1
 #define NONE NULL, 0
+/* An event of those fields; its text. */
+#define EVENT(...) (&(pagi_sse_event){.size = sizeof(pagi_sse_event), __VA_ARGS__})
+#define B(literal) PAGI_SSE_BYTES(literal)
+#define L(bytes, length) ((pagi_sse_bytes){(bytes), (length)})
+#define RETRY(ms) .retry_ms = (uint64_t)(ms), .flags = PAGI_SSE_EVENT_RETRY
+#define AS_JSON .flags = PAGI_SSE_EVENT_JSON
 
 typedef struct test {
     const char *claim;

@@ -159,8 +159,8 @@ static void every_kind_of_send(void)
     IS(pagi_sse_conn_start(c, 200, NULL, 0), 0);
     IS(pagi_sse_conn_state(c), PAGI_SSE_STATE_STARTED);
     IS(pagi_sse_conn_send(c, S("a\nb")), 0);
-    IS(pagi_sse_conn_send_event(c, S("x"), S("t"), S("7"), 1500), 0);
-    IS(pagi_sse_conn_send_json(c, S("{ \"n\": [1, 2] }"), NONE, NONE, -1), 0);
+    IS(pagi_sse_conn_send_event(c, EVENT(.data = B("x"), .event = B("t"), .id = B("7"), RETRY(1500))), 0);
+    IS(pagi_sse_conn_send_event(c, EVENT(.data = B("{ \"n\": [1, 2] }"), AS_JSON)), 0);
     IS(pagi_sse_conn_comment(c, S("c")), 0);
     flush();
     receives(c, ":c\n\n");
@@ -211,9 +211,9 @@ static void an_empty_stream(void)
 static void what_is_refused_leaves_nothing(void)
 {
     pagi_sse_conn c = opened();
-    IS(pagi_sse_conn_send_event(c, S("x"), S("a\nb"), NONE, -1), R(EVENT_NEWLINE));
-    IS(pagi_sse_conn_send_event(c, S("x"), NONE, S("a\rb"), -1), R(ID_NEWLINE));
-    IS(pagi_sse_conn_send_json(c, S("{"), NONE, NONE, -1), R(JSON));
+    IS(pagi_sse_conn_send_event(c, EVENT(.data = B("x"), .event = B("a\nb"))), R(EVENT_NEWLINE));
+    IS(pagi_sse_conn_send_event(c, EVENT(.data = B("x"), .id = B("a\rb"))), R(ID_NEWLINE));
+    IS(pagi_sse_conn_send_event(c, EVENT(.data = B("{"), AS_JSON)), R(JSON));
     IS(pagi_sse_conn_send(c, S("\xff")), R(NOT_UTF8));
     IS(pagi_sse_conn_start(c, 99, NULL, 0), R(STATUS));
     IS(pagi_sse_conn_state(c), PAGI_SSE_STATE_PENDING);
@@ -307,7 +307,7 @@ static pagi_sse_subscription subscribed(pagi_sse_conn c, const char *seen)
 
 static void published(const char *data)
 {
-    OK(pagi_sse_hub_publish(hub, S("t"), data, strlen(data), NONE, NONE, NONE, -1, 0) > 0);
+    OK(pagi_sse_hub_publish(hub, S("t"), EVENT(.data = L(data, strlen(data)))) > 0);
 }
 
 static void a_hub(void)

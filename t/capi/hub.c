@@ -5,7 +5,7 @@
 #include <netinet/in.h>
 #include <pthread.h>
 
-#define FULL(...) pagi_sse_hub_publish(hub, __VA_ARGS__, 0)
+#define PUBLISH(...) pagi_sse_hub_publish(hub, __VA_ARGS__)
 
 static void opening(void)
 {
@@ -53,12 +53,12 @@ static void publishing(void)
     open_hub(NULL);
     IS(publish("kept", "for nobody", NULL), 1);
     client a = JOINS(NEW, "t", NULL), b = JOINS(NEW, "u\nt", NULL), other = JOINS(NEW, "other", NULL);
-    IS(FULL(S("t"), S("one\ntwo\r\nthree\rfour"), S("type"), NONE, S("key"), 7), 2);
-    IS(FULL(S("t"), S("x"), NONE, S("own"), NONE, -1), 3);
-    IS(FULL(S("t"), S(""), S(""), S(""), S(""), -1), 4);
-    IS(FULL(S("t"), NONE, NONE, NONE, NONE, 0), 5);
-    IS(FULL(S("u"), S("\xe2\x82\xac"), NONE, NONE, NONE, -1), 6);
-    IS(FULL(S("t"), NONE, NONE, NONE, NONE, -1), 7);
+    IS(PUBLISH(S("t"), EVENT(.data = B("one\ntwo\r\nthree\rfour"), .event = B("type"), .key = B("key"), RETRY(7))), 2);
+    IS(PUBLISH(S("t"), EVENT(.data = B("x"), .id = B("own"))), 3);
+    IS(PUBLISH(S("t"), EVENT(.data = B(""), .event = B(""), .id = B(""), .key = B(""))), 4);
+    IS(PUBLISH(S("t"), EVENT(RETRY(0))), 5);
+    IS(PUBLISH(S("u"), EVENT(.data = B("\xe2\x82\xac"))), 6);
+    IS(PUBLISH(S("t"), EVENT()), 7);
     const char *all = "id: e.1\n\n"
                       "event: type\nid: e.2\nretry: 7\ndata: one\ndata: two\ndata: three\ndata: four\n\n"
                       "id: own\ndata: x\n\n"
@@ -80,20 +80,20 @@ static void refused(void)
 {
     open_hub(NULL);
     client c = JOINS(NEW, "t", NULL);
-    IS(FULL(S("t"), S("x"), S("a\nb"), NONE, NONE, -1), R(EVENT_NEWLINE));
-    IS(FULL(S("t"), S("x"), S("a\rb"), NONE, NONE, -1), R(EVENT_NEWLINE));
-    IS(FULL(S("t"), S("x"), NONE, S("a\rb"), NONE, -1), R(ID_NEWLINE));
-    IS(FULL(S("t"), S("x"), NONE, S("a\nb"), NONE, -1), R(ID_NEWLINE));
-    IS(FULL(S("t"), S("x"), NONE, S("a\0b"), NONE, -1), R(ID_NUL));
-    IS(FULL(S("t"), S("x"), NONE, S("a\x0c" "b"), NONE, -1), R(ID_HEADER));
-    IS(FULL(S("t"), S("x"), NONE, S("a "), NONE, -1), R(ID_HEADER));
-    IS(FULL(S("t"), S("x"), NONE, NONE, NONE, -2), R(BAD_ARGUMENT));
-    IS(FULL(S("t"), S("x"), NONE, NONE, NONE, INT64_MIN), R(BAD_ARGUMENT));
-    IS(FULL(S("\xff"), S("x"), NONE, NONE, NONE, -1), R(NOT_UTF8));
-    IS(FULL(S("t"), S("\xff"), NONE, NONE, NONE, -1), R(NOT_UTF8));
-    IS(FULL(S("t"), S("x"), S("\xff"), NONE, NONE, -1), R(NOT_UTF8));
-    IS(FULL(S("t"), S("x"), NONE, S("\xff"), NONE, -1), R(NOT_UTF8));
-    IS(FULL(S("t"), S("x"), NONE, NONE, S("\xff"), -1), R(NOT_UTF8));
+    IS(PUBLISH(S("t"), EVENT(.data = B("x"), .event = B("a\nb"))), R(EVENT_NEWLINE));
+    IS(PUBLISH(S("t"), EVENT(.data = B("x"), .event = B("a\rb"))), R(EVENT_NEWLINE));
+    IS(PUBLISH(S("t"), EVENT(.data = B("x"), .id = B("a\rb"))), R(ID_NEWLINE));
+    IS(PUBLISH(S("t"), EVENT(.data = B("x"), .id = B("a\nb"))), R(ID_NEWLINE));
+    IS(PUBLISH(S("t"), EVENT(.data = B("x"), .id = B("a\0b"))), R(ID_NUL));
+    IS(PUBLISH(S("t"), EVENT(.data = B("x"), .id = B("a\x0c" "b"))), R(ID_HEADER));
+    IS(PUBLISH(S("t"), EVENT(.data = B("x"), .id = B("a "))), R(ID_HEADER));
+    IS(PUBLISH(S("t"), EVENT(.data = B("x"), RETRY(-2))), R(BAD_ARGUMENT));
+    IS(PUBLISH(S("t"), EVENT(.data = B("x"), RETRY(INT64_MIN))), R(BAD_ARGUMENT));
+    IS(PUBLISH(S("\xff"), EVENT(.data = B("x"))), R(NOT_UTF8));
+    IS(PUBLISH(S("t"), EVENT(.data = B("\xff"))), R(NOT_UTF8));
+    IS(PUBLISH(S("t"), EVENT(.data = B("x"), .event = B("\xff"))), R(NOT_UTF8));
+    IS(PUBLISH(S("t"), EVENT(.data = B("x"), .id = B("\xff"))), R(NOT_UTF8));
+    IS(PUBLISH(S("t"), EVENT(.data = B("x"), .key = B("\xff"))), R(NOT_UTF8));
     struct { const char *p; size_t len; int32_t code; } const bad[] = {
         {NULL, 1, R(NULL_POINTER)},
         {NULL, SIZE_MAX, R(NULL_POINTER)},
@@ -101,11 +101,11 @@ static void refused(void)
         {"x", ((size_t)1 << 30) + 1, R(BAD_ARGUMENT)},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        IS(FULL(bad[i].p, bad[i].len, S("x"), NONE, NONE, NONE, -1), bad[i].code);
-        IS(FULL(S("t"), bad[i].p, bad[i].len, NONE, NONE, NONE, -1), bad[i].code);
-        IS(FULL(S("t"), S("x"), bad[i].p, bad[i].len, NONE, NONE, -1), bad[i].code);
-        IS(FULL(S("t"), S("x"), NONE, bad[i].p, bad[i].len, NONE, -1), bad[i].code);
-        IS(FULL(S("t"), S("x"), NONE, NONE, bad[i].p, bad[i].len, -1), bad[i].code);
+        IS(PUBLISH(bad[i].p, bad[i].len, EVENT(.data = B("x"))), bad[i].code);
+        IS(PUBLISH(S("t"), EVENT(.data = L(bad[i].p, bad[i].len))), bad[i].code);
+        IS(PUBLISH(S("t"), EVENT(.data = B("x"), .event = L(bad[i].p, bad[i].len))), bad[i].code);
+        IS(PUBLISH(S("t"), EVENT(.data = B("x"), .id = L(bad[i].p, bad[i].len))), bad[i].code);
+        IS(PUBLISH(S("t"), EVENT(.data = B("x"), .key = L(bad[i].p, bad[i].len))), bad[i].code);
     }
     IS(publish("t", "fine", NULL), 1);
     GETS(c, "id: e.0\n\nid: e.1\ndata: fine\n\n");
@@ -130,14 +130,14 @@ static void names(void)
         IS(pagi_sse_hub_close_streams(hub, name, strlen(name), NONE), R(TOPIC_NAME));
     }
     IS(pagi_sse_hub_topic(hub, NONE, NULL), R(TOPIC_NAME));
-    IS(FULL(NONE, S("x"), NONE, NONE, NONE, -1), R(TOPIC_NAME));
+    IS(PUBLISH(NONE, EVENT(.data = B("x"))), R(TOPIC_NAME));
     IS(pagi_sse_hub_topic(hub, S("a\0b"), NULL), R(TOPIC_NAME));
     IS(c.sub, 77);
     IS(pagi_sse_conn_state(c.conn), PAGI_SSE_STATE_PENDING);
     long_name[100] = 0;
     IS(publish(long_name, "x", NULL), 1);
     for (size_t i = 0; i < sizeof fine - 1; i++)
-        IS(FULL(fine + i, 1, S("x"), NONE, NONE, NONE, -1), 2 + i);
+        IS(PUBLISH(fine + i, 1, EVENT(.data = B("x"))), 2 + i);
     IS(pagi_sse_conn_free(c.conn), 0);
     free_hub();
 }
@@ -220,7 +220,7 @@ static void own_ids(void)
     open_hub(TOPIC(.events = 4));
     static const char *const ids[] = {"a", "b", "a", "c"};
     for (int i = 0; i < 4; i++)
-        IS(FULL(S("t"), ids[i], 1, NONE, ids[i], 1, NONE, -1), i + 1);
+        IS(PUBLISH(S("t"), EVENT(.data = L(ids[i], 1), .id = L(ids[i], 1))), i + 1);
     client c = JOINS(RESUMED, "t", WISH(SEEN("b")));
     GETS(c, "id: a\ndata: a\n\nid: c\ndata: c\n\n"); /* its own id says where it is */
     leaves(c);

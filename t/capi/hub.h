@@ -96,7 +96,7 @@ static inline void leaves(client c)
 static inline int64_t publish(const char *topic, const char *data, const char *key)
 {
     size_t key_len = key ? strlen(key) : 0;
-    return pagi_sse_hub_publish(hub, topic, strlen(topic), data, strlen(data), NONE, NONE, key, key_len, -1, 0);
+    return pagi_sse_hub_publish(hub, topic, strlen(topic), EVENT(.data = L(data, strlen(data)), .key = L(key, key_len)));
 }
 
 /* Everything published is with the connections. */

@@ -2,9 +2,9 @@
  * last of it for who is new; and who may create a topic. */
 #include "hub.h"
 
-#define DELETE PAGI_SSE_PUBLISH_FLAG_DELETE
-#define QUIET PAGI_SSE_PUBLISH_FLAG_QUIET
-#define PUT(flags, ...) pagi_sse_hub_publish(hub, S("t"), __VA_ARGS__, -1, (flags))
+#define PUT(...) pagi_sse_hub_publish(hub, S("t"), EVENT(__VA_ARGS__))
+#define DELETE .flags = PAGI_SSE_EVENT_DELETE
+#define QUIET .flags = PAGI_SSE_EVENT_QUIET
 
 enum { HISTORY, STATE };
 
@@ -24,9 +24,9 @@ static void reading(void)
     KEPT(HISTORY, 0, "[]");
     KEPT(STATE, 0, "[]");
     OK(strstr(json(pagi_sse_hub_stats, hub), "\"topics\":{}") != NULL);
-    IS(pagi_sse_hub_publish(hub, S("t"), S("a\r\nb\n"), S("type"), S("own"), S("k"), 7, 0), 1);
+    IS(pagi_sse_hub_publish(hub, S("t"), EVENT(.data = B("a\r\nb\n"), .event = B("type"), .id = B("own"), .key = B("k"), RETRY(7))), 1);
     IS(publish("t", "\xe2\x82\xac \"x\"", NULL), 2);
-    IS(PUT(0, NONE, NONE, NONE, NONE), 3);
+    IS(PUT(), 3);
     IS(publish("t", "", "k"), 4);
     KEPT(HISTORY, 0,
          "[{\"data\":\"a\\nb\\n\",\"event\":\"type\",\"id\":\"own\",\"key\":\"k\",\"retry\":7},"
@@ -58,13 +58,13 @@ static void reading(void)
 static void deleting(void)
 {
     open_hub(TOPIC(.state = 1));
-    IS(PUT(DELETE, NONE, NONE, NONE, S("a")), 0); /* no topic for nothing */
+    IS(PUT(DELETE, .key = B("a")), 0); /* no topic for nothing */
     IS(pagi_sse_hub_has_topic(hub, S("t")), 0);
     client live = JOINS(NEW, "t", NULL);
     OK(publish("t", "1", "a") && publish("t", "2", "b") && publish("t", "3", "c"));
-    IS(PUT(DELETE, S("4"), NONE, NONE, S("a")), 4);
-    IS(PUT(DELETE, NONE, NONE, NONE, S("b")), 0);
-    IS(PUT(DELETE, NONE, NONE, NONE, S("never")), 0);
+    IS(PUT(DELETE, .data = B("4"), .key = B("a")), 4);
+    IS(PUT(DELETE, .key = B("b")), 0);
+    IS(PUT(DELETE, .key = B("never")), 0);
     GETS(live, "id: e.0\n\n" E(1) E(2) E(3) E(4));
     leaves(live);
     client c = JOINS(NEW, "t", NULL);
@@ -82,10 +82,10 @@ static void deleting(void)
     IS(figure("t", "kept_events"), 4);
     IS(figure("t", "published"), 4);
     IS(figure(NULL, "published"), 4);
-    IS(PUT(DELETE, S("x"), NONE, NONE, NONE), R(BAD_ARGUMENT));
-    IS(PUT(DELETE, NONE, NONE, NONE, NONE), R(BAD_ARGUMENT));
-    for (uint32_t flags = 4; flags; flags <<= 1)
-        IS(PUT(flags, S("x"), NONE, NONE, S("a")), R(BAD_ARGUMENT));
+    IS(PUT(DELETE, .data = B("x")), R(BAD_ARGUMENT));
+    IS(PUT(DELETE), R(BAD_ARGUMENT));
+    for (uint32_t flags = 16; flags; flags <<= 1)
+        IS(PUT(.flags = flags, .data = B("x"), .key = B("a")), R(BAD_ARGUMENT));
     IS(publish("t", "6", NULL), 6);
     free_hub();
 }
@@ -94,9 +94,9 @@ static void filling(void)
 {
     open_hub(TOPIC(.state = 1));
     client live = JOINS(NEW, "t", NULL);
-    IS(PUT(QUIET, S("1"), NONE, S("old.7"), S("k")), 1);
-    IS(PUT(QUIET, S("2"), NONE, S("old.8"), S("l")), 2);
-    IS(PUT(QUIET | DELETE, S("3"), NONE, NONE, S("l")), 3);
+    IS(PUT(QUIET, .data = B("1"), .id = B("old.7"), .key = B("k")), 1);
+    IS(PUT(QUIET, .data = B("2"), .id = B("old.8"), .key = B("l")), 2);
+    IS(PUT(QUIET | PAGI_SSE_EVENT_DELETE, .data = B("3"), .key = B("l")), 3);
     OK(publish("t", "4", NULL));
     GETS(live, "id: e.0\n\n" E(4));
     leaves(live);
@@ -135,9 +135,9 @@ static void own_ids(void)
 {
     IS(pagi_sse_hub_open(S("e"), NULL, 0, PAGI_SSE_HUB_FLAG_OWN_IDS, &hub), 0);
     client c = JOINS(NEW, "t", NULL);
-    IS(PUT(0, S("1"), NONE, S("one"), NONE), 1);
+    IS(PUT(.data = B("1"), .id = B("one")), 1);
     IS(publish("t", "2", NULL), 2);
-    IS(PUT(0, NONE, NONE, NONE, NONE), R(BAD_ARGUMENT)); /* nothing to send */
+    IS(PUT(), R(BAD_ARGUMENT)); /* nothing to send */
     GETS(c, "id: one\ndata: 1\n\ndata: 2\n\n");
     leaves(c);
     c = JOINS(RESUMED, "t", WISH(SEEN("one")));
@@ -153,7 +153,7 @@ static void alike(void)
 {
     open_hub(NULL);
     OK(publish("t", "1", NULL) && publish("t", "2", NULL));
-    IS(PUT(0, S("x"), NONE, S("e.1"), NONE), 3);
+    IS(PUT(.data = B("x"), .id = B("e.1")), 3);
     client c = JOINS(RESUMED, "t", WISH(SEEN("e.1")));
     GETS(c, E(2) "id: e.1\ndata: x\n\n");
     leaves(c);

@@ -8,10 +8,9 @@ typedef int64_t handle_function(uint64_t handle);
 static int64_t f1(uint64_t h) { return pagi_sse_conn_free(h); }
 static int64_t f2(uint64_t h) { return pagi_sse_conn_start(h, 200, NULL, 0); }
 static int64_t f3(uint64_t h) { return pagi_sse_conn_admit(h); }
-static int64_t f4(uint64_t h) { return pagi_sse_conn_admit_event(h, NONE, NONE, -1); }
+static int64_t f4(uint64_t h) { return pagi_sse_conn_admit_event(h, EVENT()); }
 static int64_t f5(uint64_t h) { return pagi_sse_conn_send(h, S("x")); }
-static int64_t f6(uint64_t h) { return pagi_sse_conn_send_event(h, NONE, NONE, NONE, -1); }
-static int64_t f7(uint64_t h) { return pagi_sse_conn_send_json(h, S("1"), NONE, NONE, -1); }
+static int64_t f6(uint64_t h) { return pagi_sse_conn_send_event(h, EVENT()); }
 static int64_t f8(uint64_t h) { return pagi_sse_conn_comment(h, NONE); }
 static int64_t f9(uint64_t h) { return pagi_sse_conn_keepalive(h, 1000, NONE); }
 static int64_t f10(uint64_t h) { return pagi_sse_conn_close(h, NONE); }
@@ -57,7 +56,7 @@ static int64_t p4(uint64_t h) { uint64_t ms; return pagi_sse_parser_retry(h, &ms
 static int64_t p5(uint64_t h) { return pagi_sse_parser_reset(h); }
 static int64_t p6(uint64_t h) { return pagi_sse_parser_free(h); }
 static int64_t h1(uint64_t h) { return pagi_sse_hub_topic(h, S("t"), NULL); }
-static int64_t h2(uint64_t h) { return pagi_sse_hub_publish(h, S("t"), S("x"), NONE, NONE, NONE, -1, 0); }
+static int64_t h2(uint64_t h) { return pagi_sse_hub_publish(h, S("t"), EVENT(.data = B("x"))); }
 static int64_t h3(uint64_t h) { pagi_sse_subscription s; return pagi_sse_hub_subscribe(h, 0, S("t"), NULL, &s); }
 static int64_t h4(uint64_t h) { return pagi_sse_hub_ready(h); }
 static int64_t h5(uint64_t h) { return pagi_sse_hub_close_streams(h, NONE, NONE); }
@@ -71,7 +70,7 @@ static int64_t u2(uint64_t h) { return LEN(pagi_sse_subscription_stats(h, NONE, 
 static int64_t u3(uint64_t h) { return pagi_sse_subscription_free(h); }
 
 /* Every function that takes a handle, by the kind of its object. */
-static handle_function *const of_conn[] = {f1,  f2,  f3,  f4,  f5,  f6,  f7,  f8,  f9,  f10, f11,
+static handle_function *const of_conn[] = {f1,  f2,  f3,  f4,  f5,  f6,  f8,  f9,  f10, f11,
                                            f12, f13, f14, f16, f17, f18, f19, f20, f21, f22, f23, f24};
 static handle_function *const of_server[] = {s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12};
 static handle_function *const of_runtime[] = {r1, r2, r3, r4, r5, r6, r7, r8, r9, r10};
@@ -197,7 +196,7 @@ static void *everything(void *unused)
             && pagi_sse_conn_buffered(shared) == 0;
         bad += LEN(pagi_sse_conn_read(shared, buf, sizeof buf, &len_)) < 0;
         bad += pagi_sse_conn_counters(shared, &n, sizeof n) != 0;
-        bad += pagi_sse_conn_send_json(shared, S("]"), NONE, NONE, -1) != R(JSON);
+        bad += pagi_sse_conn_send_event(shared, EVENT(.data = B("]"), AS_JSON)) != R(JSON);
         bad += LEN(pagi_sse_error(buf, sizeof buf, &len_)) <= 0;
         bad += LEN(pagi_sse_runtime_next(shared_rt, buf, sizeof buf, &len_)) < 0;
         bad += pagi_sse_runtime_flush(shared_rt) != 0;

@@ -39,7 +39,7 @@ static void stream(void)
     IS(n, 4);
     IS(pagi_sse_record_header_at(r.headers, SIZE_MAX, &h), 0);
 
-    IS(pagi_sse_conn_send_event(c, S("hello"), S("greeting"), S("1"), -1), 0);
+    IS(pagi_sse_conn_send_event(c, EVENT(.data = B("hello"), .event = B("greeting"), .id = B("1"))), 0);
     IS(pagi_sse_server_flush(srv), 0);
     receive(fd, "event: greeting\nid: 1\ndata: hello\n\n");
     OK(strncmp(got, "HTTP/1.1 200 OK\r\n", 17) == 0);

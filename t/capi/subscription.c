@@ -126,7 +126,7 @@ static void defaults(void)
     for (int i = 1; i <= 20; i++)
         OK(publish("t", big, NULL) == i);
     settle();
-    int64_t each = NEEDS(pagi_sse_frame_event(big, sizeof big - 1, NONE, S("e.1"), -1, NONE, &len_));
+    int64_t each = NEEDS(pagi_sse_frame_event(EVENT(.data = L(big, sizeof big - 1), .id = B("e.1")), NONE, &len_));
     IS((1 << 20) / each, 16);
     int64_t n = taken(c);
     OK(n > 16 * each && n < 17 * each);
@@ -381,7 +381,7 @@ static void no_signal(void)
         receives(fd, "id: e.0\n\n");
         int64_t deadline = now_ms() + PATIENCE_MS;
         while (pagi_sse_conn_buffered(c.conn) < (int64_t)(3 * sizeof big) && now_ms() < deadline) {
-            OK(pagi_sse_hub_publish(hub, S("t"), big, sizeof big, NONE, NONE, NONE, -1, 0) > 0);
+            OK(pagi_sse_hub_publish(hub, S("t"), EVENT(.data = L(big, sizeof big))) > 0);
             settle();
         }
         OK(now_ms() < deadline);
@@ -411,7 +411,7 @@ static void stuck(void)
         /* One that stops reading: its queue fills, the other's does not. */
         for (int i = 1; now_ms() < deadline; i++) {
             size_t id_len = (size_t)snprintf(text, sizeof text, "e.%d", i);
-            int64_t n = NEEDS(pagi_sse_frame_event(big, sizeof big - 1, NONE, text, id_len, -1, NONE, &len_));
+            int64_t n = NEEDS(pagi_sse_frame_event(EVENT(.data = L(big, sizeof big - 1), .id = L(text, id_len)), NONE, &len_));
             OK(publish("t", big, NULL) == i);
             for (ssize_t got = 1; n > 0 && got > 0 && wait_for(fast); n -= got)
                 got = recv(fast, out, (size_t)n, 0);

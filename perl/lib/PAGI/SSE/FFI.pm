@@ -11,7 +11,7 @@ use FFI::Platypus::Memory ();
 use File::Basename        ();
 use File::Spec;
 
-use PAGI::SSE::FFI::Constants qw(ABI_VERSION);
+use PAGI::SSE::FFI::Constants qw(ABI_VERSION EVENT_RETRY);
 
 # The result codes without RESULT_: PAGI::SSE::FFI::CLOSED and so on.
 my %CODE;
@@ -64,24 +64,24 @@ $ffi->attach(result_text         => ['sint32']                  => 'string');
 $ffi->attach(handle_count        => []                          => 'uint64');
 $ffi->attach([error => '_error'] => [qw(opaque size_t size_t*)] => 'sint32');
 
-$ffi->attach(conn_open_detached => ['uint64*']                                                   => 'sint32');
-$ffi->attach(conn_free          => ['uint64']                                                    => 'sint32');
-$ffi->attach(conn_start         => [qw(uint64 uint16 opaque size_t)]                             => 'sint32');
-$ffi->attach(conn_admit         => ['uint64']                                                    => 'sint32');
-$ffi->attach(conn_admit_event   => [qw(uint64 string size_t string size_t sint64)]               => 'sint32');
-$ffi->attach(conn_send          => [qw(uint64 string size_t)]                                    => 'sint32');
-$ffi->attach(conn_send_event    => [qw(uint64 string size_t string size_t string size_t sint64)] => 'sint32');
-$ffi->attach(conn_comment       => [qw(uint64 string size_t)]                                    => 'sint32');
-$ffi->attach(conn_keepalive     => [qw(uint64 uint64 string size_t)]                             => 'sint32');
-$ffi->attach(conn_close         => [qw(uint64 string size_t)]                                    => 'sint32');
-$ffi->attach(conn_abort         => [qw(uint64 string size_t)]                                    => 'sint32');
-$ffi->attach(conn_expect_stream => [qw(uint64 sint32)]                                           => 'sint32');
-$ffi->attach(conn_state         => ['uint64']                                                    => 'sint32');
-$ffi->attach([conn_reason => '_conn_reason']       => [qw(uint64 opaque size_t size_t*)]         => 'sint32');
-$ffi->attach(conn_buffered                         => ['uint64']                                 => 'sint64');
-$ffi->attach(conn_respond                          => [qw(uint64 uint16 opaque size_t)]          => 'sint32');
-$ffi->attach(conn_body                             => [qw(uint64 string size_t sint32)]          => 'sint32');
-$ffi->attach([conn_read_body => '_conn_read_body'] => [qw(uint64 opaque size_t size_t*)]         => 'sint32');
+$ffi->attach(conn_open_detached                    => ['uint64*']                        => 'sint32');
+$ffi->attach(conn_free                             => ['uint64']                         => 'sint32');
+$ffi->attach(conn_start                            => [qw(uint64 uint16 opaque size_t)]  => 'sint32');
+$ffi->attach(conn_admit                            => ['uint64']                         => 'sint32');
+$ffi->attach(conn_admit_event                      => [qw(uint64 string)]                => 'sint32');
+$ffi->attach(conn_send                             => [qw(uint64 string size_t)]         => 'sint32');
+$ffi->attach(conn_send_event                       => [qw(uint64 string)]                => 'sint32');
+$ffi->attach(conn_comment                          => [qw(uint64 string size_t)]         => 'sint32');
+$ffi->attach(conn_keepalive                        => [qw(uint64 uint64 string size_t)]  => 'sint32');
+$ffi->attach(conn_close                            => [qw(uint64 string size_t)]         => 'sint32');
+$ffi->attach(conn_abort                            => [qw(uint64 string size_t)]         => 'sint32');
+$ffi->attach(conn_expect_stream                    => [qw(uint64 sint32)]                => 'sint32');
+$ffi->attach(conn_state                            => ['uint64']                         => 'sint32');
+$ffi->attach([conn_reason => '_conn_reason']       => [qw(uint64 opaque size_t size_t*)] => 'sint32');
+$ffi->attach(conn_buffered                         => ['uint64']                         => 'sint64');
+$ffi->attach(conn_respond                          => [qw(uint64 uint16 opaque size_t)]  => 'sint32');
+$ffi->attach(conn_body                             => [qw(uint64 string size_t sint32)]  => 'sint32');
+$ffi->attach([conn_read_body => '_conn_read_body'] => [qw(uint64 opaque size_t size_t*)] => 'sint32');
 
 $ffi->attach([server_open => '_server_open']   => [qw(opaque uint64*)]               => 'sint32');
 $ffi->attach(server_start                      => ['uint64']                         => 'sint32');
@@ -97,12 +97,10 @@ $ffi->attach(server_close_streams              => [qw(uint64 string size_t)]    
 $ffi->attach(server_stop                       => [qw(uint64 uint64)]                => 'sint32');
 $ffi->attach(server_free                       => [qw(uint64 uint64)]                => 'sint32');
 
-$ffi->attach([hub_open => '_hub_open']   => [qw(string size_t opaque uint64 uint32 uint64*)] => 'sint32');
-$ffi->attach(hub_free                    => ['uint64', 'uint64']                             => 'sint32');
-$ffi->attach([hub_topic => '_hub_topic'] => [qw(uint64 string size_t opaque)]                => 'sint32');
-$ffi->attach(
-    hub_publish => [qw(uint64 string size_t string size_t string size_t string size_t string size_t sint64 uint32)] =>
-        'sint64');
+$ffi->attach([hub_open => '_hub_open']           => [qw(string size_t opaque uint64 uint32 uint64*)] => 'sint32');
+$ffi->attach(hub_free                            => ['uint64', 'uint64']                             => 'sint32');
+$ffi->attach([hub_topic => '_hub_topic']         => [qw(uint64 string size_t opaque)]                => 'sint32');
+$ffi->attach(hub_publish                         => [qw(uint64 string size_t string)]                => 'sint64');
 $ffi->attach([hub_subscribe => '_hub_subscribe'] => [qw(uint64 uint64 string size_t opaque uint64*)] => 'sint32');
 $ffi->attach(hub_ready                           => ['uint64']                                       => 'sint32');
 $ffi->attach(hub_close_streams                   => [qw(uint64 string size_t string size_t)]         => 'sint64');
@@ -125,10 +123,22 @@ $ffi->attach(runtime_free                      => [qw(uint64 uint64)]           
 $ffi->attach(conn_open_queue                   => [qw(uint64 sint32 uint64*)]        => 'sint32');
 $ffi->attach([conn_read => '_conn_read']       => [qw(uint64 opaque size_t size_t*)] => 'sint32');
 
-$ffi->attach(
-    [frame_event => '_frame_event'] => [qw(string size_t string size_t string size_t sint64 opaque size_t size_t*)] =>
-        'sint32');
+$ffi->attach([frame_event   => '_frame_event']   => [qw(string opaque size_t size_t*)]        => 'sint32');
 $ffi->attach([frame_comment => '_frame_comment'] => [qw(string size_t opaque size_t size_t*)] => 'sint32');
+
+# A pagi_sse_event of octets, each undef if absent: data, type, id, key, and
+# retry; and flags but for that one. It points into the caller's own variables,
+# which must live as long as it is used.
+use constant EVENT_BYTES => 88;
+# With neither key nor retry nor flags, for whom the call costs too much.
+use constant PLAIN_EVENT => 'JPJPJPJx32';
+
+sub event {
+    no warnings 'uninitialized';
+    return pack 'JPJPJPJPJQLx4', EVENT_BYTES, $_[0], length $_[0], $_[1], length $_[1], $_[2], length $_[2], $_[3],
+        length $_[3],
+        $_[4], defined $_[4] ? EVENT_RETRY | $_[5] : $_[5];
+}
 
 # What the library writes into a buffer of ours, of any size: the result of a
 # call, and the bytes unless it failed. A buffer that is too small gets nothing;
@@ -184,9 +194,9 @@ sub conn_read {
 # The bytes of an event, and of a comment; the fields are octets, as checked by
 # conn_admit_event.
 sub frame_event {
-    my ($data, $event, $id, $retry) = @_;
-    my @fields = map { $_, length($_ // '') } $data, $event, $id;
-    return _framed(sub { _frame_event(@fields, $retry // -1, @_) });
+    my ($data, $name, $id, $retry) = @_;
+    my $event = event($data, $name, $id, undef, $retry, 0);
+    return _framed(sub { _frame_event($event, @_) });
 }
 
 sub frame_comment {

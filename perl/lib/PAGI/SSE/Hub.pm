@@ -8,7 +8,7 @@ use Future                       ();
 use PAGI::SSE                    ();
 use PAGI::SSE::Check             ();
 use PAGI::SSE::FFI               ();
-use PAGI::SSE::FFI::Constants    qw(HUB_FLAG_NO_CREATE HUB_FLAG_OWN_IDS PUBLISH_FLAG_QUIET SUBSCRIPTION_TOPICS);
+use PAGI::SSE::FFI::Constants    qw(EVENT_QUIET HUB_FLAG_NO_CREATE HUB_FLAG_OWN_IDS SUBSCRIPTION_TOPICS);
 use PAGI::SSE::Hub::Arguments    qw(checked event line milliseconds pairs refuse text topic_name whole);
 use PAGI::SSE::Hub::Bridge       ();
 use PAGI::SSE::Hub::Subscription ();
@@ -107,16 +107,15 @@ sub load {
         ref $events[$i] eq 'HASH' or refuse('load', "event $i must be a hash reference, not", $events[$i]);
         push @checked, [event("load: event $i", $topic, %{ $events[$i] })];
     }
-    $_->[-1] |= PUBLISH_FLAG_QUIET for @checked;
+    $_->[-1] |= EVENT_QUIET for @checked;
     return map { $self->_publish('load', @$_) } @checked;
 }
 
 # What event() has made.
 sub _publish {
     my ($self, $method, $topic, $data, $name, $id, $key, $retry, $flags) = @_;
-    my @sized = ($topic, length $topic);
-    push @sized, $_, defined $_ ? length $_ : 0 for $data, $name, $id, $key;
-    my $seq = PAGI::SSE::FFI::hub_publish($self->{handle}, @sized, $retry, $flags);
+    my $event = PAGI::SSE::FFI::event($data, $name, $id, $key, $retry, $flags);
+    my $seq = PAGI::SSE::FFI::hub_publish($self->{handle}, $topic, length $topic, $event);
     # A number that cannot be used may be the parent's.
     _check($method, $seq) if $seq < 0 && $self->_handle($method);
     return defined $id ? $id : $seq   && !$self->{own_ids} ? "$self->{epoch}.$seq" : undef;
@@ -296,7 +295,8 @@ sub close {
     my $reason = checked('close', \&PAGI::SSE::Check::end_reason, pairs('close', \@option, 'reason')->{reason});
     $reason = defined $reason && length $reason ? PAGI::SSE::Text::octets($reason) : 'app_closed';
     my $hub = $self->_handle('close');
-    return _check('close', PAGI::SSE::FFI::hub_close_streams($hub, $topic, length($topic // ''), $reason, length $reason));
+    return _check('close',
+        PAGI::SSE::FFI::hub_close_streams($hub, $topic, length($topic // ''), $reason, length $reason));
 }
 
 sub subscribers {

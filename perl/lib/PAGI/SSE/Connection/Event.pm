@@ -48,7 +48,7 @@ sub _send_event {
     eval {
         ($data, $is_encoded) = PAGI::SSE::Check::encoded($event{data});
         ($name, $id) = map { PAGI::SSE::Check::text($_ => $event{$_}) } qw(event id);
-        $retry = PAGI::SSE::Check::retry($event{retry});
+        $retry = PAGI::SSE::Check::retry($event{retry}) if defined $event{retry};
         1;
     } or return _refused($method, $@);
     return $self->{wire}->send_event($method, $data, $name, $id, $retry, $is_encoded);

@@ -6,7 +6,7 @@ our $VERSION = '0.003000';
 
 use Exporter                  qw(import);
 use PAGI::SSE::Check          ();
-use PAGI::SSE::FFI::Constants qw(PUBLISH_FLAG_DELETE TOPIC_NAME_BYTES);
+use PAGI::SSE::FFI::Constants qw(EVENT_DELETE TOPIC_NAME_BYTES);
 use PAGI::SSE::Text           qw(octets);
 use Scalar::Util              qw(looks_like_number);
 
@@ -112,8 +112,8 @@ sub event {
     }
     my $problem = defined $id && PAGI::SSE::Check::bad_id($id);
     refuse($method, "id $problem, got", $id) if $problem;
-    $retry = defined $retry ? checked($method, \&PAGI::SSE::Check::retry, $retry) : -1;
-    return ($topic, $data, $name, $id, $key, $retry, $delete ? PUBLISH_FLAG_DELETE : 0);
+    $retry = checked($method, \&PAGI::SSE::Check::retry, $retry) if defined $retry;
+    return ($topic, $data, $name, $id, $key, $retry, $delete ? EVENT_DELETE : 0);
 }
 
 1;

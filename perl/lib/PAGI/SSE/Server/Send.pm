@@ -72,9 +72,8 @@ sub _send {
     return $exchange->failed('sse.send before sse.start') if $exchange->is_pending;
     my $problem = defined $id && PAGI::SSE::Check::bad_id($id);
     die "an id $problem, got ${\ PAGI::SSE::Check::shown($id)}\n" if $problem;
-    my @fields = map { $_, defined $_ ? length $_ : 0 } $data, $name, $id;
-    return $exchange->settled('sse.send',
-        PAGI::SSE::FFI::conn_send_event($exchange->{handle}, @fields, defined $retry ? $retry : -1));
+    my $octets = PAGI::SSE::FFI::event($data, $name, $id, undef, $retry, 0);
+    return $exchange->settled('sse.send', PAGI::SSE::FFI::conn_send_event($exchange->{handle}, $octets));
 }
 
 sub _comment {

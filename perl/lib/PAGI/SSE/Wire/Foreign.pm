@@ -96,9 +96,12 @@ sub send_event {
     $event->{id} = $text->($id) if defined $id;
     $event->{retry} = $retry if defined $retry;
 
-    $_ = octets($_) for grep { defined } $name, $id;
-    my @checked = map { $_, length($_ // '') } $name, $id;
-    my $code = PAGI::SSE::FFI::conn_admit_event($self->{handle}, @checked, $retry // -1);
+    no warnings 'uninitialized';
+    if ("$name$id" =~ tr/\0-\x7F//c) {
+        $_ = octets($_) for grep { defined } $name, $id;
+    }
+    my $checked = PAGI::SSE::FFI::event(undef, $name, $id, undef, $retry, 0);
+    my $code = PAGI::SSE::FFI::conn_admit_event($self->{handle}, $checked);
     if ($code || !$self->{open}) {
         my $refused = $self->_open($method, $code, $event);
         return $refused if $refused;

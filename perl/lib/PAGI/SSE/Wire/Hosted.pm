@@ -86,14 +86,24 @@ sub send {
 
 sub send_event {
     my ($self, $method, $data, $name, $id, $retry, $is_encoded) = @_;
+    return $self->send($data, $method, $is_encoded) unless defined $name || defined $id || defined $retry;
     $data = octets($data) if !$is_encoded && $data =~ /[[:^ascii:]]/;
-    $name = octets($name) if defined $name && $name =~ /[[:^ascii:]]/;
-    $id = octets($id) if defined $id && $id =~ /[[:^ascii:]]/;
+    no warnings 'uninitialized';
+    if ("$name$id" =~ tr/\0-\x7F//c) {
+        $_ = octets($_) for grep { defined } $name, $id;
+    }
     my $code = PAGI::SSE::FFI::conn_send_event(
-        $self->{handle}, $data, length $data, $name, length($name // ''),
+        $self->{handle},
+        defined $retry
+        ? PAGI::SSE::FFI::event($data, $name, $id, undef, $retry, 0)
+        : pack PAGI::SSE::FFI::PLAIN_EVENT,
+        PAGI::SSE::FFI::EVENT_BYTES,
+        $data,
+        length $data,
+        $name,
+        length $name,
         $id,
-        length($id // ''),
-        $retry // -1
+        length $id
     );
     return $code
         ? $self->_outcome($method, $code, { event => $name, id => $id })
