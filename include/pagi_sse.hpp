@@ -99,19 +99,20 @@ struct event {
     text data{}, type{}, id{}, key{};
     std::optional<milliseconds> retry{};
     bool json = false;       // data is JSON
-    std::uint32_t flags = 0; // of enum pagi_sse_publish_flag
+    std::uint32_t flags = 0; // PAGI_SSE_EVENT_ bits: what is above has its own
 
-    // Calls f(before..., data, event, id, retry).
-    template <class F, class... A> auto give(F f, A... before) const
+    // The same for C, to the end of the expression.
+    const pagi_sse_event *c(pagi_sse_event &&e = options<pagi_sse_event>()) const
     {
-        auto d = bytes(data), t = bytes(type), i = bytes(id);
-        std::int64_t ms = retry ? retry->count() : -1;
-        return f(before..., d.data, d.len, t.data, t.len, i.data, i.len, ms);
+        e.data = bytes(data), e.event = bytes(type), e.id = bytes(id), e.key = bytes(key);
+        e.retry_ms = retry ? to_ms(*retry) : 0;
+        e.flags = flags | std::uint32_t{json ? PAGI_SSE_EVENT_JSON : 0U} | std::uint32_t{retry ? PAGI_SSE_EVENT_RETRY : 0U};
+        return &e;
     }
 };
 
 // The bytes of an event, or of a comment, as they go over the wire.
-inline std::string frame(const event &e) { return e.give([](auto... f) { return string(pagi_sse_frame_event, f...); }); }
+inline std::string frame(const event &e) { return string(pagi_sse_frame_event, e.c()); }
 inline std::string frame_comment(view t) { return string(pagi_sse_frame_comment, t.data(), t.size()); }
 
 // A request's header field, if it is there; and all of them.
@@ -188,7 +189,7 @@ public:
     using handle::handle;
     // Those that send give true when the queue is at its high mark: wait for DRAINED.
     bool send(view data) { return check(pagi_sse_conn_send(h_, bytes(data).data, data.size())); }
-    bool send_event(const event &e) { return check(e.give(e.json ? pagi_sse_conn_send_json : pagi_sse_conn_send_event, h_)); }
+    bool send_event(const event &e) { return check(pagi_sse_conn_send_event(h_, e.c())); }
     bool comment(view t) { return check(pagi_sse_conn_comment(h_, t.data(), t.size())); }
     bool body(view b, bool more = false) { return check(pagi_sse_conn_body(h_, b.data(), b.size(), more)); }
     bool start(std::uint16_t status = 200, const fields &f = {}) { return head(pagi_sse_conn_start, status, f); }
@@ -225,12 +226,8 @@ struct subscription : handle<pagi_sse_subscription_free> {
 struct hub : handle<pagi_sse_hub_free, 1000> {
     explicit hub(view epoch, std::uint32_t flags = 0, const pagi_sse_topic_options *o = nullptr, std::uint64_t total_bytes = 0) { check(pagi_sse_hub_open(epoch.data(), epoch.size(), o, total_bytes, flags, &h_)); }
     void topic(view t, const pagi_sse_topic_options &o) { check(pagi_sse_hub_topic(h_, t.data(), t.size(), &o)); }
-    std::int64_t publish(view t, const event &e) // the event's number
-    {
-        auto d = bytes(e.data), type = bytes(e.type), id = bytes(e.id), key = bytes(e.key);
-        std::int64_t ms = e.retry ? e.retry->count() : -1;
-        return check(pagi_sse_hub_publish(h_, t.data(), t.size(), d.data, d.len, type.data, type.len, id.data, id.len, key.data, key.len, ms, e.flags));
-    }
+    // The event's number.
+    std::int64_t publish(view t, const event &e) { return check(pagi_sse_hub_publish(h_, t.data(), t.size(), e.c())); }
     subscription subscribe(const conn &c, view topics, const pagi_sse_subscribe_options *o = nullptr) // one topic a line
     {
         std::uint64_t out = 0;

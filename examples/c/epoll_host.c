@@ -119,7 +119,8 @@ static void on_tick(int timer)
     if (read(timer, &times, sizeof times) < 0)
         return;
     size_t len = (size_t)snprintf(data, sizeof data, "%lu", ++tick);
-    pagi_sse_hub_publish(hub, "ticks", 5, data, len, "tick", 4, NULL, 0, NULL, 0, -1, 0);
+    pagi_sse_event event = {.size = sizeof event, .data = {data, len}, .event = PAGI_SSE_BYTES("tick")};
+    pagi_sse_hub_publish(hub, "ticks", 5, &event);
     pagi_sse_runtime_flush(runtime);
 }
 

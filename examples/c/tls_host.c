@@ -164,9 +164,10 @@ static void tick(void)
     static unsigned number;
     char json[32];
     int len = snprintf(json, sizeof json, "{ \"tick\": %u }", ++number);
+    pagi_sse_event event = {.size = sizeof event, .data = {json, (size_t)len}, .flags = PAGI_SSE_EVENT_JSON};
     for (client *c = clients; c < clients + CLIENTS; c++)
         if (c->conn)
-            pagi_sse_conn_send_json(c->conn, json, (size_t)len, NULL, 0, NULL, 0, -1);
+            pagi_sse_conn_send_event(c->conn, &event);
 }
 
 int main(int argc, char **argv)

@@ -68,7 +68,8 @@ static void join(const pagi_sse_record *request, pagi_sse_bytes room)
 
 static void say(pagi_sse_conn conn, const message *m)
 {
-    if (pagi_sse_hub_publish(hub, m->room, strlen(m->room), m->text, m->len, NULL, 0, NULL, 0, NULL, 0, -1, 0) < 0)
+    pagi_sse_event event = {.size = sizeof event, .data = {m->text, m->len}};
+    if (pagi_sse_hub_publish(hub, m->room, strlen(m->room), &event) < 0)
         answer(conn, 400, "a room's name and what is said there are text\n");
     else
         answer(conn, 204, "");

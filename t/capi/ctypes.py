@@ -45,6 +45,10 @@ def point(text):
     return c.addressof(kept[-1])
 
 
+def of(value):
+    return Bytes(point(value), len(value))
+
+
 class Failure(Exception):
     pass
 
@@ -91,9 +95,10 @@ def answer(hub, record):
     if record.sse:
         subscription = opened("hub_subscribe", hub, conn, *text(b"news"), None)
         call("subscription_free", subscription)
-        data, kind_of, none = text(b'{ "from": "Python" }'), text(b"greeting"), (None, c.c_size_t(0))
-        fields = *data, *kind_of, *none, *none, c.c_int64(250), c.c_uint32(0)
-        assert call("hub_publish", hub, *text(b"news"), *fields) == 1
+        event = struct("pagi_sse_event")
+        event.data, event.event = of(b'{ "from": "Python" }'), of(b"greeting")
+        event.retry_ms, event.flags = 250, numbers["PAGI_SSE_EVENT_RETRY"]
+        assert call("hub_publish", hub, *text(b"news"), c.byref(event)) == 1
         assert call("hub_close_streams", hub, *text(b"news"), *text(b"over")) == 1
     else:
         call("conn_respond", conn, c.c_uint16(201), None, c.c_size_t(0))

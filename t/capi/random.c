@@ -277,7 +277,6 @@ typedef struct call {
 } call;
 
 #define H handle_of
-#define RETRY (below(2) ? -1 : (int64_t)number())
 #define STATUS (uint16_t)(below(3) ? 200 : number())
 #define INTO into.p, into.cap, into.len_out
 #define FIGURES(type) (type *)(void *)figures.p, figures.size
@@ -306,10 +305,24 @@ CALL(pagi_sse_conn_free) { return pagi_sse_conn_free(H(CONN)); }
 CALL(pagi_sse_conn_hand_over) { return pagi_sse_conn_hand_over(H(CONN)); }
 CALL(pagi_sse_conn_start) { size_t n; const pagi_sse_header *f = fields(&n); return pagi_sse_conn_start(H(CONN), STATUS, f, n); }
 CALL(pagi_sse_conn_admit) { return pagi_sse_conn_admit(H(CONN)); }
-CALL(pagi_sse_conn_admit_event) { G(type); G(id); return pagi_sse_conn_admit_event(H(CONN), type.p, type.n, id.p, id.n, RETRY); }
+
+/* An event with those flags, or fewer; seldom with any. */
+static const pagi_sse_event *event(uint32_t flags)
+{
+    pagi_sse_event *e = given_struct(sizeof *e);
+    e->data = some_bytes();
+    e->event = some_bytes();
+    e->id = below(4) ? (pagi_sse_bytes){NULL, 0} : some_bytes();
+    e->key = flags < 4 || below(4) ? (pagi_sse_bytes){NULL, 0} : some_bytes();
+    e->flags = below(9) ? (uint32_t)below(flags + 1) : (uint32_t)number();
+    if (e->flags & PAGI_SSE_EVENT_RETRY)
+        e->retry_ms = number();
+    return below(99) ? e : NULL;
+}
+
+CALL(pagi_sse_conn_admit_event) { return pagi_sse_conn_admit_event(H(CONN), event(3)); }
 CALL(pagi_sse_conn_send) { G(a); return pagi_sse_conn_send(H(CONN), a.p, a.n); }
-CALL(pagi_sse_conn_send_event) { G(a); G(type); G(id); return pagi_sse_conn_send_event(H(CONN), a.p, a.n, type.p, type.n, id.p, id.n, RETRY); }
-CALL(pagi_sse_conn_send_json) { G(a); G(type); G(id); return pagi_sse_conn_send_json(H(CONN), a.p, a.n, type.p, type.n, id.p, id.n, RETRY); }
+CALL(pagi_sse_conn_send_event) { return pagi_sse_conn_send_event(H(CONN), event(3)); }
 CALL(pagi_sse_conn_comment) { G(a); return pagi_sse_conn_comment(H(CONN), a.p, a.n); }
 CALL(pagi_sse_conn_keepalive) { G(a); return pagi_sse_conn_keepalive(H(CONN), number(), a.p, a.n); }
 CALL(pagi_sse_conn_close) { G(a); return pagi_sse_conn_close(H(CONN), a.p, a.n); }
@@ -326,7 +339,7 @@ CALL(pagi_sse_conn_set_marks) { return pagi_sse_conn_set_marks(H(CONN), (uint32_
 CALL(pagi_sse_conn_respond) { size_t n; const pagi_sse_header *f = fields(&n); return pagi_sse_conn_respond(H(CONN), STATUS, f, n); }
 CALL(pagi_sse_conn_body) { G(a); return pagi_sse_conn_body(H(CONN), a.p, a.n, (int32_t)below(2)); }
 CALL(pagi_sse_conn_read_body) { return pagi_sse_conn_read_body(H(CONN), INTO); }
-CALL(pagi_sse_frame_event) { G(a); G(type); G(id); return pagi_sse_frame_event(a.p, a.n, type.p, type.n, id.p, id.n, RETRY, INTO); }
+CALL(pagi_sse_frame_event) { return pagi_sse_frame_event(event(3), INTO); }
 CALL(pagi_sse_frame_comment) { G(a); return pagi_sse_frame_comment(a.p, a.n, INTO); }
 CALL(pagi_sse_hub_open)
 {
@@ -351,10 +364,7 @@ CALL(pagi_sse_hub_topic)
 CALL(pagi_sse_hub_publish)
 {
     TOPIC(t);
-    G(a);
-    G(type);
-    given id = below(4) ? (given){NULL, 0} : some(), key = below(4) ? (given){NULL, 0} : some();
-    return pagi_sse_hub_publish(H(HUB), t.p, t.n, a.p, a.n, type.p, type.n, id.p, id.n, key.p, key.n, RETRY, (uint32_t)below(5));
+    return pagi_sse_hub_publish(H(HUB), t.p, t.n, event(15));
 }
 CALL(pagi_sse_hub_subscribe)
 {
@@ -485,7 +495,6 @@ static const call calls[] = {
     ROW(pagi_sse_conn_admit_event, 1),
     ROW(pagi_sse_conn_send, 1),
     ROW(pagi_sse_conn_send_event, 1),
-    ROW(pagi_sse_conn_send_json, 1),
     ROW(pagi_sse_conn_comment, 1),
     ROW(pagi_sse_conn_keepalive, 1),
     ROW(pagi_sse_conn_close, 1),
