@@ -51,7 +51,7 @@
 
 // Largest record of a server or a runtime, bytes: a buffer of this size is
 // never too small for pagi_sse_server_next and pagi_sse_runtime_next.
-#define PAGI_SSE_RECORD_MAX 262144
+#define PAGI_SSE_RECORD_MAX 131072
 
 // Longest id of an event, bytes.
 #define PAGI_SSE_ID_BYTES 4096
@@ -185,7 +185,7 @@ enum pagi_sse_result
   PAGI_SSE_RESULT_HANDLE_FORKED = -403,
   // The handle table is full.
   PAGI_SSE_RESULT_HANDLES_EXHAUSTED = -404,
-  // The address to listen on is not `HOST:PORT` or `unix:PATH`.
+  // The address to listen on is not `HOST:PORT`, `unix:PATH` or `fd:N`.
   PAGI_SSE_RESULT_LISTEN_ADDRESS = -500,
   // The address is in use.
   PAGI_SSE_RESULT_ADDRESS_IN_USE = -501,
@@ -193,6 +193,12 @@ enum pagi_sse_result
   PAGI_SSE_RESULT_BIND_FAILED = -502,
   // The server or the runtime has been stopped.
   PAGI_SSE_RESULT_STOPPED = -503,
+  // A host name does not resolve to an address.
+  PAGI_SSE_RESULT_HOST_UNKNOWN = -504,
+  // What `fd:N` names is no listening stream socket.
+  PAGI_SSE_RESULT_NOT_LISTENING = -505,
+  // As many connections are open as `max_connections` allows.
+  PAGI_SSE_RESULT_TOO_MANY_CONNECTIONS = -506,
   // A topic's name is not 1 to 100 letters, digits and `.-_:/`.
   PAGI_SSE_RESULT_TOPIC_NAME = -600,
   // The hub has as many topics as it may have.
@@ -705,7 +711,11 @@ typedef struct pagi_sse_runtime_options {
 typedef struct pagi_sse_server_options {
   // sizeof(pagi_sse_server_options): lets the struct grow.
   size_t size;
-  // `HOST:PORT` (port 0: the kernel picks) or `unix:PATH`.
+  // `HOST:PORT` (port 0: the kernel picks), `unix:PATH`, or `fd:N`: a
+  // listening stream socket of the host's (systemd, prefork). Of that the
+  // server works on a duplicate, and sets it non-blocking; the descriptor
+  // stays the host's, is never shut down, and others may go on accepting at
+  // it when this server drains: it turns nobody away who waits there. NULL: `127.0.0.1:0`.
   const char *listen;
   // Length of `listen`, bytes.
   size_t listen_len;
@@ -1856,15 +1866,16 @@ int32_t pagi_sse_scope_remove(uint64_t key);
 // writable handle.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_LISTEN_ADDRESS, _ADDRESS_IN_USE,
-// _BIND_FAILED (pagi_sse_error has the system's reason), _OS (threads or
-// descriptors), _NULL_POINTER, _BAD_ARGUMENT (a size), _NOT_UTF8,
+// _BIND_FAILED (pagi_sse_error has the system's reason), _HOST_UNKNOWN (the
+// resolver's), _NOT_LISTENING (`fd:N`), _OS (threads or descriptors), _NULL_POINTER, _BAD_ARGUMENT (a size), _NOT_UTF8,
 // _HANDLES_EXHAUSTED.
 // *Ownership*: the caller's; pagi_sse_server_free ends it. The options are
 // copied.
 // *Threads*: any.
 // *Fork*: fork first, then open; a child opens its own.
 // *Since*: 0.3.0.
-int32_t pagi_sse_server_open(const struct pagi_sse_server_options *options, pagi_sse_server *out);
+int32_t pagi_sse_server_open(const struct pagi_sse_server_options *options,
+                             pagi_sse_server *out);
 
 // Begins to accept connections.
 //
@@ -1888,6 +1899,43 @@ int32_t pagi_sse_server_start(pagi_sse_server server);
 // *Fork*: a handle error in a child.
 // *Since*: 0.3.0.
 int32_t pagi_sse_server_port(pagi_sse_server server);
+
+// What the server listens on: `127.0.0.1:5000`, `[::1]:5000` or `unix:PATH`;
+// of `fd:N` too.
+//
+// *Parameters*: `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
+// bytes; `len` points to a writable `size_t`.
+//
+// *Returns* 0, and in `len` the length, bytes, without a NUL; or
+// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _BAD_ARGUMENT, or a handle
+// error.
+// *Ownership*: a copy.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.3.0.
+int32_t pagi_sse_server_address(pagi_sse_server server, char *buf, size_t cap, size_t *len);
+
+// Has the server serve a connection that the host has accepted by itself, as
+// one of its own: REQUEST records, keep-alive, the times and limits of its
+// options. It may be called before pagi_sse_server_start, and instead of it.
+//
+// *Parameters*: `server`; `fd` is a descriptor that nobody else uses, of a stream socket,
+// TCP or Unix, connected; `bytes` is NULL with `len` 0, or valid for `len`:
+// all that the host has read of it, at most 65536 bytes.
+//
+// *Returns* 0, or PAGI_SSE_RESULT_TOO_MANY_CONNECTIONS (as many are open as
+// `max_connections` allows; an idle one was told to make room, so try again
+// soon), _STOPPED (also after pagi_sse_server_drain), _BAD_SOCKET,
+// _BAD_ARGUMENT (`len`), _NULL_POINTER, _OS (out of descriptors), or a handle
+// error.
+// *Ownership*: after 0 `fd` is the library's, until it closes it: non-blocking
+// and close-on-exec. Take it out of the host's own epoll or poll set before.
+// After an error it is the caller's as before, with its flags. The bytes are
+// copied.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.3.0.
+int32_t pagi_sse_server_adopt(pagi_sse_server server, int32_t fd, const char *bytes, size_t len);
 
 // The descriptor that is readable while pagi_sse_server_next has records.
 //

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::time::Duration;
@@ -74,6 +74,17 @@ impl<T: Send + Sync + 'static> PerProcess<T> {
 pub fn is_open(fd: RawFd) -> bool {
     // SAFETY: asks for flags; touches no memory.
     unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
+}
+
+/// A duplicate of a descriptor, close-on-exec.
+pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: touches no memory; what comes back is a descriptor of our own.
+    unsafe {
+        match libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) {
+            -1 => Err(io::Error::last_os_error()),
+            copy => Ok(OwnedFd::from_raw_fd(copy)),
+        }
+    }
 }
 
 /// Has the runtime of this context watch a socket; after a failure it comes

@@ -90,7 +90,7 @@ pub enum Error {
     /// The handle table is full.
     HandlesExhausted = -404,
 
-    /// The address to listen on is not `HOST:PORT` or `unix:PATH`.
+    /// The address to listen on is not `HOST:PORT`, `unix:PATH` or `fd:N`.
     ListenAddress = -500,
     /// The address is in use.
     AddressInUse = -501,
@@ -98,6 +98,13 @@ pub enum Error {
     BindFailed = -502,
     /// The server or the runtime has been stopped.
     Stopped = -503,
+
+    /// A host name does not resolve to an address.
+    HostUnknown = -504,
+    /// What `fd:N` names is no listening stream socket.
+    NotListening = -505,
+    /// As many connections are open as `max_connections` allows.
+    TooManyConnections = -506,
 
     /// A topic's name is not 1 to 100 letters, digits and `.-_:/`.
     TopicName = -600,
@@ -154,6 +161,9 @@ impl Error {
         Error::AddressInUse,
         Error::BindFailed,
         Error::Stopped,
+        Error::HostUnknown,
+        Error::NotListening,
+        Error::TooManyConnections,
         Error::TopicName,
         Error::TooManyTopics,
         Error::TopicCount,
@@ -211,10 +221,13 @@ impl Error {
             Error::HandleKind => c"the handle belongs to another kind of object",
             Error::HandleForked => c"the handle belongs to the parent process (fork)",
             Error::HandlesExhausted => c"the handle table is full",
-            Error::ListenAddress => c"the address must be HOST:PORT or unix:PATH",
+            Error::ListenAddress => c"the address must be HOST:PORT, unix:PATH or fd:NUMBER",
             Error::AddressInUse => c"the address is already in use",
             Error::BindFailed => c"the address cannot be bound",
             Error::Stopped => c"the server or runtime is stopped",
+            Error::HostUnknown => c"the host name does not resolve",
+            Error::NotListening => c"the descriptor is not a listening stream socket",
+            Error::TooManyConnections => c"as many connections are open as max_connections allows",
             Error::TopicName => c"a topic must be 1 to 100 letters, digits and .-_:/",
             Error::TooManyTopics => {
                 c"the hub has too many topics (100000, or 50000 that only subscribers have named)"

@@ -53,18 +53,20 @@ pub const KEEPALIVE_MS: u64 = 86_400_000;
 /// Shortest keepalive interval but 0 (off), milliseconds.
 pub const KEEPALIVE_MIN_MS: u64 = 10;
 
-/// Largest record for a host program, but a parser's, with its length: a head
-/// is in it once, and its path twice.
-pub const RECORD_BYTES: usize = 4 * HEAD_BYTES;
-/// Longest text of a LOG record; a longer one is cut, bytes.
-pub const LOG_BYTES: usize = 16 << 10;
-
 /// Request body, default maximum, bytes.
 pub const BODY_BYTES: usize = 1 << 20;
 /// Request body bytes kept before the application has chosen its answer.
 pub const BODY_WINDOW_BYTES: usize = 256 << 10;
 /// Request line and header fields together, bytes.
 pub const HEAD_BYTES: usize = 64 << 10;
+/// Request target, bytes. It is twice in a record, as it came and decoded: so
+/// this, with [`HEAD_BYTES`], holds every record within [`RECORD_BYTES`].
+pub const TARGET_BYTES: usize = 32 << 10;
+/// Largest record of a server or a runtime (a parser's options bound its own),
+/// bytes, its length with it.
+pub const RECORD_BYTES: usize = 128 << 10;
+/// Longest text of a LOG record; a longer one is cut, bytes.
+pub const LOG_BYTES: usize = 16 << 10;
 /// Header fields of one request.
 pub const HEADERS: usize = 128;
 /// Chunk extensions and trailer fields of one body, bytes: what hyper takes,
@@ -85,6 +87,9 @@ pub const NEW_PATIENCE: Duration = Duration::from_millis(250);
 pub const BODY_SECONDS: u64 = 300;
 /// Connections open at a time on one server, default maximum.
 pub const CONNECTIONS: usize = 16_384;
+/// Who finds no place waits so long before the operator hears of it: an idle
+/// connection makes room at once.
+pub const ROOM_PATIENCE: Duration = Duration::from_millis(100);
 /// Connections that wait in the kernel to be accepted.
 pub const BACKLOG: i32 = 4096;
 /// A client that takes no byte for so long is dropped, seconds.

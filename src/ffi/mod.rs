@@ -38,7 +38,7 @@ pub const PAGI_SSE_VERSION_NUMBER: u32 = 3000;
 
 /// Largest record of a server or a runtime, bytes: a buffer of this size is
 /// never too small for pagi_sse_server_next and pagi_sse_runtime_next.
-pub const PAGI_SSE_RECORD_MAX: usize = 262_144;
+pub const PAGI_SSE_RECORD_MAX: usize = 131_072;
 /// Longest id of an event, bytes.
 pub const PAGI_SSE_ID_BYTES: usize = 4096;
 /// Longest reason of an end, bytes.

@@ -5,8 +5,9 @@ use super::{copy_out, guard, next, options, set, text, writable};
 use crate::core::error::Error;
 use crate::handle::{self, Table};
 use crate::server::{Options, Server};
-use crate::sys::PerProcess;
+use crate::sys::{self, PerProcess};
 use std::ffi::c_char;
+use std::os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,11 @@ pub type pagi_sse_server = u64;
 pub struct pagi_sse_server_options {
     /// sizeof(pagi_sse_server_options): lets the struct grow.
     pub size: usize,
-    /// `HOST:PORT` (port 0: the kernel picks) or `unix:PATH`.
+    /// `HOST:PORT` (port 0: the kernel picks), `unix:PATH`, or `fd:N`: a
+    /// listening stream socket of the host's (systemd, prefork). Of that the
+    /// server works on a duplicate, and sets it non-blocking; the descriptor
+    /// stays the host's, is never shut down, and others may go on accepting at
+    /// it when this server drains: it turns nobody away who waits there. NULL: `127.0.0.1:0`.
     pub listen: *const c_char,
     /// Length of `listen`, bytes.
     pub listen_len: usize,
@@ -84,8 +89,8 @@ pub(super) fn table() -> &'static Table<Arc<Server>> {
 /// writable handle.
 ///
 /// *Returns* 0, or PAGI_SSE_RESULT_LISTEN_ADDRESS, _ADDRESS_IN_USE,
-/// _BIND_FAILED (pagi_sse_error has the system's reason), _OS (threads or
-/// descriptors), _NULL_POINTER, _BAD_ARGUMENT (a size), _NOT_UTF8,
+/// _BIND_FAILED (pagi_sse_error has the system's reason), _HOST_UNKNOWN (the
+/// resolver's), _NOT_LISTENING (`fd:N`), _OS (threads or descriptors), _NULL_POINTER, _BAD_ARGUMENT (a size), _NOT_UTF8,
 /// _HANDLES_EXHAUSTED.
 /// *Ownership*: the caller's; pagi_sse_server_free ends it. The options are
 /// copied.
@@ -169,6 +174,80 @@ pub extern "C" fn pagi_sse_server_start(server: pagi_sse_server) -> i32 {
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_port(server: pagi_sse_server) -> i32 {
     guard(|| Ok(table().get(server)?.port().into()))
+}
+
+/// What the server listens on: `127.0.0.1:5000`, `[::1]:5000` or `unix:PATH`;
+/// of `fd:N` too.
+///
+/// # Safety
+/// `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
+/// bytes; `len` points to a writable `size_t`.
+///
+/// *Returns* 0, and in `len` the length, bytes, without a NUL; or
+/// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _BAD_ARGUMENT, or a handle
+/// error.
+/// *Ownership*: a copy.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.3.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pagi_sse_server_address(
+    server: pagi_sse_server,
+    buf: *mut c_char,
+    cap: usize,
+    len: *mut usize,
+) -> i32 {
+    guard(|| {
+        let server = table().get(server)?;
+        // SAFETY: the caller's promise.
+        unsafe { copy_out(server.address().as_bytes(), buf, cap, len) }
+    })
+}
+
+/// Has the server serve a connection that the host has accepted by itself, as
+/// one of its own: REQUEST records, keep-alive, the times and limits of its
+/// options. It may be called before pagi_sse_server_start, and instead of it.
+///
+/// # Safety
+/// `server`; `fd` is a descriptor that nobody else uses, of a stream socket,
+/// TCP or Unix, connected; `bytes` is NULL with `len` 0, or valid for `len`:
+/// all that the host has read of it, at most 65536 bytes.
+///
+/// *Returns* 0, or PAGI_SSE_RESULT_TOO_MANY_CONNECTIONS (as many are open as
+/// `max_connections` allows; an idle one was told to make room, so try again
+/// soon), _STOPPED (also after pagi_sse_server_drain), _BAD_SOCKET,
+/// _BAD_ARGUMENT (`len`), _NULL_POINTER, _OS (out of descriptors), or a handle
+/// error.
+/// *Ownership*: after 0 `fd` is the library's, until it closes it: non-blocking
+/// and close-on-exec. Take it out of the host's own epoll or poll set before.
+/// After an error it is the caller's as before, with its flags. The bytes are
+/// copied.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.3.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pagi_sse_server_adopt(
+    server: pagi_sse_server,
+    fd: i32,
+    bytes: *const c_char,
+    len: usize,
+) -> i32 {
+    guard(|| {
+        let server = table().get(server)?;
+        // SAFETY: the caller's promise.
+        let held = unsafe { super::bytes(bytes, len) }?.unwrap_or_default();
+        if !sys::is_open(fd) {
+            return Err(Error::BadSocket.into());
+        }
+        // SAFETY: an open descriptor, the caller's to give; given back below
+        // unless it is taken.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        server.adopt(fd, held).map_err(|(error, fd)| {
+            let _ = fd.into_raw_fd();
+            error
+        })?;
+        Ok(0)
+    })
 }
 
 /// The descriptor that is readable while pagi_sse_server_next has records.

@@ -1,11 +1,13 @@
 //! Addresses to listen on, and who comes.
 
 use super::socket::Socket;
-use crate::core::error::{Error, Failure};
+use crate::core::error::{Error, Failure, reason};
 use crate::core::limits;
+use crate::sys;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket as Raw, Type};
 use std::io;
 use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
+use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use tokio::net::{TcpListener, UnixListener};
 
@@ -14,6 +16,8 @@ use tokio::net::{TcpListener, UnixListener};
 pub enum Listener {
     Tcp(Raw, SocketAddr),
     Unix(Raw, SocketFile),
+    /// The host program's: an address, or a Unix socket's path.
+    Shared(Raw, std::result::Result<SocketAddr, String>),
 }
 
 /// A Unix socket's file, as we made it.
@@ -48,15 +52,25 @@ impl Listener {
     /// The TCP port; 0 for a Unix socket.
     pub fn port(&self) -> u16 {
         match self {
-            Listener::Tcp(_, a) => a.port(),
-            Listener::Unix(..) => 0,
+            Listener::Tcp(_, a) | Listener::Shared(_, Ok(a)) => a.port(),
+            Listener::Unix(..) | Listener::Shared(..) => 0,
+        }
+    }
+
+    /// `HOST:PORT`, or `unix:PATH`.
+    pub fn address(&self) -> String {
+        match self {
+            Listener::Tcp(_, a) | Listener::Shared(_, Ok(a)) => a.to_string(),
+            Listener::Unix(_, SocketFile { path, .. }) | Listener::Shared(_, Err(path)) => {
+                format!("unix:{path}")
+            }
         }
     }
 
     /// The Unix socket's file.
     pub fn file(&self) -> Option<SocketFile> {
         match self {
-            Listener::Tcp(..) => None,
+            Listener::Tcp(..) | Listener::Shared(..) => None,
             Listener::Unix(_, f) => Some(f.clone()),
         }
     }
@@ -69,6 +83,9 @@ pub fn bind(address: &str) -> std::result::Result<Listener, Failure> {
     if address.bytes().any(|b| b.is_ascii_control()) {
         let why = format!("control characters in {}", address.escape_debug());
         return Err(Failure::new(Error::ListenAddress, why));
+    }
+    if let Some(number) = address.strip_prefix("fd:") {
+        return adopt(number);
     }
     let bound = match address.strip_prefix("unix:") {
         Some("") => return Err(Error::ListenAddress.into()),
@@ -85,9 +102,9 @@ pub fn bind(address: &str) -> std::result::Result<Listener, Failure> {
                 _ => return Err(Error::ListenAddress.into()),
             }
             let found = address.to_socket_addrs().map(|mut all| all.next());
-            match found.map_err(failure(Error::BindFailed))? {
+            match found.map_err(|e| unknown(address, &reason(&e)))? {
                 Some(first) => bind_tcp(first),
-                None => return Err(Failure::new(Error::BindFailed, "the name has no address")),
+                None => return Err(unknown(address, "it has no address")),
             }
         }
     };
@@ -99,6 +116,61 @@ pub fn bind(address: &str) -> std::result::Result<Listener, Failure> {
         io::ErrorKind::InvalidInput => failure(Error::ListenAddress)(e),
         _ => failure(Error::BindFailed)(e),
     })
+}
+
+/// In the resolver's words.
+fn unknown(address: &str, why: &str) -> Failure {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let why = why
+        .strip_prefix("failed to lookup address information: ")
+        .unwrap_or(why);
+    Failure::new(Error::HostUnknown, format!("{host}: {why}"))
+}
+
+/// `fd:N`: a duplicate of the host program's listener.
+fn adopt(number: &str) -> std::result::Result<Listener, Failure> {
+    let wrong = |what: &str| Failure::new(Error::NotListening, format!("fd:{number} is {what}"));
+    let is_number = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    let Some(fd) = number.parse::<RawFd>().ok().filter(|_| is_number) else {
+        return Err(Error::ListenAddress.into());
+    };
+    let copy = sys::duplicate(fd).map_err(|e| wrong(&format!("no descriptor: {}", reason(&e))))?;
+    let socket = Raw::from(copy);
+    let Ok(kind) = socket.r#type() else {
+        return Err(wrong("no socket"));
+    };
+    if kind != Type::STREAM {
+        return Err(wrong("a socket of another type than stream"));
+    }
+    if !listens(&socket) {
+        return Err(wrong(match socket.peer_addr() {
+            Ok(_) => "a connected socket",
+            Err(_) => "a socket that does not listen",
+        }));
+    }
+    let os = |e: io::Error| Failure::from(e);
+    let bound = socket.local_addr().map_err(os)?;
+    socket.set_nonblocking(true).map_err(os)?;
+    let at = match (bound.as_socket(), bound.domain()) {
+        (Some(address), _) => Ok(address),
+        (None, Domain::UNIX) => {
+            let path = bound.as_pathname();
+            Err(path.map(|p| p.to_string_lossy().into()).unwrap_or_default())
+        }
+        (None, _) => return Err(wrong("a socket of another family than IP and Unix")),
+    };
+    Ok(Listener::Shared(socket, at))
+}
+
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+fn listens(socket: &Raw) -> bool {
+    socket.is_listener().unwrap_or(false)
+}
+
+/// As far as that shows: accepting fails for others.
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+fn listens(socket: &Raw) -> bool {
+    socket.peer_addr().is_err()
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<Listener> {
@@ -149,35 +221,78 @@ pub struct Peers {
     pub server: std::result::Result<SocketAddr, String>,
 }
 
+impl Peers {
+    /// Of a connection that the host program has accepted.
+    pub fn of(fd: &OwnedFd) -> Self {
+        let socket = SockRef::from(fd);
+        let (client, server) = (socket.peer_addr().ok(), socket.local_addr().ok());
+        let path = |a: &SockAddr| Some(a.as_pathname()?.to_string_lossy().into_owned());
+        Peers {
+            client: client.and_then(|a| a.as_socket()),
+            server: match server.as_ref().and_then(SockAddr::as_socket) {
+                Some(address) => Ok(address),
+                None => Err(server.as_ref().and_then(path).unwrap_or_default()),
+            },
+        }
+    }
+}
+
 /// A listener that accepts.
-#[allow(missing_docs)]
-pub enum Accepting {
-    Tcp(TcpListener, SocketAddr),
-    Unix(UnixListener, String),
+pub struct Accepting {
+    kind: Kind,
+    /// Of a TCP socket the address, else the path.
+    at: std::result::Result<SocketAddr, String>,
+    /// The host program's, and other processes' perhaps.
+    is_shared: bool,
+}
+
+enum Kind {
+    Tcp(TcpListener),
+    Unix(UnixListener),
 }
 
 impl Accepting {
     /// Of a bound address. Needs the runtime's context.
     pub fn new(listener: Listener) -> io::Result<Self> {
-        Ok(match listener {
-            Listener::Tcp(s, a) => Accepting::Tcp(TcpListener::from_std(s.into())?, a),
-            Listener::Unix(s, f) => Accepting::Unix(UnixListener::from_std(s.into())?, f.path),
+        let is_shared = matches!(listener, Listener::Shared(..));
+        let (socket, at) = match listener {
+            Listener::Tcp(s, a) => (s, Ok(a)),
+            Listener::Unix(s, f) => (s, Err(f.path)),
+            Listener::Shared(s, at) => (s, at),
+        };
+        let kind = match at {
+            Ok(_) => Kind::Tcp(TcpListener::from_std(socket.into())?),
+            Err(_) => Kind::Unix(UnixListener::from_std(socket.into())?),
+        };
+        Ok(Accepting {
+            kind,
+            at,
+            is_shared,
         })
     }
 
+    /// Others may accept at it: who waits there is not ours to turn away.
+    pub fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
     fn as_socket(&self) -> SockRef<'_> {
-        match self {
-            Accepting::Tcp(l, _) => SockRef::from(l),
-            Accepting::Unix(l, _) => SockRef::from(l),
+        match &self.kind {
+            Kind::Tcp(l) => SockRef::from(l),
+            Kind::Unix(l) => SockRef::from(l),
         }
     }
 
     /// The next client, when one comes.
     pub async fn accept(&self) -> io::Result<(Socket, Peers)> {
-        let socket = match self {
-            Accepting::Tcp(l, _) => Socket::Tcp(l.accept().await?.0),
-            Accepting::Unix(l, _) => Socket::Unix(l.accept().await?.0),
+        let socket = match &self.kind {
+            Kind::Tcp(l) => Socket::Tcp(l.accept().await?.0),
+            Kind::Unix(l) => Socket::Unix(l.accept().await?.0),
         };
+        if self.is_shared {
+            // Not inherited from a listener of ours.
+            socket.limit_buffer();
+        }
         let peers = self.peers(&socket);
         Ok((socket, peers))
     }
@@ -186,9 +301,9 @@ impl Accepting {
     pub fn accept_now(&self) -> io::Result<(Socket, Peers)> {
         let (socket, _) = self.as_socket().accept()?;
         socket.set_nonblocking(true)?;
-        let domain = match self {
-            Accepting::Tcp(_, bound) => Domain::for_address(*bound),
-            Accepting::Unix(..) => Domain::UNIX,
+        let domain = match self.at {
+            Ok(bound) => Domain::for_address(bound),
+            Err(_) => Domain::UNIX,
         };
         let socket = Socket::of(socket, domain)?;
         let peers = self.peers(&socket);
@@ -200,16 +315,16 @@ impl Accepting {
             Socket::Tcp(s) => (s.peer_addr().ok(), s.local_addr().ok()),
             Socket::Unix(_) | Socket::Given(_) => (None, None),
         };
-        let server = match self {
-            Accepting::Tcp(_, bound) => Ok(here.unwrap_or(*bound)),
-            Accepting::Unix(_, path) => Err(path.clone()),
-        };
+        let server = self.at.clone().map(|bound| here.unwrap_or(bound));
         Peers { client, server }
     }
 }
 
 impl Drop for Accepting {
     fn drop(&mut self) {
+        if self.is_shared {
+            return;
+        }
         // A forked child may have a copy: nobody is to wait at it.
         let _ = self.as_socket().shutdown(Shutdown::Both);
     }

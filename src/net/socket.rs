@@ -110,6 +110,12 @@ impl Socket {
         Ok(socket)
     }
 
+    /// Before a queue of ours fills, the kernel is to take no megabytes.
+    pub fn limit_buffer(&self) {
+        let size = limits::SEND_BUFFER_BYTES;
+        let _ = each!(self, s => SockRef::from(s).set_send_buffer_size(size));
+    }
+
     /// That, if it is TCP.
     fn tcp(&self) -> Option<SockRef<'_>> {
         match self {

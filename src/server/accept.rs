@@ -1,17 +1,19 @@
 //! The clients that come.
 
 use super::{Shared, Stage, http1};
-use crate::core::error::reason;
+use crate::core::error::{Error, Failure, reason};
 use crate::core::limits;
 use crate::net::listen::{Accepting, Listener, Peers};
 use crate::net::socket::Socket;
 use crate::rt::supervisor;
 use bytes::BytesMut;
+use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 
 /// Accepts until the server drains.
 pub async fn run(listener: Listener, shared: Arc<Shared>) {
@@ -37,6 +39,9 @@ async fn accept_until_drained(listener: Listener, shared: &Arc<Shared>) {
         () = drained => {}
         () = supervisor::keep("accept", tell, || accept_all(&listener, shared)) => {}
     }
+    if listener.is_shared() {
+        return;
+    }
     // Who waits in the kernel's queue is told, not reset.
     for _ in 0..limits::BACKLOG {
         let place = shared.permits.clone().try_acquire_owned();
@@ -50,35 +55,57 @@ async fn accept_until_drained(listener: Listener, shared: &Arc<Shared>) {
 fn serve(socket: Socket, peers: Peers, shared: &Arc<Shared>, place: OwnedSemaphorePermit) {
     // A client may be gone already; its connection will say so.
     let _ = socket.tune(shared.options.write_timeout);
+    spawn(socket, peers, shared, place, BytesMut::new());
+}
+
+fn spawn(
+    socket: Socket,
+    peers: Peers,
+    shared: &Arc<Shared>,
+    place: OwnedSemaphorePermit,
+    held: BytesMut,
+) {
     let socket = Arc::new(socket);
-    tokio::spawn(http1::serve(
-        socket,
-        peers,
-        shared.clone(),
-        place,
-        BytesMut::new(),
-    ));
+    tokio::spawn(http1::serve(socket, peers, shared.clone(), place, held));
+}
+
+/// Serves a connection that the host program has accepted, and read so much of.
+/// Needs the runtime's context. After an error the descriptor comes back.
+pub fn adopt(
+    fd: OwnedFd,
+    held: &[u8],
+    shared: &Arc<Shared>,
+) -> std::result::Result<(), (Failure, OwnedFd)> {
+    let Ok(place) = shared.permits.clone().try_acquire_owned() else {
+        // Whether one leaves or not, the host asks again.
+        let _ = shared.idle.call();
+        return Err((Error::TooManyConnections.into(), fd));
+    };
+    let peers = Peers::of(&fd);
+    let socket = Socket::take(fd, shared.options.write_timeout)?;
+    spawn(socket, peers, shared, place, held.into());
+    Ok(())
 }
 
 async fn accept_all(listener: &Accepting, shared: &Arc<Shared>) {
-    let mut is_full = false;
+    let mut is_told = false;
     loop {
         // At the maximum, clients wait in the kernel's queue.
-        let free = shared.permits.clone().try_acquire_owned();
-        let was_full = std::mem::replace(&mut is_full, free.is_err());
-        if is_full && !was_full {
+        let mut place = pin!(next_place(shared));
+        let soon = timeout(limits::ROOM_PATIENCE, &mut place).await;
+        let was_told = std::mem::replace(&mut is_told, soon.is_err());
+        if is_told && !was_told {
             let max = shared.options.max_connections;
             shared.desk.notices().notice(
                 "max_connections is reached",
                 &format!(": {max} are open, others wait"),
             );
         }
-        let permit = match free {
+        let Some(permit) = (match soon {
             Ok(permit) => permit,
-            Err(_) => match next_place(shared).await {
-                Some(permit) => permit,
-                None => return,
-            },
+            Err(_) => place.await,
+        }) else {
+            return;
         };
         shared.desk.keeps_up().await;
         match listener.accept().await {
@@ -102,6 +129,9 @@ async fn accept_all(listener: &Accepting, shared: &Arc<Shared>) {
 /// Waits for a place. While there is none, idle connections make room, and those
 /// hurry who only see their last bytes out.
 pub(super) async fn next_place(shared: &Arc<Shared>) -> Option<OwnedSemaphorePermit> {
+    if let Ok(free) = shared.permits.clone().try_acquire_owned() {
+        return Some(free);
+    }
     let mut place = pin!(shared.permits.clone().acquire_owned());
     loop {
         let called = shared.idle.call();

@@ -118,7 +118,7 @@ impl Gate {
             }
             // A look for each line is enough, but for what is no HTTP at all.
             let new = &self.held[seen..];
-            if !new.is_empty() && (seen == 0 || new.contains(&b'\n') || self.is_full()) {
+            if !new.is_empty() && (seen == 0 || new.contains(&b'\n') || self.is_long(seen)) {
                 match head::read(&self.held) {
                     Ok(None) => {}
                     Ok(Some((n, body))) => {
@@ -150,8 +150,10 @@ impl Gate {
         Poll::Ready(Ok(true))
     }
 
-    fn is_full(&self) -> bool {
-        self.held.len() >= limits::HEAD_BYTES
+    /// Long enough to be too long, and so much longer than when so much was
+    /// there: who sends single bytes has no look for each.
+    fn is_long(&self, seen: usize) -> bool {
+        self.held.len() > limits::TARGET_BYTES && self.held.len() >> 10 != seen >> 10
     }
 
     fn refuse(&mut self, fault: Fault) {

@@ -44,7 +44,12 @@ pub fn read(bytes: &[u8]) -> Result<Option<(usize, Body)>, Fault> {
     );
     // The sentences have the numbers.
     const { assert!(limits::HEAD_BYTES == 64 << 10 && limits::HEADERS == 128) };
-    const LONG: Fault = Fault::new(StatusCode::URI_TOO_LONG, "a request target is above 64 KiB");
+    const { assert!(limits::TARGET_BYTES == 32 << 10) };
+    const LONG: Fault = Fault::new(StatusCode::URI_TOO_LONG, "a request target is above 32 KiB");
+    // Before the rest of the head, which need not come.
+    if target_len(bytes) > limits::TARGET_BYTES {
+        return Err(LONG);
+    }
     let mut fields = [EMPTY_HEADER; limits::HEADERS];
     let mut request = Request::new(&mut fields);
     match request.parse(bytes) {
@@ -62,6 +67,17 @@ pub fn read(bytes: &[u8]) -> Result<Option<(usize, Body)>, Fault> {
         Err(_) if bytes.starts_with(b"\x16") => Err(bad("TLS on a port that speaks plain HTTP")),
         Err(_) => Err(bad("a malformed request line")),
     }
+}
+
+/// How long the target is, as far as it is there.
+fn target_len(bytes: &[u8]) -> usize {
+    let from = bytes.iter().position(|b| !b"\r\n".contains(b));
+    let rest = &bytes[from.unwrap_or(bytes.len())..];
+    let Some(at) = memchr::memchr(b' ', rest) else {
+        return 0;
+    };
+    let target = &rest[at + 1..];
+    memchr::memchr3(b' ', b'\r', b'\n', target).unwrap_or(target.len())
 }
 
 /// The request line, if it is all there.
@@ -338,6 +354,11 @@ mod tests {
     #[test]
     fn limits_hold() {
         let long = "x".repeat(limits::HEAD_BYTES);
+        let target = "x".repeat(limits::TARGET_BYTES - 1);
+        assert_eq!(answer(&format!("GET /{target}")), 0);
+        assert_eq!(answer(&format!("GET /{target} HTTP/1.0\r\n\r\n")), 200);
+        assert_eq!(answer(&format!("GET /{target}x")), 414);
+        assert_eq!(answer(&format!("GET /{target}x HTTP/1.0\r\n\r\n")), 414);
         assert_eq!(answer(&format!("GET /{long}")), 414);
         assert_eq!(
             answer(&format!("GET / HTTP/1.1\r\nHost: h\r\nX: {long}")),

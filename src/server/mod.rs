@@ -22,7 +22,7 @@ use crate::host::desk::{self, Desk};
 use crate::net::listen::{self, SocketFile};
 use crate::rt;
 use std::fmt;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -31,7 +31,8 @@ use tokio::sync::{Semaphore, watch};
 /// How a server is to run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// `HOST:PORT` (port 0: the kernel picks) or `unix:PATH`.
+    /// `HOST:PORT` (port 0: the kernel picks), `unix:PATH`, or `fd:N`, a
+    /// listening socket of the host program's.
     pub listen: String,
     /// Largest request body, bytes.
     pub max_body: usize,
@@ -160,6 +161,7 @@ impl Shared {
 pub struct Server {
     shared: Arc<Shared>,
     port: u16,
+    address: String,
     file: Option<SocketFile>,
     runtime: Mutex<Option<tokio::runtime::Runtime>>,
 }
@@ -176,13 +178,14 @@ impl Server {
         let runtime = rt::build(options.workers.max(1)).map_err(Failure::from)?;
         let shared = Shared::new(options)?;
         let (port, file) = (listener.port(), listener.file());
-        let at = &shared.options.listen;
+        let (address, at) = (listener.address(), &shared.options.listen);
         shared.tell(format_args!("listens on {at}, port {port}"));
         runtime.spawn(accept::run(listener, shared.clone()));
         shared.desk.spawn(&runtime);
         Ok(Server {
             shared,
             port,
+            address,
             file,
             runtime: Mutex::new(Some(runtime)),
         })
@@ -191,6 +194,31 @@ impl Server {
     /// The TCP port; 0 for a Unix socket.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// What it listens on: `HOST:PORT`, or `unix:PATH`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Serves a connection that the host program has accepted, of which it has
+    /// read so much. After an error the descriptor comes back.
+    pub fn adopt(&self, fd: OwnedFd, held: &[u8]) -> std::result::Result<(), (Failure, OwnedFd)> {
+        let runtime = lock(&self.runtime);
+        let draining = *self.shared.stage.borrow() == Stage::Draining;
+        let Some(runtime) = runtime.as_ref().filter(|_| !draining) else {
+            return Err((Error::Stopped.into(), fd));
+        };
+        if held.len() > limits::HEAD_BYTES {
+            let why = format!(
+                "{} bytes were read, a head has {}",
+                held.len(),
+                limits::HEAD_BYTES
+            );
+            return Err((Failure::new(Error::BadArgument, why), fd));
+        }
+        let _context = runtime.enter();
+        accept::adopt(fd, held, &self.shared)
     }
 
     /// Readable while [`Server::next`] has something.

@@ -6,6 +6,7 @@ use crate::host::record::{Kind, Reader, handle_of};
 use crate::net::listen::Peers;
 use crate::net::scripted::{self, Peer};
 use bytes::BytesMut;
+use proptest::prelude::*;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -227,3 +228,70 @@ async fn a_new_connection_has_a_moment_for_its_request() {
     assert!(from.elapsed() <= limits::NEW_PATIENCE);
     assert!(c.task.is_finished());
 }
+
+/// A head of up to so many bytes: with its target, its cookies, its fields and
+/// their number as long as they like.
+fn heads() -> impl Strategy<Value = String> {
+    let target = (
+        0..=limits::TARGET_BYTES,
+        "(/|/%e9|/%25|http://[a-z]{1,90}/)",
+        "(|[?]x)",
+    );
+    let target = target.prop_map(|(len, start, query)| {
+        let fill = if start.contains('%') { "%41" } else { "a" };
+        let room = len.saturating_sub(start.len() + query.len()) / fill.len();
+        // The longest that `Uri` has the path and the query apart.
+        start + &fill.repeat(room / 2) + &query + &fill.repeat(room - room / 2)
+    });
+    let field = ("(cookie|x|accept)", 0..3_usize, 0..=limits::HEAD_BYTES);
+    let fields = prop::collection::vec(field, 0..limits::HEADERS - 1);
+    (target, fields).prop_map(|(target, fields)| {
+        let mut head = format!("GET {target} HTTP/1.1\r\nHost: h\r\n");
+        for (name, short, long) in fields {
+            let room = limits::HEAD_BYTES.saturating_sub(head.len() + name.len() + 5);
+            // Most are short, so that there are many.
+            let len = if long % 16 == 0 { long } else { short };
+            if room > 0 {
+                let value = "v".repeat(len.min(room - 1));
+                head.extend([&name, ":", &value, "\r\n"]);
+            }
+        }
+        head + "\r\n"
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+    #[test]
+    fn no_record_of_a_head_is_larger_than_the_published_bound(head in heads()) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let shared = server(1);
+            let c = client(&shared).await;
+            c.says(&head).await;
+            let mut buf = vec![0; limits::RECORD_BYTES];
+            let (mut used, mut records) = (0, 0);
+            while let n @ 1.. = shared.desk.next(&mut buf) {
+                assert!(n <= buf.len(), "{n} bytes");
+                used = used.max(n);
+                records += 1;
+            }
+            assert!(records > 0);
+            let target = head.split(' ').nth(1).unwrap().len();
+            let most = target + head.len() + 5 * limits::HEADERS + 500;
+            assert!(used <= most, "{used} > {most}: the bound is reckoned so");
+        });
+    }
+}
+
+const _: () = {
+    // What the test above has found: a head once, its target once more.
+    let most = limits::HEAD_BYTES + limits::TARGET_BYTES + 5 * limits::HEADERS + 500;
+    assert!(most <= limits::RECORD_BYTES);
+    assert!(limits::LOG_BYTES + 100 <= limits::RECORD_BYTES);
+    assert!(limits::REASON_BYTES + 100 <= limits::RECORD_BYTES);
+};

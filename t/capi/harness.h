@@ -127,19 +127,25 @@ static inline int next_record(next_function *next, uint64_t handle, int fd, int3
     }
 }
 
-/* Runs f in a forked child; returns its exit status, or -1. The child ends as
- * another program: what it inherited it cannot free, which is no leak. */
+/* A forked child ends as another program: what it inherited it cannot free,
+ * which is no leak. */
+static inline void leave(int status)
+{
+    char status_text[16];
+    snprintf(status_text, sizeof status_text, "%d", status & 127);
+    execl("/bin/sh", "sh", "-c", "exit \"$0\"", status_text, (char *)NULL);
+    _exit(126);
+}
+
+/* Runs f in a forked child; returns its exit status, or -1. */
 static inline int in_child(int (*f)(void))
 {
     int status = 0;
     fflush(stdout);
     pid_t pid = fork();
     if (pid == 0) {
-        char status_text[16];
         alarm(60);
-        snprintf(status_text, sizeof status_text, "%d", f() & 127);
-        execl("/bin/sh", "sh", "-c", "exit \"$0\"", status_text, (char *)NULL);
-        _exit(126);
+        leave(f());
     }
     if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
         return -1;

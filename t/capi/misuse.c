@@ -39,6 +39,8 @@ static int64_t s9(uint64_t h) { return pagi_sse_server_drain(h); }
 static int64_t s10(uint64_t h) { return pagi_sse_server_close_streams(h, NONE); }
 static int64_t s11(uint64_t h) { return pagi_sse_server_stop(h, 0); }
 static int64_t s12(uint64_t h) { return pagi_sse_server_free(h, 0); }
+static int64_t s13(uint64_t h) { return LEN(pagi_sse_server_address(h, NONE, &len_)); }
+static int64_t s14(uint64_t h) { return pagi_sse_server_adopt(h, 0, NONE); }
 static int64_t r1(uint64_t h) { return pagi_sse_runtime_fd(h); }
 static int64_t r2(uint64_t h) { char b[8]; return LEN(pagi_sse_runtime_next(h, b, sizeof b, &len_)); }
 static int64_t r3(uint64_t h) { return pagi_sse_runtime_flush(h); }
@@ -72,7 +74,7 @@ static int64_t u3(uint64_t h) { return pagi_sse_subscription_free(h); }
 /* Every function that takes a handle, by the kind of its object. */
 static handle_function *const of_conn[] = {f1,  f2,  f3,  f4,  f5,  f6,  f8,  f9,  f10, f11,
                                            f12, f13, f14, f16, f17, f18, f19, f20, f21, f22, f23, f24};
-static handle_function *const of_server[] = {s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12};
+static handle_function *const of_server[] = {s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12, s13, s14};
 static handle_function *const of_runtime[] = {r1, r2, r3, r4, r5, r6, r7, r8, r9, r10};
 static handle_function *const of_parser[] = {p1, p2, p3, p4, p5, p6};
 static handle_function *const of_hub[] = {h1, h2, h3, h4, h5, h6, h7, h8, h9, h10};

@@ -465,6 +465,16 @@ CALL(pagi_sse_server_open)
 CALL(pagi_sse_server_start) { return pagi_sse_server_start(H(SERVER)); }
 CALL(pagi_sse_server_port) { return pagi_sse_server_port(H(SERVER)); }
 CALL(pagi_sse_server_fd) { return pagi_sse_server_fd(H(SERVER)); }
+CALL(pagi_sse_server_address) { return pagi_sse_server_address(H(SERVER), INTO); }
+CALL(pagi_sse_server_adopt)
+{
+    G(a);
+    int fd = socket_to_give();
+    int32_t code = pagi_sse_server_adopt(H(SERVER), fd, a.p, a.n);
+    if (code != 0 && fd >= 0 && fd != INT_MAX)
+        close(fd);
+    return code;
+}
 CALL(pagi_sse_server_next) { return taken(pagi_sse_server_next, H(SERVER)); }
 CALL(pagi_sse_server_flush) { return pagi_sse_server_flush(H(SERVER)); }
 CALL(pagi_sse_server_wake) { return pagi_sse_server_wake(H(SERVER), number()); }
@@ -553,6 +563,8 @@ static const call calls[] = {
     ROW(pagi_sse_server_start, 1),
     ROW(pagi_sse_server_port, 1),
     ROW(pagi_sse_server_fd, 1),
+    ROW(pagi_sse_server_address, 1),
+    ROW(pagi_sse_server_adopt, 1),
     ROW(pagi_sse_server_next, 1),
     ROW(pagi_sse_server_flush, 1),
     ROW(pagi_sse_server_wake, 1),

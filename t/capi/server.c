@@ -138,39 +138,72 @@ static void small_buffer(void)
     close(fd);
 }
 
-/* Heads of all sizes, of which most is in a record twice, against the loop of
- * the header: each is served or refused, and the server goes on. */
-static void heads(void)
+/* Sends it and gives the status of the answer: 200 from the application, or
+ * the server's own. In a record it fits always. */
+static void takes(const char *head, size_t len, uint16_t status, size_t path)
 {
-    enum { LEAST = 1 << 10, MOST = 1 << 20 };
-    char *head = malloc(MOST + 100);
-    int served = 0, refused_ = 0;
-    for (size_t size = LEAST; size <= MOST; size += size / 4) {
-        pagi_sse_record r;
-        int fd = client(srv);
-        memcpy(head, "GET /", 5);
-        memset(head + 5, 'x', size);
-        strcpy(head + 5 + size, " HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-        size_t len = strlen(head), sent = 0;
-        ssize_t n;
-        while (sent < len && (n = send(fd, head + sent, len - sent, MSG_NOSIGNAL)) > 0)
-            sent += (size_t)n;
-        int32_t kind = len <= 65536 ? PAGI_SSE_KIND_REQUEST : PAGI_SSE_KIND_ANSWERED;
-        if (!OK(next(kind, 0, &r)))
-            break;
-        if (kind == PAGI_SSE_KIND_ANSWERED) {
-            OK(r.status == 431 || r.status == 414);
-            refused_++;
-        } else {
-            IS(r.path.len, size + 1);
-            IS(pagi_sse_conn_respond(r.conn, 204, NULL, 0), 0);
+    pagi_sse_record r;
+    int fd = client(srv);
+    size_t sent = 0;
+    ssize_t n;
+    while (sent < len && (n = send(fd, head + sent, len - sent, MSG_NOSIGNAL)) > 0)
+        sent += (size_t)n;
+    if (status == 200) {
+        if (OK(next(PAGI_SSE_KIND_REQUEST, 0, &r))) {
+            IS(r.path.len, path);
+            IS(pagi_sse_conn_respond(r.conn, 200, NULL, 0), 0);
             IS(pagi_sse_conn_body(r.conn, NONE, 0), 0);
             IS(pagi_sse_conn_free(r.conn), 0);
-            served++;
         }
-        close(fd);
+    } else if (OK(next(PAGI_SSE_KIND_ANSWERED, 0, &r)))
+        IS(r.status, status);
+    receive(fd, NULL);
+    close(fd);
+    IS(atoi(got + (strlen(got) > 9 ? 9 : 0)), status);
+}
+
+/* Heads around each limit, and of all sizes, against the loop of the header:
+ * each is served or refused, and the server goes on. */
+static void heads(void)
+{
+    enum { LEAST = 1 << 10, MOST = 1 << 20, TARGET = 32 << 10, HEAD = 64 << 10 };
+    static const char end[] = " HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    static const char field[] = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX: ";
+    char *head = malloc(MOST + 100);
+    static const int around[] = {-1, 0, 1};
+    for (size_t size = LEAST; size <= MOST; size += size / 4) {
+        memset(head, 'x', size + 5);
+        memcpy(head, "GET /", 5);
+        memcpy(head + 4 + size, end, sizeof end);
+        takes(head, 4 + size + sizeof end - 1, size > TARGET ? 414 : 200, size);
     }
-    OK(served > 10 && refused_ > 5);
+    for (int i = 0; i < 3; i++) {
+        size_t size = (size_t)(TARGET + around[i]);
+        memset(head, 'x', size + 5);
+        memcpy(head, "GET /", 5);
+        memcpy(head + 4 + size, end, sizeof end);
+        takes(head, 4 + size + sizeof end - 1, around[i] > 0 ? 414 : 200, size);
+        /* What it decodes to is shorter. */
+        for (size_t at = 5; at + 3 <= 4 + size; at += 3)
+            memcpy(head + at, "%41", 3);
+        takes(head, 4 + size + sizeof end - 1, around[i] > 0 ? 414 : 200, 1 + (size - 1) / 3 + (size - 1) % 3);
+        size = (size_t)(HEAD + around[i]);
+        memset(head, 'x', size);
+        memcpy(head, field, sizeof field - 1);
+        memcpy(head + size - 4, "\r\n\r\n", 4);
+        takes(head, size, around[i] > 0 ? 431 : 200, 1);
+    }
+    /* The largest record there is: target and head as long as they may be. */
+    memset(head, 'x', HEAD);
+    memcpy(head, "GET /", 5);
+    memcpy(head + 4 + TARGET, end, sizeof end - 3);
+    memcpy(head + 4 + TARGET + sizeof end - 3, "X: ", 3);
+    memcpy(head + HEAD - 4, "\r\n\r\n", 4);
+    takes(head, HEAD, 200, TARGET);
+    /* A target is refused before its end has come. */
+    memset(head, 'x', TARGET + 1200);
+    memcpy(head, "GET /", 5);
+    takes(head, TARGET + 1200, 414, 0);
     free(head);
 }
 
@@ -338,7 +371,7 @@ static void addresses(void)
     o.listen = "unix:/tmp/pagi-sse-capi\0x", o.listen_len = 25;
     IS(pagi_sse_server_open(&o, &t), R(LISTEN_ADDRESS));
     len = LEN(pagi_sse_error(why, sizeof why, &len_));
-    BYTES(why, len, "the address must be HOST:PORT or unix:PATH: control characters in unix:/tmp/pagi-sse-capi\\0x");
+    BYTES(why, len, "the address must be HOST:PORT, unix:PATH or fd:NUMBER: control characters in unix:/tmp/pagi-sse-capi\\0x");
     IS(access("/tmp/pagi-sse-capi", F_OK), -1);
     o.listen = "127.0.0.1\0:0", o.listen_len = 12;
     IS(pagi_sse_server_open(&o, &t), R(LISTEN_ADDRESS));

@@ -6,6 +6,7 @@ use T::Inc;
 use Test2::V0;
 use File::Temp ();
 use IO::Socket::IP;
+use IO::Socket::UNIX;
 use PAGI::SSE::Server;
 
 # What start says of an address that it cannot have, and what address says of
@@ -33,13 +34,13 @@ subtest 'the reason is the system\'s' => sub {
     open my $file, '>', "$dir/file" or die $!;
     close $file or die $!;
     my $long = 'x' x 200;
-    my $form = 'the address must be HOST:PORT or unix:PATH';
+    my $form = 'the address must be HOST:PORT, unix:PATH or fd:NUMBER';
     my %want = (
         'unix:' . "$dir/no/such"        => "$bound: No such file or directory",
         "unix:$dir/file"                => "$bound: the file exists and is no socket",
         "unix:$dir/$long"               => "$form: the path is too long",
         '192.0.2.1:0'                   => "$bound: Cannot assign requested address",
-        'no.such.name.invalid:0'        => qr/\A\Q$bound\E: failed to lookup address information: \S.*\z/,
+        'no.such.name.invalid:0'        => qr/\Athe host name does not resolve: no\.such\.name\.invalid: [A-Z]\S.*\z/,
         '127.0.0.1:' . $taken->sockport => 'the address is already in use',
         (map { $_ => $form } '127.0.0.1', ':80', 'unix:'),
         (
@@ -85,6 +86,32 @@ subtest 'address is a URL, with brackets where they belong' => sub {
     }
     my $unix = started("unix:$dir/socket");
     is $unix->address, "unix:$dir/socket";
+};
+
+subtest 'a listening socket that was there before' => sub {
+    my $tcp = IO::Socket::IP->new(Listen => 5, LocalHost => '127.0.0.1');
+    my $url = 'http://127.0.0.1:' . $tcp->sockport;
+    my $first = started('fd:' . fileno $tcp);
+    is [$first->address, $first->port], [$url, $tcp->sockport], 'it says where it is bound';
+    my $second = started('fd:' . fileno $tcp);
+    $first->stop(5)->get;
+    my $client = IO::Socket::IP->new(PeerHost => '127.0.0.1', PeerPort => $tcp->sockport);
+    print {$client} "NONSENSE\r\n";
+    like scalar(<$client>), qr{\AHTTP/1\.1 400 }, 'where one has stopped another goes on';
+    $second->stop(5)->get;
+    is $first->address, $url, 'and afterwards';
+    my $path = "$dir/given";
+    my $unix = IO::Socket::UNIX->new(Listen => 5, Local => $path) or die $!;
+    my $server = started('fd:' . fileno $unix);
+    is [$server->address, $server->port], ["unix:$path", 0];
+    $server->stop(5)->get;
+    ok -S $path, 'the file is not the server\'s';
+    my $none = 'the descriptor is not a listening stream socket';
+    open my $null, '<', '/dev/null' or die $!;
+    my $number = fileno $null;
+    is failure("fd:$number"), "PAGI::SSE::Server: cannot listen on 'fd:$number': $none: fd:$number is no socket";
+    is failure('fd:x'),
+        "PAGI::SSE::Server: cannot listen on 'fd:x': the address must be HOST:PORT, unix:PATH or fd:NUMBER";
 };
 
 done_testing;

@@ -70,6 +70,23 @@ sub stream {
 
 sub exit_of { my ($pid) = @_; waitpid $pid, 0; return $? }
 
+subtest '--listen fd:N serves at a socket that was inherited' => sub {
+    my $socket;
+    {
+        local $^F = 1000;    # not closed by exec
+        $socket = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1:0') or die $!;
+    }
+    my $port = $socket->sockport;
+    my $listen = 'fd:' . fileno $socket;
+    my $pid = open3(my $in, my $out, my $err = gensym, $^X, $command, 'serve', '--listen', $listen, $app);
+    IO::Select->new($err)->can_read(30) or die 'no output';
+    is scalar(<$err>), "listening on http://127.0.0.1:$port\n";
+    my $client = stream($port, '/');
+    kill TERM => $pid;
+    is [map { s/\r?\n//r } <$client>], ['', '', '0', ''];
+    is exit_of($pid),                  0;
+};
+
 $SIG{HUP} = 'DEFAULT';    # under nohup, too
 for my $signal (qw(INT TERM QUIT HUP)) {
     subtest "SIG$signal ends streams in order and the exit status is 0" => sub {
@@ -121,7 +138,7 @@ subtest 'a relative path, from another folder, without PERL5LIB' => sub {
 
 subtest 'help is asked for, so it goes to STDOUT and is a success' => sub {
     my $usage = <<'TEXT';
-usage: pagi-sse serve [--listen HOST:PORT | unix:PATH] [--access-log FILE|-]
+usage: pagi-sse serve [--listen HOST:PORT | unix:PATH | fd:N] [--access-log FILE|-]
                       [--shutdown-timeout SECONDS] [--head-timeout SECONDS]
                       [--body-timeout SECONDS] [--idle-timeout SECONDS]
                       [--max-queued-bytes OCTETS]
@@ -194,18 +211,18 @@ subtest 'what is no good says so, and what to change' => sub {
         ],
         [
             ['serve', '--listen', 'nowhere', $app],
-            1, qr{cannot listen on 'nowhere': the address must be HOST:PORT or unix:PATH}
+            1, qr{cannot listen on 'nowhere': the address must be HOST:PORT, unix:PATH or fd:NUMBER}
         ],
         (
             map { [
                 ['serve', '--listen', "127.0.0.1:$_", $app],
                 1,
-                qr{cannot listen on '127\.0\.0\.1:$_': the address must be HOST:PORT or unix:PATH: the port must be a whole number from 0 to 65535\n\z}
+                qr{cannot listen on '127\.0\.0\.1:$_': the address must be HOST:PORT, unix:PATH or fd:NUMBER: the port must be a whole number from 0 to 65535\n\z}
             ] } qw(65536 99999 abc -1)
         ),
         [
             ['serve', '--listen', 'unix:/tmp/' . 'x' x 120, $app],
-            1, qr{: the address must be HOST:PORT or unix:PATH: the path is too long\n\z}
+            1, qr{: the address must be HOST:PORT, unix:PATH or fd:NUMBER: the path is too long\n\z}
         ],
         [
             ['serve', '--listen', "unix:$app", $app],

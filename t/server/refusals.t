@@ -239,6 +239,22 @@ subtest 'max_connections reached is said once, as long as it lasts' => sub {
     $host->server->stop(0)->get;
 };
 
+subtest 'max_connections is not said to be reached while an idle connection makes room at once' => sub {
+    my $host = host(\&reader, max_connections => 2);
+    for my $path (map { "/$_" } 0 .. 5) {
+        my $client = $host->connect("GET $path HTTP/1.1\r\nHost: x\r\n\r\n");
+        $host->until(
+            sub {
+                grep { / $path / } @lines;
+            },
+            "the answer to $path"
+        );
+        push @{ $host->{kept} }, $client;
+    }
+    is [$host->log], [];
+    $host->server->stop(0)->get;
+};
+
 subtest 'what a stop turns away has its line, too' => sub {
     my $hold = Future->new;
     my $host = host(async sub { await $hold; await answer(@_[0, 2]) });

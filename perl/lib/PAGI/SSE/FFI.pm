@@ -83,19 +83,20 @@ $ffi->attach(conn_respond                          => [qw(uint64 uint16 opaque s
 $ffi->attach(conn_body                             => [qw(uint64 string size_t sint32)]  => 'sint32');
 $ffi->attach([conn_read_body => '_conn_read_body'] => [qw(uint64 opaque size_t size_t*)] => 'sint32');
 
-$ffi->attach([server_open => '_server_open']   => [qw(opaque uint64*)]               => 'sint32');
-$ffi->attach(server_start                      => ['uint64']                         => 'sint32');
-$ffi->attach(server_port                       => ['uint64']                         => 'sint32');
-$ffi->attach(server_fd                         => ['uint64']                         => 'sint32');
-$ffi->attach([server_next => '_server_next']   => [qw(uint64 opaque size_t size_t*)] => 'sint32');
-$ffi->attach(server_flush                      => ['uint64']                         => 'sint32');
-$ffi->attach(server_wake                       => [qw(uint64 uint64)]                => 'sint32');
-$ffi->attach(server_busy                       => ['uint64']                         => 'sint64');
-$ffi->attach([server_stats => '_server_stats'] => [qw(uint64 opaque size_t size_t*)] => 'sint32');
-$ffi->attach(server_drain                      => ['uint64']                         => 'sint32');
-$ffi->attach(server_close_streams              => [qw(uint64 string size_t)]         => 'sint32');
-$ffi->attach(server_stop                       => [qw(uint64 uint64)]                => 'sint32');
-$ffi->attach(server_free                       => [qw(uint64 uint64)]                => 'sint32');
+$ffi->attach([server_open => '_server_open']       => [qw(opaque uint64*)]               => 'sint32');
+$ffi->attach(server_start                          => ['uint64']                         => 'sint32');
+$ffi->attach(server_port                           => ['uint64']                         => 'sint32');
+$ffi->attach(server_fd                             => ['uint64']                         => 'sint32');
+$ffi->attach([server_next => '_server_next']       => [qw(uint64 opaque size_t size_t*)] => 'sint32');
+$ffi->attach(server_flush                          => ['uint64']                         => 'sint32');
+$ffi->attach(server_wake                           => [qw(uint64 uint64)]                => 'sint32');
+$ffi->attach(server_busy                           => ['uint64']                         => 'sint64');
+$ffi->attach([server_address => '_server_address'] => [qw(uint64 opaque size_t size_t*)] => 'sint32');
+$ffi->attach([server_stats => '_server_stats']     => [qw(uint64 opaque size_t size_t*)] => 'sint32');
+$ffi->attach(server_drain                          => ['uint64']                         => 'sint32');
+$ffi->attach(server_close_streams                  => [qw(uint64 string size_t)]         => 'sint32');
+$ffi->attach(server_stop                           => [qw(uint64 uint64)]                => 'sint32');
+$ffi->attach(server_free                           => [qw(uint64 uint64)]                => 'sint32');
 
 $ffi->attach([hub_open => '_hub_open']           => [qw(string size_t opaque uint64 uint32 uint64*)] => 'sint32');
 $ffi->attach(hub_free                            => ['uint64', 'uint64']                             => 'sint32');
@@ -305,6 +306,12 @@ sub _text {
 sub hub_history {
     my ($hub, $topic, $state, $last) = @_;
     return _text(sub { _hub_history($hub, $topic, length $topic, $state, $last, @_) });
+}
+
+sub server_address {
+    my ($server) = @_;
+    my (undef, $text) = _text(sub { _server_address($server, @_) });
+    return $text;
 }
 
 sub server_stats {

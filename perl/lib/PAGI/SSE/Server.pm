@@ -71,6 +71,7 @@ sub start {
     PAGI::SSE::Thread::own($handle, $self);
     $self->{signals}->adopt if $self->{signals};
     $self->{port} = PAGI::SSE::FFI::server_port($handle);
+    $self->{bound} = PAGI::SSE::FFI::server_address($handle) if $self->{listen} =~ /\Afd:/;
     $self->{fileno} = PAGI::SSE::FFI::server_fd($handle);
     my $lifespan = $self->{lifespan} = PAGI::SSE::Server::Lifespan->new($self);
     {
@@ -101,8 +102,9 @@ sub is_stopped { return $_[0]{is_stopped} }
 
 sub address {
     my ($self) = @_;
-    return $self->{listen} if $self->{listen} =~ /\Aunix:/;
-    my ($host) = $self->{listen} =~ /\A\[?(.*?)\]?:[0-9]+\z/s;
+    my $bound = $self->{bound} // $self->{listen};
+    return $bound if $bound =~ /\A(?:unix|fd):/;
+    my ($host) = $bound =~ /\A\[?(.*?)\]?:[0-9]+\z/s;
     $host = "[$host]" if $host =~ /:/;
     return "http://$host:$self->{port}";
 }
@@ -552,8 +554,8 @@ chunk; a body that breaks off, see below
 =item 408, 413, 414, 431
 
 a head or body that does not come in time (C<head_timeout>, C<body_timeout>); a
-body above C<max_body>; a target, or a head, above 64 KiB, or more than 128
-fields
+body above C<max_body>; a target above 32 KiB, a head above 64 KiB, or more than
+128 fields
 
 =item 421, 501, 505
 
@@ -588,8 +590,15 @@ The PAGI application, a coderef. Required.
 
 =item listen
 
-C<HOST:PORT> (port 0: the kernel picks one) or C<unix:PATH>. Default
+C<HOST:PORT> (port 0: the kernel picks one), C<unix:PATH>, or C<fd:N>. Default
 C<127.0.0.1:5000>.
+
+C<fd:N> is a listening stream socket, by its descriptor's number: one of a
+process manager's (systemd's sockets, as many as C<LISTEN_FDS> says, begin with
+C<fd:3>), or one at which several processes accept (C<< 'fd:' . fileno $socket >>
+in each, after C<fork>). C<start> makes a duplicate and sets the socket
+non-blocking. A server that stops never shuts it down, and leaves those who wait
+there to the others. C<port> and C<address> tell where it is bound.
 
 =item host, port
 
