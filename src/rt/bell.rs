@@ -89,24 +89,3 @@ impl<K: Hash + Eq, V> Drop for Rest<'_, K, V> {
         }
     }
 }
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-    use std::sync::Arc;
-
-    #[test]
-    fn a_bell_that_is_closed_keeps_nothing_alive() {
-        let bell = Bell::default();
-        let (before, after) = (Arc::new(()), Arc::new(()));
-        bell.add(1, before.clone());
-        bell.close();
-        bell.add(2, after.clone());
-        assert_eq!(
-            (Arc::strong_count(&before), Arc::strong_count(&after)),
-            (1, 1)
-        );
-        assert!(bell.is_empty());
-        bell.each(|_| unreachable!("nothing is there"));
-    }
-}

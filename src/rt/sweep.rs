@@ -212,4 +212,16 @@ mod tests {
         assert_eq!(wire.take(), "");
         assert_eq!(Arc::strong_count(&conn), 1);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sweep_that_is_closed_keeps_no_connection_alive() {
+        let (conn, _, sweep) = stream();
+        conn.start(200, []).unwrap();
+        conn.set_keepalive(1000, "").unwrap();
+        sweep.close();
+        conn.set_keepalive(2000, "").unwrap();
+        let held = Arc::downgrade(&conn);
+        drop(conn);
+        assert!(held.upgrade().is_none());
+    }
 }
