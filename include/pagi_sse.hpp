@@ -285,6 +285,8 @@ struct server : loop<pagi_sse_server_free, pagi_sse_server_fd, pagi_sse_server_n
     explicit server(const pagi_sse_server_options &o) { check(pagi_sse_server_open(&o, &h_)); }
     void start() { check(pagi_sse_server_start(h_)); }
     std::uint16_t port() const { return static_cast<std::uint16_t>(check(pagi_sse_server_port(h_))); }
+    std::string address() const { return string(pagi_sse_server_address, h_); }
+    void adopt(int fd, const text &read = {}) { check(pagi_sse_server_adopt(h_, fd, bytes(read).data, bytes(read).len)); }
     void drain() { check(pagi_sse_server_drain(h_)); }
     void close_streams(const text &reason = {}) { check(pagi_sse_server_close_streams(h_, bytes(reason).data, bytes(reason).len)); }
 };

@@ -23,7 +23,7 @@ static void begin_with(uint32_t places, uint32_t write_timeout_ms)
 static void begin(void) { begin_with(0, 0); }
 static void end(void) { IS(pagi_sse_server_free(srv, 1000), 0); }
 
-static void leave(int fd, enum leaving how)
+static void go_away(int fd, enum leaving how)
 {
     struct linger now = {.l_onoff = 1};
     if (how == STAYS)
@@ -69,7 +69,7 @@ static void breaks_off(const char *request, enum leaving how, const char *came, 
             OK(next(PAGI_SSE_KIND_BODY, c, &r));
     }
     BYTES(buf, len, came);
-    leave(fd, how);
+    go_away(fd, how);
     IS(body(c, buf, sizeof buf, &len), R(BODY_INCOMPLETE));
     IS(len, 0);
     /* Again and again. */
@@ -148,7 +148,7 @@ static void stream_with_half_a_body(void)
     OK(next(PAGI_SSE_KIND_REQUEST, 0, &r));
     pagi_sse_conn c = r.conn;
     IS(pagi_sse_conn_send(c, S("x")), 0);
-    leave(fd, FIN);
+    go_away(fd, FIN);
     OK(next(PAGI_SSE_KIND_CLOSED, c, &r));
     BYTES(r.text.data, r.text.len, "client_closed");
     OK(next(PAGI_SSE_KIND_ENDED, c, &r));
@@ -177,7 +177,7 @@ static void unread(void)
             conns[round * PLACES + i] = r.conn;
         }
         for (int i = 0; i < PLACES; i++)
-            leave(fds[i], round % 2 ? RST : FIN);
+            go_away(fds[i], round % 2 ? RST : FIN);
         /* Nobody frees them: the handlers go on. */
         for (int i = 0; i < PLACES; i++) {
             OK(next(PAGI_SSE_KIND_ENDED, 0, &r));
@@ -278,7 +278,7 @@ static void closes_while_nothing_is_chosen(void)
         int fd = asks(requests[i % 2]);
         OK(next(PAGI_SSE_KIND_REQUEST, 0, &r));
         pagi_sse_conn c = r.conn;
-        leave(fd, i < 2 ? FIN : RST);
+        go_away(fd, i < 2 ? FIN : RST);
         OK(next(PAGI_SSE_KIND_CLOSED, c, &r));
         BYTES(r.text.data, r.text.len, "client_closed");
         OK(next(PAGI_SSE_KIND_ENDED, c, &r));
@@ -328,7 +328,7 @@ static void not_taken(void)
                 poll(NULL, 0, 1);
         }
         OK(recv(fd, got, 1024, 0) > 0);
-        leave(fd, RST);
+        go_away(fd, RST);
         OK(next(PAGI_SSE_KIND_ENDED, c, &r));
         IS(r.status, 200);
         BYTES(r.text.data, r.text.len, "client_closed");
@@ -346,7 +346,7 @@ static void not_taken(void)
     IS(pagi_sse_conn_body(c, all, ALL, 0), 1);
     free(all);
     OK(recv(fd, got, 1024, 0) > 0);
-    leave(fd, RST);
+    go_away(fd, RST);
     OK(next(PAGI_SSE_KIND_ENDED, c, &r));
     BYTES(r.text.data, r.text.len, "client_closed");
     OK(r.bytes > 1000 && r.bytes < ALL / 2);

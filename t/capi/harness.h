@@ -66,7 +66,7 @@ static inline int bytes_(const char *file, int line, const char *got, size_t len
 }
 
 /* The length that a call has told, which is given &len_; or its code. */
-static size_t len_;
+static __thread size_t len_;
 #define LEN(call) length_((call))
 /* The same of one whose buffer is too small: the size that it needs. */
 #define NEEDS(call) (IS((call), R(BUFFER_SMALL)) ? (int64_t)len_ : -1)

@@ -299,6 +299,7 @@ static void servers()
     o.listen_len = strlen(o.listen);
     sse::server server(o);
     server.start();
+    SAYS(server.address(), "127.0.0.1:" + std::to_string(server.port()));
     int one = ask(server.port(), "GET /s HTTP/1.1\r\nhost: a\r\naccept: text/event-stream\r\n\r\n");
     int two = ask(server.port(), "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi");
     sse::conn post;
