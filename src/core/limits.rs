@@ -251,8 +251,8 @@ mod tests {
         ];
         let ready = [READY_PENDING_BYTES, PENDING_BYTES];
         let history = [SUBSCRIPTION_BYTES, REPLAY_BYTES, REPLAY_TOTAL_BYTES];
-        // A head and twice its path; a type, data and an id that were decoded.
-        let record = [LOG_BYTES, 3 * HEAD_BYTES, RECORD_BYTES];
+        // A head and its path once more, decoded.
+        let record = [LOG_BYTES, HEAD_BYTES + TARGET_BYTES, RECORD_BYTES];
         let parsed = 3 * (2 * PARSE_MOST_BYTES + PARSE_ID_BYTES);
         let all: [&[usize]; 8] = [
             &queues,

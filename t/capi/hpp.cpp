@@ -278,17 +278,21 @@ static void stream(const pagi_sse_record &r)
 }
 
 /* Answers with the body once it is here; whether it was. */
-static bool echo(sse::conn &c)
+static bool echo(sse::conn &c, std::string &body)
 {
     char buf[64];
-    std::size_t len = 0;
-    std::int32_t got = c.read_body(buf, sizeof buf, len);
+    std::int32_t got;
+    do {
+        std::size_t len = 0;
+        got = c.read_body(buf, sizeof buf, len);
+        body.append(buf, len);
+    } while (got == PAGI_SSE_BODY_MORE);
     if (got == PAGI_SSE_BODY_WAIT)
         return false;
     IS(got, PAGI_SSE_BODY_END);
     c.respond(201, {{"content-type", "text/plain"}});
     c.body("you said ", true);
-    c.body({buf, len});
+    c.body(body);
     return true;
 }
 
@@ -303,6 +307,7 @@ static void servers()
     int one = ask(server.port(), "GET /s HTTP/1.1\r\nhost: a\r\naccept: text/event-stream\r\n\r\n");
     int two = ask(server.port(), "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi");
     sse::conn post;
+    std::string body;
     for (int ended = 0; ended < 2 && wait_for(server.fd());) {
         for (const pagi_sse_record &r : server.next()) {
             if (r.kind == PAGI_SSE_KIND_REQUEST && r.sse)
@@ -311,7 +316,7 @@ static void servers()
                 post = sse::conn(r.conn);
             ended += r.kind == PAGI_SSE_KIND_ENDED;
         }
-        if (post && echo(post))
+        if (post && echo(post, body))
             post.reset();
         server.flush();
     }
