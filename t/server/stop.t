@@ -304,8 +304,11 @@ subtest 'a port in use, a bad address, bad options: clear errors at the caller' 
     my $port = $host->server->port;
     my $here = quotemeta __FILE__;
     for my $case (
-        [{ listen   => "127.0.0.1:$port" }, qr/cannot listen on '127\.0\.0\.1:$port': the address is already in use/],
-        [{ listen   => '127.0.0.1' }, qr/cannot listen on '127\.0\.0\.1': the address must be HOST:PORT, unix:PATH or fd:NUMBER/],
+        [{ listen => "127.0.0.1:$port" }, qr/cannot listen on '127\.0\.0\.1:$port': the address is already in use/],
+        [
+            { listen => '127.0.0.1' },
+            qr/cannot listen on '127\.0\.0\.1': the address must be HOST:PORT, unix:PATH or fd:NUMBER/
+        ],
         [{ listen   => '127.0.0.1:99999' }, qr/must be HOST:PORT/],
         [{ listen   => 'unix:' },           qr/must be HOST:PORT, unix:PATH or fd:NUMBER/],
         [{ listen   => '192.0.2.1:0' },     qr/cannot listen on '192\.0\.2\.1:0': the address cannot be bound/],
