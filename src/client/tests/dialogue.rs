@@ -13,6 +13,10 @@ pub enum Step {
     Asked(&'static str),
     /// The server says so, on the newest connection.
     Say(&'static str),
+    /// It answers so: status and words, fields, body.
+    Answer(&'static str, &'static str, &'static str),
+    /// It sends the client elsewhere: a status, a location.
+    Redirect(&'static str, &'static str),
     /// The head of a stream.
     Stream,
     /// The connection ends in order, or breaks within its body.
@@ -21,6 +25,8 @@ pub enum Step {
     Pass(u64),
     /// The client must tell that.
     Told(&'static str),
+    /// It must tell of a stream that has opened at that path of the host `h`.
+    Opened(&'static str),
     /// It must tell of an error: its kind, a part of its words, and after how
     /// many milliseconds it tries again.
     Error(Kind, &'static str, Option<(u64, u64)>),
@@ -44,6 +50,11 @@ async fn asked(conn: &mut Conn) -> String {
     }
     text.extend((!body.is_empty()).then(|| format!("body={body}")));
     text.join(" ")
+}
+
+fn answer(status: &str, fields: &str, body: &str) -> String {
+    let n = body.len();
+    format!("HTTP/1.1 {status}\r\n{fields}content-length: {n}\r\n\r\n{body}")
 }
 
 /// Runs it; `name` is for the failure's message.
@@ -75,12 +86,25 @@ pub async fn run(name: &str, options: Options, steps: &[Step]) {
                 conn = Some(next);
             }
             Step::Say(text) => conn.as_mut().unwrap().say(text).await,
+            Step::Answer(status, fields, body) => {
+                let text = answer(status, fields, body);
+                conn.as_mut().unwrap().say(&text).await;
+            }
+            Step::Redirect(status, to) => {
+                let (status, to) = (format!("{status} There"), format!("location: {to}\r\n"));
+                let text = answer(&status, &to, "");
+                conn.as_mut().unwrap().say(&text).await;
+            }
             Step::Stream => conn.as_mut().unwrap().say(STREAM).await,
             Step::Close => conn = None,
             Step::Pass(seconds) => {
                 tokio::time::sleep(std::time::Duration::from_secs(*seconds)).await;
             }
             Step::Told(expected) => assert_eq!(reader.told().await, *expected, "{at}"),
+            Step::Opened(path) => {
+                let expected = format!("OPEN 200 http://h/{path}");
+                assert_eq!(reader.told().await, expected, "{at}");
+            }
             Step::Error(kind, words, wait) => {
                 let item = reader.next().await;
                 let Item::Error(trouble) = &item else {

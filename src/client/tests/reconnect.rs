@@ -2,7 +2,9 @@
 
 use super::super::item::Kind;
 use super::super::options::Resume;
-use super::dialogue::Step::{Asked, Close, Error, Fate, Nobody, Pass, Say, Stream, Told};
+use super::dialogue::Step::{
+    Answer, Asked, Close, Error, Fate, Nobody, Opened, Pass, Redirect, Say, Stream, Told,
+};
 use super::dialogue::{Talk, run};
 use super::{Dialed, Options, options};
 use bytes::Bytes;
@@ -28,19 +30,6 @@ fn secret(options: &mut Options) {
 
 fn retrying(options: &mut Options) {
     options.retry_on = vec![429, 503];
-}
-
-fn to(status: &'static str, location: &'static str) -> &'static str {
-    let text =
-        format!("HTTP/1.1 {status} There\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n");
-    // A test's own.
-    Box::leak(text.into_boxed_str())
-}
-
-fn answer(status: &'static str, fields: &'static str, body: &'static str) -> &'static str {
-    let n = body.len();
-    let text = format!("HTTP/1.1 {status}\r\n{fields}content-length: {n}\r\n\r\n{body}");
-    Box::leak(text.into_boxed_str())
 }
 
 fn talk(name: &'static str, options: fn(&mut Options), steps: Vec<super::dialogue::Step>) -> Talk {
@@ -384,17 +373,16 @@ fn ids() -> Vec<Talk> {
 }
 
 fn redirections() -> Vec<Talk> {
-    let at = |path| ["OPEN 200 http://h/", path].concat().leak() as &str;
     vec![
         talk(
             "301 is followed and remembered",
             |_| {},
             vec![
                 Asked("GET h:80 /s"),
-                Say(to("301", "/t")),
+                Redirect("301", "/t"),
                 Asked("GET h:80 /t"),
                 Stream,
-                Told(at("t")),
+                Opened("t"),
                 Close,
                 Error(Kind::Ended, "(http://h/t)", NORMAL),
                 Asked("GET h:80 /t"),
@@ -405,10 +393,10 @@ fn redirections() -> Vec<Talk> {
             |_| {},
             vec![
                 Asked("GET h:80 /s"),
-                Say(to("308", "t?x=1#y")),
+                Redirect("308", "t?x=1#y"),
                 Asked("GET h:80 /t?x=1"),
                 Stream,
-                Told(at("t?x=1")),
+                Opened("t?x=1"),
                 Close,
                 Error(Kind::Ended, "", NORMAL),
                 Asked("GET h:80 /t?x=1"),
@@ -419,7 +407,7 @@ fn redirections() -> Vec<Talk> {
             |_| {},
             vec![
                 Asked("GET h:80 /s"),
-                Say(to("307", "http://i:81/t")),
+                Redirect("307", "http://i:81/t"),
                 Asked("GET i:81 /t"),
                 Stream,
                 Told("OPEN 200 http://i:81/t"),
@@ -433,10 +421,10 @@ fn redirections() -> Vec<Talk> {
             |_| {},
             vec![
                 Asked("GET h:80 /s"),
-                Say(to("302", "/t")),
+                Redirect("302", "/t"),
                 Asked("GET h:80 /t"),
                 Stream,
-                Told(at("t")),
+                Opened("t"),
                 Close,
                 Error(Kind::Ended, "", NORMAL),
                 Asked("GET h:80 /s"),
@@ -447,10 +435,10 @@ fn redirections() -> Vec<Talk> {
             |_| {},
             vec![
                 Asked("GET h:80 /s"),
-                Say(to("303", "/t")),
+                Redirect("303", "/t"),
                 Asked("GET h:80 /t"),
                 Stream,
-                Told(at("t")),
+                Opened("t"),
                 Close,
                 Error(Kind::Ended, "", NORMAL),
                 Asked("GET h:80 /s"),
@@ -461,12 +449,12 @@ fn redirections() -> Vec<Talk> {
             |_| {},
             vec![
                 Asked("GET h:80 /s"),
-                Say(to("302", "/t")),
+                Redirect("302", "/t"),
                 Asked("GET h:80 /t"),
-                Say(to("301", "/u")),
+                Redirect("301", "/u"),
                 Asked("GET h:80 /u"),
                 Stream,
-                Told(at("u")),
+                Opened("u"),
                 Close,
                 Error(Kind::Ended, "", NORMAL),
                 Asked("GET h:80 /s"),
@@ -477,7 +465,7 @@ fn redirections() -> Vec<Talk> {
             |o| o.last_event_id = "7".into(),
             vec![
                 Asked("GET h:80 /s id=7"),
-                Say(to("301", "/t")),
+                Redirect("301", "/t"),
                 Asked("GET h:80 /t id=7"),
             ],
         ),
@@ -486,10 +474,10 @@ fn redirections() -> Vec<Talk> {
             post,
             vec![
                 Asked("POST h:80 /s type body={}"),
-                Say(to("303", "/t")),
+                Redirect("303", "/t"),
                 Asked("GET h:80 /t"),
                 Stream,
-                Told(at("t")),
+                Opened("t"),
             ],
         ),
         talk(
@@ -497,7 +485,7 @@ fn redirections() -> Vec<Talk> {
             post,
             vec![
                 Asked("POST h:80 /s type body={}"),
-                Say(to("301", "/t")),
+                Redirect("301", "/t"),
                 Asked("GET h:80 /t"),
             ],
         ),
@@ -506,7 +494,7 @@ fn redirections() -> Vec<Talk> {
             post,
             vec![
                 Asked("POST h:80 /s type body={}"),
-                Say(to("307", "/t")),
+                Redirect("307", "/t"),
                 Asked("POST h:80 /t type body={}"),
             ],
         ),
@@ -518,7 +506,7 @@ fn redirections() -> Vec<Talk> {
             },
             vec![
                 Asked("PUT h:80 /s type body={}"),
-                Say(to("301", "/t")),
+                Redirect("301", "/t"),
                 Asked("PUT h:80 /t type body={}"),
             ],
         ),
@@ -527,14 +515,14 @@ fn redirections() -> Vec<Talk> {
             secret,
             vec![
                 Asked("GET h:80 /s auth cookie"),
-                Say(to("301", "/t")),
+                Redirect("301", "/t"),
                 Asked("GET h:80 /t auth cookie"),
-                Say(to("301", "http://i/")),
+                Redirect("301", "http://i/"),
                 Asked("GET i:80 /"),
-                Say(to("301", "http://h/u")),
+                Redirect("301", "http://h/u"),
                 Asked("GET h:80 /u"),
                 Stream,
-                Told(at("u")),
+                Opened("u"),
                 Close,
                 Error(Kind::Ended, "", NORMAL),
                 Asked("GET h:80 /u"),
@@ -545,7 +533,7 @@ fn redirections() -> Vec<Talk> {
             secret,
             vec![
                 Asked("GET h:80 /s auth cookie"),
-                Say(to("302", "http://i/")),
+                Redirect("302", "http://i/"),
                 Asked("GET i:80 /"),
                 Stream,
                 Told("OPEN 200 http://i/"),
@@ -559,11 +547,11 @@ fn redirections() -> Vec<Talk> {
             |o| o.max_redirects = 2,
             vec![
                 Asked("GET h:80 /s"),
-                Say(to("301", "/s")),
+                Redirect("301", "/s"),
                 Asked("GET h:80 /s"),
-                Say(to("301", "/s")),
+                Redirect("301", "/s"),
                 Asked("GET h:80 /s"),
-                Say(to("301", "/s")),
+                Redirect("301", "/s"),
                 Error(
                     Kind::Redirects,
                     "more than 2 redirections, which is the limit (http://h/s)",
@@ -578,7 +566,7 @@ fn redirections() -> Vec<Talk> {
             |_| {},
             vec![
                 Asked("GET h:80 /s"),
-                Say(to("302", "file:///etc/passwd")),
+                Redirect("302", "file:///etc/passwd"),
                 Error(Kind::Redirect, "the scheme file is none of", None),
                 Told("END Failed"),
                 Nobody,
@@ -601,7 +589,7 @@ fn redirections() -> Vec<Talk> {
             vec![
                 Asked("GET h:80 /s"),
                 Fate(Dialed::Refused),
-                Say(to("301", "http://i/")),
+                Redirect("301", "http://i/"),
                 Error(Kind::Connect, "i:80: refused (http://i/)", NORMAL),
                 Asked("GET h:80 /s"),
             ],
@@ -616,7 +604,7 @@ fn refusals() -> Vec<Talk> {
             |_| {},
             vec![
                 Asked("GET h:80 /s"),
-                Say(answer("404 Not Found", "", "no such page")),
+                Answer("404 Not Found", "", "no such page"),
                 Error(
                     Kind::Status,
                     "the answer is 404 Not Found (http://h/s)",
@@ -631,11 +619,11 @@ fn refusals() -> Vec<Talk> {
             |_| {},
             vec![
                 Asked("GET h:80 /s"),
-                Say(answer(
+                Answer(
                     "206 Partial Content",
                     "content-type: text/event-stream\r\n",
                     "data: a\n\n",
-                )),
+                ),
                 Error(Kind::Status, "206", None),
                 Told("END Failed"),
                 Nobody,
@@ -646,7 +634,7 @@ fn refusals() -> Vec<Talk> {
             |_| {},
             vec![
                 Asked("GET h:80 /s"),
-                Say(answer("503 Busy", "retry-after: 1\r\n", "")),
+                Answer("503 Busy", "retry-after: 1\r\n", ""),
                 Error(Kind::Status, "503", None),
                 Told("END Failed"),
                 Nobody,
@@ -657,13 +645,13 @@ fn refusals() -> Vec<Talk> {
             retrying,
             vec![
                 Asked("GET h:80 /s"),
-                Say(answer("503 Busy", "", "")),
+                Answer("503 Busy", "", ""),
                 Error(Kind::Status, "503", NORMAL),
                 Asked("GET h:80 /s"),
-                Say(answer("503 Busy", "", "")),
+                Answer("503 Busy", "", ""),
                 Error(Kind::Status, "503", Some((4500, 6000))),
                 Asked("GET h:80 /s"),
-                Say(answer("500 Oh", "", "")),
+                Answer("500 Oh", "", ""),
                 Error(Kind::Status, "500", None),
                 Told("END Failed"),
             ],
@@ -673,7 +661,7 @@ fn refusals() -> Vec<Talk> {
             retrying,
             vec![
                 Asked("GET h:80 /s"),
-                Say(answer("429 Slowly", "retry-after: 7\r\n", "")),
+                Answer("429 Slowly", "retry-after: 7\r\n", ""),
                 Error(Kind::Status, "429", Some((7000, 8750))),
                 Asked("GET h:80 /s"),
                 Stream,
@@ -685,14 +673,14 @@ fn refusals() -> Vec<Talk> {
             retrying,
             vec![
                 Asked("GET h:80 /s"),
-                Say(answer(
+                Answer(
                     "503 Busy",
                     "retry-after: Sun, 06 Nov 1994 08:49:37 GMT\r\n",
                     "",
-                )),
+                ),
                 Error(Kind::Status, "503", NORMAL),
                 Asked("GET h:80 /s"),
-                Say(answer("503 Busy", "retry-after: soon\r\n", "")),
+                Answer("503 Busy", "retry-after: soon\r\n", ""),
                 Error(Kind::Status, "503", Some((4500, 6000))),
                 Asked("GET h:80 /s"),
             ],
@@ -702,11 +690,7 @@ fn refusals() -> Vec<Talk> {
             retrying,
             vec![
                 Asked("GET h:80 /s"),
-                Say(answer(
-                    "503 Busy",
-                    "retry-after: 99999999999999999999\r\n",
-                    "",
-                )),
+                Answer("503 Busy", "retry-after: 99999999999999999999\r\n", ""),
                 Error(Kind::Status, "503", Some((86_400_000, 108_000_000))),
             ],
         ),
@@ -715,7 +699,7 @@ fn refusals() -> Vec<Talk> {
             |_| {},
             vec![
                 Asked("GET h:80 /s"),
-                Say(answer("200 OK", "content-type: text/html\r\n", "<p>")),
+                Answer("200 OK", "content-type: text/html\r\n", "<p>"),
                 Error(
                     Kind::ContentType,
                     "the answer is no event stream but \"text/html\" (http://h/s)",
@@ -730,7 +714,7 @@ fn refusals() -> Vec<Talk> {
             |_| {},
             vec![
                 Asked("GET h:80 /s"),
-                Say(answer("200 OK", "", "data: a\n\n")),
+                Answer("200 OK", "", "data: a\n\n"),
                 Error(Kind::ContentType, "the answer has no content type", None),
                 Told("END Failed"),
                 Nobody,
@@ -877,7 +861,7 @@ fn bodies() -> Vec<Talk> {
             },
             vec![
                 Asked("POST h:80 /s type body={}"),
-                Say(answer("429 Slowly", "retry-after: 2\r\n", "")),
+                Answer("429 Slowly", "retry-after: 2\r\n", ""),
                 Error(Kind::Status, "429", Some((2000, 2500))),
                 Asked("POST h:80 /s type body={}"),
             ],
