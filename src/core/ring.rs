@@ -7,18 +7,15 @@ use crate::core::slices::{Shared, Slices};
 use once_cell::sync::Lazy;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// Keyed by chance, as clients may have a say in what keys there are.
 static HASH: Lazy<RandomState> = Lazy::new(RandomState::new);
 
-/// A published event, framed once for everybody.
+/// An event that is framed, once for everybody, and has no number yet.
 #[derive(Debug)]
-pub struct Entry {
-    /// The topic's name.
-    pub topic: Arc<str>,
-    /// Its number in the hub, from 1.
-    pub seq: u64,
+pub struct Framed {
     /// When it was published, milliseconds.
     pub at_ms: u64,
     /// What it is the newest state of, if it is.
@@ -28,19 +25,25 @@ pub struct Entry {
     /// Its key has no state any more.
     pub deletes: bool,
     key_hash: u64,
-    chunk: Chunk,
-}
-
-/// An event that is framed and has no number yet.
-#[derive(Debug)]
-pub struct Framed {
-    at_ms: u64,
-    key: Option<Box<str>>,
-    id: Option<Arc<str>>,
-    deletes: bool,
-    key_hash: u64,
     /// What it is sent as.
     pub chunk: Chunk,
+}
+
+/// A published event.
+#[derive(Debug)]
+pub struct Entry {
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// Its number in the hub, from 1.
+    pub seq: u64,
+    framed: Framed,
+}
+
+impl Deref for Entry {
+    type Target = Framed;
+    fn deref(&self) -> &Framed {
+        &self.framed
+    }
 }
 
 impl Framed {
@@ -68,12 +71,7 @@ impl Framed {
         Entry {
             topic: topic.clone(),
             seq,
-            at_ms: self.at_ms,
-            key: self.key,
-            id: self.id,
-            deletes: self.deletes,
-            key_hash: self.key_hash,
-            chunk: self.chunk,
+            framed: self,
         }
     }
 }

@@ -260,18 +260,22 @@ mod tests {
     use crate::host::desk::Desk;
     use crate::wire::Wire;
 
+    fn stream(desk: &Arc<Desk>) -> Arc<Conn> {
+        let framing = Framing {
+            sse: true,
+            wire: Wire::Events,
+            pull: true,
+            ..Framing::default()
+        };
+        desk.open(framing).unwrap()
+    }
+
     #[test]
     fn what_ends_while_all_are_counted_counts_once() {
         let desk = Desk::new(QUEUED_BYTES, Level::Warning).unwrap();
         let open = || {
-            let framing = Framing {
-                sse: true,
-                wire: Wire::Events,
-                pull: true,
-                ..Framing::default()
-            };
-            let conn = desk.open(framing).unwrap();
-            conn.send(&crate::core::frame::Event::default()).unwrap();
+            let conn = stream(&desk);
+            conn.send(&Event::default()).unwrap();
             conn
         };
         let registry = desk.registry();
@@ -292,13 +296,7 @@ mod tests {
     fn figures_are_of_those_that_ended_and_of_those_that_are_there() {
         let desk = Desk::new(QUEUED_BYTES, Level::Warning).unwrap();
         let begun = || {
-            let framing = Framing {
-                sse: true,
-                wire: Wire::Events,
-                pull: true,
-                ..Framing::default()
-            };
-            let conn = desk.open(framing).unwrap();
+            let conn = stream(&desk);
             let marks = Marks {
                 low: 1,
                 high: 2,

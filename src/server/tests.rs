@@ -7,18 +7,36 @@ use crate::net::listen::Peers;
 use crate::net::scripted::{self, Peer};
 use bytes::BytesMut;
 use proptest::prelude::*;
+use std::ops::Deref;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const STREAM: &str = "GET / HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n";
 
-fn server(max_connections: usize) -> Arc<Shared> {
+/// What the tasks of a server share, and nobody flushes: its end is to come all
+/// the same.
+struct Place(Arc<Shared>);
+
+impl Deref for Place {
+    type Target = Arc<Shared>;
+    fn deref(&self) -> &Arc<Shared> {
+        &self.0
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.desk.close();
+    }
+}
+
+fn server(max_connections: usize) -> Place {
     let options = Options {
         max_connections,
         ..Options::default()
     };
-    Shared::new(options).unwrap()
+    Place(Shared::new(options).unwrap())
 }
 
 struct Client {

@@ -13,11 +13,7 @@ enum leaving { FIN, RST, STAYS };
 /* A server with so many places. */
 static void begin_with(uint32_t places, uint32_t write_timeout_ms)
 {
-    pagi_sse_server_options o = {.size = sizeof o, .listen = "127.0.0.1:0", .listen_len = 11, .workers = 1,
-                                 .max_connections = places, .write_timeout_ms = write_timeout_ms};
-    IS(pagi_sse_server_open(&o, &srv), 0);
-    srv_fd = pagi_sse_server_fd(srv);
-    IS(pagi_sse_server_start(srv), 0);
+    begin_server((pagi_sse_server_options){.max_connections = places, .write_timeout_ms = write_timeout_ms});
 }
 
 static void begin(void) { begin_with(0, 0); }

@@ -14,14 +14,23 @@ static int listener(void)
     return fd;
 }
 
-static void epoll_lets_go(void)
+/* A connection on the first of a pair that an epoll set knows already. */
+static pagi_sse_conn gives(int pair[2], int *set)
 {
     struct epoll_event e = {.events = EPOLLIN};
-    int pair[2], set = epoll_create1(0);
-    OK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
-    IS(epoll_ctl(set, EPOLL_CTL_ADD, pair[0], &e), 0);
     pagi_sse_conn c = 0;
+    *set = epoll_create1(0);
+    OK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+    IS(epoll_ctl(*set, EPOLL_CTL_ADD, pair[0], &e), 0);
     IS(pagi_sse_conn_open_fd(rt, pair[0], PAGI_SSE_WIRE_EVENTS, &c), 0);
+    return c;
+}
+
+static void epoll_lets_go(void)
+{
+    struct epoll_event e;
+    int pair[2], set;
+    pagi_sse_conn c = gives(pair, &set);
     IS(epoll_ctl(set, EPOLL_CTL_DEL, pair[0], NULL), 0);
     OK(send(pair[1], "x", 1, 0) == 1);
     IS(epoll_wait(set, &e, 1, 50), 0);
@@ -34,12 +43,9 @@ static void epoll_lets_go(void)
 /* Who forgets it is woken no more once it is closed. */
 static void its_end_ends_the_registration(void)
 {
-    struct epoll_event e = {.events = EPOLLIN};
-    int pair[2], set = epoll_create1(0);
-    OK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
-    IS(epoll_ctl(set, EPOLL_CTL_ADD, pair[0], &e), 0);
-    pagi_sse_conn c = 0;
-    IS(pagi_sse_conn_open_fd(rt, pair[0], PAGI_SSE_WIRE_EVENTS, &c), 0);
+    struct epoll_event e;
+    int pair[2], set;
+    pagi_sse_conn c = gives(pair, &set);
     close(pair[1]);
     IS(pagi_sse_conn_free(c), 0);
     int64_t deadline = now_ms() + PATIENCE_MS;

@@ -5,11 +5,7 @@
 
 static void open_server(uint32_t most, uint64_t idle_ms)
 {
-    pagi_sse_server_options o = {.size = sizeof o, .listen = "127.0.0.1:0", .listen_len = 11, .workers = 1,
-                                 .max_connections = most, .idle_timeout_ms = idle_ms};
-    IS(pagi_sse_server_open(&o, &srv), 0);
-    srv_fd = pagi_sse_server_fd(srv);
-    IS(pagi_sse_server_start(srv), 0);
+    begin_server((pagi_sse_server_options){.max_connections = most, .idle_timeout_ms = idle_ms});
 }
 
 static pagi_sse_conn request(void)

@@ -329,11 +329,7 @@ static void times(void)
     pagi_sse_record r;
     pagi_sse_server before = srv;
     int before_fd = srv_fd;
-    pagi_sse_server_options o = {.size = sizeof o, .listen = "127.0.0.1:0", .listen_len = 11, .workers = 1,
-                                 .head_timeout_ms = 100, .body_timeout_ms = 200};
-    IS(pagi_sse_server_open(&o, &srv), 0);
-    srv_fd = pagi_sse_server_fd(srv);
-    IS(pagi_sse_server_start(srv), 0);
+    begin_server((pagi_sse_server_options){.head_timeout_ms = 100, .body_timeout_ms = 200});
     refused("GET /slow HTTP/1.1\r\n", "HTTP/1.1 408 Request Timeout\r\n");
     OK(next(PAGI_SSE_KIND_ANSWERED, 0, &r));
     IS(r.status, 408);
