@@ -116,7 +116,7 @@ sub _remove {
     return;
 }
 
-# Each wake-up is a task of the engine: ask only when none comes early enough.
+# Asks for a wake-up only when none comes early enough.
 sub _arm {
     my ($self) = @_;
     my $first = $self->{timers}[0] or return;
