@@ -36,6 +36,8 @@ async fn accept_until_drained(listener: Listener, shared: &Arc<Shared>) {
     };
     let tell = |text: &str| shared.desk.notices().log(text);
     tokio::select! {
+        // Looked at first: who waits is not to be taken any more.
+        biased;
         () = drained => {}
         () = supervisor::keep("accept", tell, || accept_all(&listener, shared)) => {}
     }
