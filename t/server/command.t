@@ -146,7 +146,12 @@ usage: pagi-sse serve [--listen HOST:PORT | unix:PATH | fd:N] [--access-log FILE
                       [--log-level warning|info|debug] app.pl
        pagi-sse --help | --version
 TEXT
-    for my $args ([qw(--help)], [qw(-h)], [qw(serve --help)], [qw(serve -h)]) {
+    for my $args ([qw(--help)], [qw(-h)]) {
+        is [run_command(@$args)], ['', 0, $usage], "@$args";
+    }
+    # One command's is its own.
+    $usage =~ s/^       pagi-sse --help.*//ms;
+    for my $args ([qw(serve --help)], [qw(serve -h)]) {
         is [run_command(@$args)], ['', 0, $usage], "@$args";
     }
 };
