@@ -256,11 +256,12 @@ enum pagi_sse_kind
   // The output queue has fallen to the low mark.
   PAGI_SSE_KIND_DRAINED = 3,
   // The connection closed, and not by pagi_sse_conn_close or _abort. `text`
-  // is the reason.
+  // is the reason, and `reason` its number.
   PAGI_SSE_KIND_CLOSED = 4,
   // The transport is done with the connection. `status` (0: nothing was
   // sent), `bytes` that the kernel took, `milliseconds`; `text` is the reason,
-  // empty for an ordinary response of which the kernel took all.
+  // empty for an ordinary response of which the kernel took all, and `reason`
+  // its number.
   PAGI_SSE_KIND_ENDED = 5,
   // A message for the operator: `text`; its pagi_sse_level in `code`. Its
   // `conn` is 0.
@@ -271,13 +272,13 @@ enum pagi_sse_kind
   PAGI_SSE_KIND_READY = 8,
   // The server answered a request by itself, and the host program has
   // nothing to do but to note it. `status`, `bytes`, `milliseconds`; `text`
-  // is the reason, a word; and of the request what is known: `method`,
+  // is the reason, a word, and `reason` its number; and of the request what is known: `method`,
   // `version`, `raw_path`, `query`, `client`, `client_port`, `server`,
   // `server_port`, `headers`. Where no method is known, `raw_path` has the
   // request line as it came. Its `conn` is 0.
   PAGI_SSE_KIND_ANSWERED = 9,
-  // From a parser: an event. `event`, `text` (the data), `id` (the last
-  // event id in force).
+  // From a parser: an event. `event`, `data`, `id` (the last event id in
+  // force).
   PAGI_SSE_KIND_EVENT = 20,
   // From a parser: a comment, in `text`.
   PAGI_SSE_KIND_COMMENT = 21,
@@ -290,6 +291,59 @@ enum pagi_sse_kind
 typedef enum pagi_sse_kind pagi_sse_kind;
 #else
 typedef int32_t pagi_sse_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// Why a connection ended: its word, the record's `text`, as a number. Other
+// numbers may come.
+enum pagi_sse_reason
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // No reason: `text` is empty. An ordinary response went out in whole.
+  PAGI_SSE_REASON_NONE = 0,
+  // A word of the host's own, given to a function that ends connections.
+  PAGI_SSE_REASON_OTHER = 1,
+  // `client_closed`: the client has gone, in a request's body too; or
+  // pagi_sse_conn_disconnect without a reason.
+  PAGI_SSE_REASON_CLIENT_CLOSED = 2,
+  // `app_closed`: pagi_sse_conn_close or pagi_sse_hub_close_streams without a
+  // reason, pagi_sse_conn_free, or nobody was left who could end it.
+  PAGI_SSE_REASON_APP_CLOSED = 3,
+  // `server_error`: pagi_sse_conn_abort without a reason, or a bug in here.
+  PAGI_SSE_REASON_SERVER_ERROR = 4,
+  // `server_shutdown`: the server or the runtime stops.
+  PAGI_SSE_REASON_SERVER_SHUTDOWN = 5,
+  // `queue_overflow`: the client was too slow for what a hub publishes, or
+  // all queues took more than `max_queued_bytes`.
+  PAGI_SSE_REASON_QUEUE_OVERFLOW = 6,
+  // `write_timeout`: the client took nothing for `write_timeout_ms`.
+  PAGI_SSE_REASON_WRITE_TIMEOUT = 7,
+  // `write_error`: the system did not send, for another reason than the
+  // client's end.
+  PAGI_SSE_REASON_WRITE_ERROR = 8,
+  // `read_error`: the same of receiving.
+  PAGI_SSE_REASON_READ_ERROR = 9,
+  // `client_timeout`: the network gave the client up, or a request's head or
+  // body did not come in time (408).
+  PAGI_SSE_REASON_CLIENT_TIMEOUT = 10,
+  // `protocol_error`: the client has sent what it must not, as a malformed
+  // request (400) or more than PAGI_SSE_FORGOTTEN_BYTES behind one.
+  PAGI_SSE_REASON_PROTOCOL_ERROR = 11,
+  // `body_too_large`: a request's body is above `max_body` (413).
+  PAGI_SSE_REASON_BODY_TOO_LARGE = 12,
+  // `head_too_large`: a request's head is too large (414, 431).
+  PAGI_SSE_REASON_HEAD_TOO_LARGE = 13,
+  // `not_implemented`: the request asks for what the server does not have
+  // (501).
+  PAGI_SSE_REASON_NOT_IMPLEMENTED = 14,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum pagi_sse_reason pagi_sse_reason;
+#else
+typedef int32_t pagi_sse_reason;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -666,8 +720,18 @@ typedef struct pagi_sse_record {
   uint64_t bytes;
   // ENDED: time from the request on. ANSWERED: the same.
   uint64_t milliseconds;
-  // CLOSED, ENDED, ANSWERED: reason. LOG: message. EVENT: data. COMMENT: text.
+  // CLOSED, ENDED, ANSWERED: `text` as one of enum pagi_sse_reason.
+  int32_t reason;
+  // 0.
+  uint32_t reserved;
+  // BODY, DRAINED, OUTPUT, CLOSED, ENDED: what pagi_sse_conn_set_user gave,
+  // up to the moment when the record is read; of a connection freed since, in
+  // ENDED up to its end, and 0 in the others.
+  uint64_t user;
+  // CLOSED, ENDED, ANSWERED: reason. LOG: message. COMMENT: text.
   struct pagi_sse_bytes text;
+  // EVENT: the data.
+  struct pagi_sse_bytes data;
   // EVENT: the type, `message` if the stream named none.
   struct pagi_sse_bytes event;
   // EVENT: the last event id in force.
@@ -1155,6 +1219,20 @@ int32_t pagi_sse_conn_reason(pagi_sse_conn conn, char *buf, size_t cap, size_t *
 // *Fork*: a handle error in a child.
 // *Since*: 0.3.0.
 int32_t pagi_sse_conn_catch_up(pagi_sse_conn conn);
+
+// Gives the connection a number of the host's, as the address of what the host
+// knows of it: `user` of its records, in place of a look-up. ENDED is its last
+// record, and so the place to free what is at that address.
+//
+// *Parameters*: `conn`; `user`, 0 at first.
+//
+// *Returns* 0; or 1: the connection ended before, so that its ENDED record has
+// the number only if it is read before pagi_sse_conn_free; or a handle error.
+// *Ownership*: what it stands for stays the host's.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.3.0.
+int32_t pagi_sse_conn_set_user(pagi_sse_conn conn, uint64_t user);
 
 // Bytes queued and not yet taken by the kernel, or by pagi_sse_conn_read.
 //
@@ -1963,10 +2041,10 @@ int32_t pagi_sse_server_fd(pagi_sse_server server);
 // - BODY, DRAINED: nothing.
 // - CLOSED: str reason.
 // - ENDED: `uint16_t` status, `uint64_t` bytes sent, `uint64_t` milliseconds,
-//   str reason.
+//   str reason, `uint64_t` user.
 // - LOG: str text, `uint8_t` level; connection 0. One line, without control
 //   characters.
-// - ANSWERED: as ENDED; then as REQUEST from the method on; connection 0. The
+// - ANSWERED: as ENDED up to the reason; then as REQUEST from the method on; connection 0. The
 //   server refused the request by itself: nothing is to be done but to note it.
 //
 // Skip what stands behind these fields in a record: later versions add some.

@@ -8,6 +8,7 @@ use std::process::Command;
 const ENUMS: &[&str] = &[
     "src/core/error.rs",
     "src/core/level.rs",
+    "src/core/reason.rs",
     "src/core/state.rs",
     "src/host/record.rs",
     "src/wire/mod.rs",

@@ -3,6 +3,7 @@
 use super::{Conn, Report};
 use crate::core::error::{Error, Result};
 use crate::core::limits;
+use crate::core::reason::Why;
 use crate::core::state::Phase;
 use bytes::{BufMut, BytesMut};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ pub struct Fault {
     /// For the client.
     pub why: &'static str,
     /// That of the end.
-    pub reason: &'static str,
+    pub reason: Why,
 }
 
 #[derive(Default)]

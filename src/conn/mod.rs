@@ -23,6 +23,7 @@ use crate::core::error::{Error, Result};
 use crate::core::keepalive::Keepalive;
 use crate::core::limits;
 use crate::core::outbox::{Marks, Outbox};
+use crate::core::reason::Why;
 use crate::core::state::{Phase, Reason, State};
 use crate::feed::Watch;
 use crate::handle::{self, Table};
@@ -140,6 +141,8 @@ pub struct Conn {
     watched: AtomicBool,
     wants_stream: AtomicBool,
     let_go: AtomicBool,
+    /// The host program's own number.
+    user: AtomicU64,
 }
 
 /// This process's connections by handle.
@@ -173,6 +176,7 @@ impl Conn {
             watched: AtomicBool::new(false),
             wants_stream: AtomicBool::new(framing.sse),
             let_go: AtomicBool::new(false),
+            user: AtomicU64::new(0),
         })
     }
 
@@ -213,6 +217,18 @@ impl Conn {
         self.handle.store(handle, Ordering::Relaxed);
     }
 
+    /// The host program's own number, for its records; 0 at first.
+    pub fn user(&self) -> u64 {
+        self.user.load(Ordering::Acquire)
+    }
+
+    /// Sets it; `false`: too late for the record of its end.
+    pub fn set_user(&self, user: u64) -> bool {
+        self.user.store(user, Ordering::Release);
+        // Behind the store, as the end is noted before the number is read.
+        !self.lock().ended
+    }
+
     /// Whether a stream is expected, as long as nothing has been chosen: that is
     /// how it ends then.
     pub fn wants_stream(&self) -> bool {
@@ -236,7 +252,7 @@ impl Conn {
         let fault = inner
             .fault()
             .filter(|_| inner.state.phase() == Phase::Pending);
-        let reason = inner.state.reason().or(fault.map(|f| f.reason));
+        let reason = inner.state.reason().or(fault.map(|f| f.reason.word()));
         reason.map(str::to_owned)
     }
 
@@ -244,7 +260,7 @@ impl Conn {
     pub fn logged_reason(&self) -> Option<String> {
         let refused = self.lock().refused;
         match refused {
-            true => Some("protocol_error".into()),
+            true => Some(Why::ProtocolError.word().into()),
             false => self.reason(),
         }
     }
@@ -403,7 +419,7 @@ impl Conn {
     /// output that only it could have pulled is dropped.
     pub fn release(self: &Arc<Self>) {
         self.let_go();
-        self.close(Some("app_closed".into()));
+        self.close(Some(Why::AppClosed.into()));
         if self.framing.pull {
             self.lock().outbox.clear();
             self.transport_ended();
@@ -432,7 +448,7 @@ impl Conn {
     /// Closes it if neither the host program nor a hub can any more.
     pub fn end_if_unreachable(self: &Arc<Self>) {
         if self.is_let_go() && !self.is_watched() {
-            self.close(Some("app_closed".into()));
+            self.close(Some(Why::AppClosed.into()));
         }
     }
 
@@ -559,11 +575,11 @@ impl Conn {
 
 /// The reason for an I/O error: a reset or a closed pipe is the client's
 /// leaving, a retransmission that timed out is its silence.
-pub fn reason_of(e: &io::Error, other: &'static str) -> Reason {
+pub fn reason_of(e: &io::Error, other: Why) -> Reason {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut};
     match e.kind() {
-        BrokenPipe | ConnectionReset | ConnectionAborted => "client_closed".into(),
-        TimedOut => "client_timeout".into(),
+        BrokenPipe | ConnectionReset | ConnectionAborted => Why::ClientClosed.into(),
+        TimedOut => Why::ClientTimeout.into(),
         _ => other.into(),
     }
 }

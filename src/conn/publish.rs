@@ -4,6 +4,7 @@ use super::{Conn, Inner, Report, reason_of};
 use crate::core::chunk::Chunk;
 use crate::core::error::{Error, Result};
 use crate::core::outbox::{Full, Policy};
+use crate::core::reason::Why;
 use crate::core::state::{Phase, Reason};
 use crate::feed::{Batch, Published, Subscriber, Watch};
 use crate::sys;
@@ -132,7 +133,7 @@ impl Subscriber for Conn {
     }
 
     fn has_overflowed(&self) -> bool {
-        self.reason().as_deref() == Some("queue_overflow")
+        self.reason().as_deref() == Some(Why::QueueOverflow.word())
     }
 
     fn shut_down(self: &Arc<Self>, reason: Reason) {
@@ -200,10 +201,10 @@ impl Conn {
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(reason_of(&e, "write_error")),
+                Err(e) => return Err(reason_of(&e, Why::WriteError)),
             }
         }
-        let overflow = |_| Reason::from("queue_overflow");
+        let overflow = |_| Reason::from(Why::QueueOverflow);
         let mut dropped = 0;
         if policy.full == Full::Disconnect {
             let (all, events) = (batch.joined(), batch.entries().len());

@@ -3,6 +3,7 @@
 use super::inbox::Fault;
 use super::{Conn, Inner, Report};
 use crate::core::error::{Error, Failure, Result};
+use crate::core::reason::Why;
 use crate::core::state::{Phase, Reason};
 use bytes::{BufMut, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -322,7 +323,7 @@ impl Conn {
     pub fn poll_decision(&self, cx: &mut Context<'_>) -> Poll<Decision> {
         let mut inner = self.lock();
         let received = inner.inbox.as_ref().is_none_or(|i| i.end.is_some());
-        let died = inner.aborted || inner.state.reason() == Some("server_error");
+        let died = inner.aborted || inner.state.reason() == Some(Why::ServerError.word());
         if inner.fault().is_some() && inner.is_stream() {
             return Poll::Ready(Decision::Gone { died });
         }

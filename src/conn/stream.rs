@@ -6,6 +6,7 @@ use crate::core::error::{Error, Result};
 use crate::core::frame::{self, Event};
 use crate::core::keepalive::Keepalive;
 use crate::core::limits;
+use crate::core::reason::Why;
 use crate::core::state::Phase;
 use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, StatusCode};
@@ -232,7 +233,7 @@ impl Conn {
             }
         }
         if let Some(e) = failed {
-            self.disconnect(reason_of(&e, "write_error"));
+            self.disconnect(reason_of(&e, Why::WriteError));
             self.wake_all();
         }
         if drained {

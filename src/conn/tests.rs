@@ -1040,7 +1040,7 @@ fn a_stream_waits_for_its_body_and_a_response_does_not() {
 fn a_spoilt_body_ends_a_stream_and_leaves_an_answer() {
     let fault = Fault {
         why: "bad",
-        reason: "protocol_error",
+        reason: Why::ProtocolError,
     };
     let (host, conn) = FakeHost::conn(GET);
     conn.expect_body();
@@ -1087,12 +1087,12 @@ fn a_spoilt_body_ends_a_stream_and_leaves_an_answer() {
 #[test]
 fn an_error_says_who_it_was() {
     use io::ErrorKind::*;
-    let reason = |kind: io::ErrorKind| reason_of(&kind.into(), "other");
+    let reason = |kind: io::ErrorKind| reason_of(&kind.into(), Why::ReadError);
     for kind in [BrokenPipe, ConnectionReset, ConnectionAborted] {
         assert_eq!(reason(kind), "client_closed");
     }
     assert_eq!(reason(TimedOut), "client_timeout");
-    assert_eq!(reason(OutOfMemory), "other");
+    assert_eq!(reason(OutOfMemory), "read_error");
 }
 
 #[test]
@@ -1147,4 +1147,10 @@ fn a_keepalive_is_due_an_interval_after_the_last_write() {
     let (_, conn) = FakeHost::conn(GET);
     conn.respond(200, []).unwrap();
     assert_eq!(conn.set_keepalive(1000, ""), Err(Error::Declined));
+}
+
+#[test]
+fn the_host_programs_number_costs_no_memory_and_stands_where_nothing_is_hot() {
+    assert!(size_of::<Conn>() <= 384, "{}", size_of::<Conn>());
+    assert!(std::mem::offset_of!(Conn, user) >= 64);
 }

@@ -10,6 +10,7 @@ pub mod level;
 pub mod limits;
 pub mod outbox;
 pub mod parse;
+pub mod reason;
 pub mod ring;
 pub mod slices;
 pub mod state;

@@ -8,6 +8,7 @@ use crate::core::error::{Error, Failure};
 use crate::core::frame::Event;
 use crate::core::limits;
 use crate::core::outbox::Marks;
+use crate::core::reason::Why;
 use crate::core::state::Reason;
 use crate::host::scope::scopes;
 use crate::sys;
@@ -150,7 +151,7 @@ unsafe fn end(
     conn: pagi_sse_conn,
     reason: *const c_char,
     len: usize,
-    default: &'static str,
+    default: Why,
     how: fn(&Arc<Conn>, Reason) -> bool,
 ) -> i32 {
     guard(|| {
@@ -540,7 +541,7 @@ pub unsafe extern "C" fn pagi_sse_conn_close(
     len: usize,
 ) -> i32 {
     // SAFETY: the caller's promise.
-    unsafe { end(conn, reason, len, "app_closed", |c, r| c.close(Some(r))) }
+    unsafe { end(conn, reason, len, Why::AppClosed, |c, r| c.close(Some(r))) }
 }
 
 /// Says whether the host program takes a request for a stream, in place of what
@@ -590,7 +591,7 @@ pub unsafe extern "C" fn pagi_sse_conn_abort(
     len: usize,
 ) -> i32 {
     // SAFETY: the caller's promise.
-    unsafe { end(conn, reason, len, "server_error", Conn::abort) }
+    unsafe { end(conn, reason, len, Why::ServerError, Conn::abort) }
 }
 
 /// Reports that the client has gone, for a host that sees it: what is queued is
@@ -616,7 +617,7 @@ pub unsafe extern "C" fn pagi_sse_conn_disconnect(
     len: usize,
 ) -> i32 {
     // SAFETY: the caller's promise.
-    unsafe { end(conn, reason, len, "client_closed", Conn::abandon) }
+    unsafe { end(conn, reason, len, Why::ClientClosed, Conn::abandon) }
 }
 
 /// Takes output of a connection of pagi_sse_conn_open_queue: bytes for the
@@ -713,6 +714,23 @@ pub extern "C" fn pagi_sse_conn_catch_up(conn: pagi_sse_conn) -> i32 {
         table().get(conn)?.catch_up();
         Ok(0)
     })
+}
+
+/// Gives the connection a number of the host's, as the address of what the host
+/// knows of it: `user` of its records, in place of a look-up. ENDED is its last
+/// record, and so the place to free what is at that address.
+///
+/// *Parameters*: `conn`; `user`, 0 at first.
+///
+/// *Returns* 0; or 1: the connection ended before, so that its ENDED record has
+/// the number only if it is read before pagi_sse_conn_free; or a handle error.
+/// *Ownership*: what it stands for stays the host's.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.3.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn pagi_sse_conn_set_user(conn: pagi_sse_conn, user: u64) -> i32 {
+    guard(|| Ok((!table().get(conn)?.set_user(user)).into()))
 }
 
 /// Bytes queued and not yet taken by the kernel, or by pagi_sse_conn_read.

@@ -8,6 +8,7 @@ use crate::conn;
 use crate::core::error::{Error, Failure};
 use crate::core::limits;
 use crate::core::outbox::Full;
+use crate::core::reason::Why;
 use crate::core::ring::Entry;
 use crate::handle::{self, Table};
 use crate::host::hub::{self as running, RunningHub, Subscription};
@@ -555,7 +556,7 @@ pub unsafe extern "C" fn pagi_sse_hub_close_streams(
         let (topic, reason) = unsafe {
             (
                 text("topic", topic, topic_len)?,
-                super::reason(reason, reason_len, "app_closed")?,
+                super::reason(reason, reason_len, Why::AppClosed)?,
             )
         };
         Ok(hub.hub().close(topic, reason)? as i64)

@@ -22,6 +22,7 @@ pub mod server;
 
 use crate::core::error::{Error, Failure};
 use crate::core::limits;
+use crate::core::reason::Why;
 use crate::host::record::Reader;
 use bytes::BufMut as _;
 use std::cell::Cell;
@@ -145,13 +146,13 @@ unsafe fn text<'a>(what: &str, text: *const c_char, len: usize) -> Result<Option
 ///
 /// # Safety
 /// As `bytes`.
-unsafe fn reason(text: *const c_char, len: usize, none: &str) -> Result<&str> {
+unsafe fn reason<'a>(text: *const c_char, len: usize, none: Why) -> Result<&'a str> {
     // SAFETY: the caller's promise, passed on.
     match unsafe { self::text("reason", text, len) }? {
         Some(reason) if reason.len() > limits::REASON_BYTES => {
             Err(Failure::new(Error::ReasonTooLong, format!("{len} bytes")))
         }
-        reason => Ok(reason.unwrap_or(none)),
+        reason => Ok(reason.unwrap_or(none.word())),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::conn::{pagi_sse_conn, pagi_sse_header};
 use super::{Result, bytes, guard, set, set_struct, writable};
 use crate::core::error::Error;
+use crate::core::reason::Why;
 use crate::host::record::{self, Kind, Reader};
 use std::ffi::c_char;
 use std::ptr;
@@ -59,8 +60,18 @@ pub struct pagi_sse_record {
     pub bytes: u64,
     /// ENDED: time from the request on. ANSWERED: the same.
     pub milliseconds: u64,
-    /// CLOSED, ENDED, ANSWERED: reason. LOG: message. EVENT: data. COMMENT: text.
+    /// CLOSED, ENDED, ANSWERED: `text` as one of enum pagi_sse_reason.
+    pub reason: i32,
+    /// 0.
+    pub reserved: u32,
+    /// BODY, DRAINED, OUTPUT, CLOSED, ENDED: what pagi_sse_conn_set_user gave,
+    /// up to the moment when the record is read; of a connection freed since, in
+    /// ENDED up to its end, and 0 in the others.
+    pub user: u64,
+    /// CLOSED, ENDED, ANSWERED: reason. LOG: message. COMMENT: text.
     pub text: pagi_sse_bytes,
+    /// EVENT: the data.
+    pub data: pagi_sse_bytes,
     /// EVENT: the type, `message` if the stream named none.
     pub event: pagi_sse_bytes,
     /// EVENT: the last event id in force.
@@ -95,6 +106,18 @@ fn view(bytes: &[u8]) -> pagi_sse_bytes {
     }
 }
 
+impl pagi_sse_record {
+    fn set_reason(&mut self, word: &[u8]) {
+        self.text = view(word);
+        self.reason = Why::of(word) as i32;
+    }
+}
+
+/// What the host has given a connection that it still has.
+fn user(conn: pagi_sse_conn) -> Option<u64> {
+    crate::conn::table().get(conn).ok().map(|conn| conn.user())
+}
+
 /// What a client asked, the end of a REQUEST and of an ANSWERED record.
 fn read_asked(record: &mut pagi_sse_record, mut r: Reader<'_>) -> Result<()> {
     record.method = view(r.bytes()?);
@@ -124,7 +147,11 @@ fn read(bytes: &[u8], before: &[u8]) -> Result<pagi_sse_record> {
         server_port: 0,
         bytes: 0,
         milliseconds: 0,
+        reason: 0,
+        reserved: 0,
+        user: 0,
         text: NONE,
+        data: NONE,
         event: NONE,
         id: NONE,
         method: NONE,
@@ -147,27 +174,35 @@ fn read(bytes: &[u8], before: &[u8]) -> Result<pagi_sse_record> {
             record.status = r.u16()?;
             record.bytes = r.u64()?;
             record.milliseconds = r.u64()?;
-            record.text = view(r.bytes()?);
+            record.set_reason(r.bytes()?);
             read_asked(&mut record, r)?;
         }
         Some(Kind::Ended) => {
             record.status = r.u16()?;
             record.bytes = r.u64()?;
             record.milliseconds = r.u64()?;
-            record.text = view(r.bytes()?);
+            record.set_reason(r.bytes()?);
+            record.user = user(record.conn).unwrap_or(r.u64()?);
         }
         Some(Kind::Event) => {
             record.event = view(r.bytes()?);
-            record.text = view(r.bytes()?);
+            record.data = view(r.bytes()?);
             record.id = view(r.shared(before)?);
         }
         Some(Kind::Log) => {
             record.text = view(r.bytes()?);
             record.code = r.u8()?.into();
         }
-        Some(Kind::Closed | Kind::Comment) => record.text = view(r.bytes()?),
+        Some(Kind::Closed) => {
+            record.set_reason(r.bytes()?);
+            record.user = user(record.conn).unwrap_or(0);
+        }
+        Some(Kind::Comment) => record.text = view(r.bytes()?),
         Some(Kind::Error) => record.code = r.u32()? as i32,
-        Some(Kind::Body | Kind::Drained | Kind::Output | Kind::Ready) | None => {}
+        Some(Kind::Body | Kind::Drained | Kind::Output) => {
+            record.user = user(record.conn).unwrap_or(0);
+        }
+        Some(Kind::Ready) | None => {}
     }
     Ok(record)
 }

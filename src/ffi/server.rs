@@ -3,6 +3,7 @@
 use super::runtime::{deadline, level, stats};
 use super::{copy_out, guard, next, options, set, text, writable};
 use crate::core::error::Error;
+use crate::core::reason::Why;
 use crate::handle::{self, Table};
 use crate::server::{Options, Server};
 use crate::sys::{self, PerProcess};
@@ -279,10 +280,10 @@ pub extern "C" fn pagi_sse_server_fd(server: pagi_sse_server) -> i32 {
 /// - BODY, DRAINED: nothing.
 /// - CLOSED: str reason.
 /// - ENDED: `uint16_t` status, `uint64_t` bytes sent, `uint64_t` milliseconds,
-///   str reason.
+///   str reason, `uint64_t` user.
 /// - LOG: str text, `uint8_t` level; connection 0. One line, without control
 ///   characters.
-/// - ANSWERED: as ENDED; then as REQUEST from the method on; connection 0. The
+/// - ANSWERED: as ENDED up to the reason; then as REQUEST from the method on; connection 0. The
 ///   server refused the request by itself: nothing is to be done but to note it.
 ///
 /// Skip what stands behind these fields in a record: later versions add some.
@@ -437,7 +438,7 @@ pub unsafe extern "C" fn pagi_sse_server_close_streams(
     guard(|| {
         let server = table().get(server)?;
         // SAFETY: the caller's promise.
-        let reason = unsafe { super::reason(reason, len, "server_shutdown") }?;
+        let reason = unsafe { super::reason(reason, len, Why::ServerShutdown) }?;
         server.close_streams(reason);
         Ok(0)
     })

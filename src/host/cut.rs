@@ -5,6 +5,7 @@ use super::registry::Registry;
 use crate::conn::Conn;
 use crate::core::level::Level;
 use crate::core::limits;
+use crate::core::reason::Why;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +54,7 @@ async fn largest(registry: &Registry, notices: &Notices) -> usize {
                 Level::Debug,
                 format_args!("connection {handle}: cut off, its queue takes {memory} bytes"),
             );
-            conn.disconnect("queue_overflow".into());
+            conn.disconnect(Why::QueueOverflow.into());
             cut += 1;
         }
     }

@@ -13,6 +13,7 @@ use crate::core::account::Account;
 use crate::core::error::{Error, Result};
 use crate::core::level::Level;
 use crate::core::limits;
+use crate::core::reason::Why;
 use crate::rt::{Flush, Sweep, now_ms, supervisor};
 use std::fmt;
 use std::os::fd::RawFd;
@@ -182,7 +183,7 @@ impl Desk {
     pub fn close(&self) {
         for conn in self.registry.conns() {
             // No task is left to do so.
-            conn.disconnect("server_shutdown".into());
+            conn.disconnect(Why::ServerShutdown.into());
             conn.transport_ended();
         }
         // A call of another thread's may be under way.

@@ -22,11 +22,12 @@ pub enum Kind {
     /// The output queue has fallen to the low mark.
     Drained = 3,
     /// The connection closed, and not by pagi_sse_conn_close or _abort. `text`
-    /// is the reason.
+    /// is the reason, and `reason` its number.
     Closed = 4,
     /// The transport is done with the connection. `status` (0: nothing was
     /// sent), `bytes` that the kernel took, `milliseconds`; `text` is the reason,
-    /// empty for an ordinary response of which the kernel took all.
+    /// empty for an ordinary response of which the kernel took all, and `reason`
+    /// its number.
     Ended = 5,
     /// A message for the operator: `text`; its pagi_sse_level in `code`. Its
     /// `conn` is 0.
@@ -37,13 +38,13 @@ pub enum Kind {
     Ready = 8,
     /// The server answered a request by itself, and the host program has
     /// nothing to do but to note it. `status`, `bytes`, `milliseconds`; `text`
-    /// is the reason, a word; and of the request what is known: `method`,
+    /// is the reason, a word, and `reason` its number; and of the request what is known: `method`,
     /// `version`, `raw_path`, `query`, `client`, `client_port`, `server`,
     /// `server_port`, `headers`. Where no method is known, `raw_path` has the
     /// request line as it came. Its `conn` is 0.
     Answered = 9,
-    /// From a parser: an event. `event`, `text` (the data), `id` (the last
-    /// event id in force).
+    /// From a parser: an event. `event`, `data`, `id` (the last event id in
+    /// force).
     Event = 20,
     /// From a parser: a comment, in `text`.
     Comment = 21,
@@ -129,13 +130,14 @@ pub fn closed(conn: &Conn) -> Vec<u8> {
     r
 }
 
-/// Status, body bytes sent, milliseconds, reason.
+/// Status, body bytes sent, milliseconds, reason, the host program's own number.
 pub fn ended(conn: &Conn, took: Duration) -> Vec<u8> {
     let mut r = plain(Kind::Ended, conn.handle());
     let (status, bytes) = conn.totals();
     put_totals(&mut r, status, bytes, took);
     let reason = conn.logged_reason().unwrap_or_default();
     put(&mut r, one_line(&reason).as_bytes());
+    r.extend_from_slice(&conn.user().to_ne_bytes());
     r
 }
 

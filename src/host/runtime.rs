@@ -6,6 +6,7 @@ use crate::conn::{Conn, Framing};
 use crate::core::error::{Error, Failure, Result};
 use crate::core::level::Level;
 use crate::core::limits;
+use crate::core::reason::Why;
 use crate::net::socket::Socket;
 use crate::rt::{self, build, end, stream};
 use std::os::fd::OwnedFd;
@@ -119,7 +120,7 @@ impl Open {
             return;
         };
         for conn in self.desk.registry().conns() {
-            conn.shut_down("server_shutdown".into());
+            conn.shut_down(Why::ServerShutdown.into());
         }
         let registry = self.desk.registry();
         runtime.block_on(registry.settle(by, || registry.sockets() == 0));

@@ -29,6 +29,7 @@ pub use subscription::{Subscription, Wish};
 use crate::core::error::{Error, Result};
 use crate::core::frame::{self, Event};
 use crate::core::limits;
+use crate::core::reason::Why;
 use crate::core::ring::Entry;
 use crate::feed::{Subscriber, Watch};
 use crowd::Part;
@@ -371,7 +372,7 @@ impl<S: Subscriber> Hub<S> {
             self.remove(&sub);
             // Behind that, as a hand-over asks the other way round.
             if sub.conn.is_let_go() {
-                sub.conn.shut_down("app_closed".into());
+                sub.conn.shut_down(Why::AppClosed.into());
             }
         }
     }

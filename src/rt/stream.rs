@@ -5,6 +5,7 @@
 use super::now_ms;
 use crate::conn::{Conn, Sink, reason_of};
 use crate::core::limits::{FORGOTTEN_BYTES, FORGOTTEN_MS, LINGER_SECONDS};
+use crate::core::reason::Why;
 use crate::core::state::{Phase, Reason};
 use crate::net::transport::Transport;
 use std::future::poll_fn;
@@ -46,9 +47,9 @@ struct Ended(Arc<Conn>);
 impl Drop for Ended {
     fn drop(&mut self) {
         let reason = match std::thread::panicking() {
-            true => "server_error",
+            true => Why::ServerError,
             // The runtime ends.
-            false => "server_shutdown",
+            false => Why::ServerShutdown,
         };
         self.0.disconnect(reason.into());
         self.0.transport_ended();
@@ -74,7 +75,7 @@ pub async fn run(transport: Arc<dyn Transport>, conn: Arc<Conn>, write_timeout: 
             (true, Phase::Closed) => break,
             // HEAD is answered: as if the application had closed.
             (true, Phase::Started) if conn.framing().head => {
-                conn.shut_down("app_closed".into());
+                conn.shut_down(Why::AppClosed.into());
                 false
             }
             (true, _) => tokio::select! {
@@ -107,7 +108,7 @@ impl Stream {
         let mut bytes = [0u8; 1024];
         loop {
             match self.transport.try_read(&mut bytes) {
-                Ok(0) => return Some("client_closed".into()),
+                Ok(0) => return Some(Why::ClientClosed.into()),
                 Ok(n) => {
                     // A client has nothing to say any more.
                     let now = now_ms();
@@ -117,11 +118,11 @@ impl Stream {
                     }
                     let all = self.forgotten.fetch_add(n, Ordering::Relaxed) + n;
                     if all > FORGOTTEN_BYTES {
-                        return Some("protocol_error".into());
+                        return Some(Why::ProtocolError.into());
                     }
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return None,
-                Err(e) => return Some(reason_of(&e, "read_error")),
+                Err(e) => return Some(reason_of(&e, Why::ReadError)),
             }
         }
     }
@@ -132,7 +133,7 @@ impl Stream {
 fn listen(stream: &Stream, conn: &Arc<Conn>, there: &io::Result<()>) -> bool {
     let gone = match there {
         Ok(()) => stream.forget(),
-        Err(_) => Some("server_shutdown".into()),
+        Err(_) => Some(Why::ServerShutdown.into()),
     };
     let Some(reason) = gone else { return false };
     conn.disconnect(reason);
@@ -155,7 +156,7 @@ async fn push_out(stream: &Stream, conn: &Arc<Conn>, write_timeout: Duration) ->
                 return false;
             },
             () = &mut late => {
-                conn.disconnect("write_timeout".into());
+                conn.disconnect(Why::WriteTimeout.into());
                 return true;
             }
         }

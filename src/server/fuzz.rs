@@ -5,6 +5,7 @@ use super::head::{self, Body};
 use super::listen::Peers;
 use super::record;
 use crate::core::limits;
+use crate::core::reason::Why;
 use crate::ffi::fuzz::asked;
 use crate::fuzz::pieces;
 use arbitrary::{Arbitrary, Unstructured};
@@ -68,7 +69,7 @@ fn refused(bytes: &[u8]) {
         status: 400,
         bytes: 0,
         took: Duration::ZERO,
-        reason: "refused",
+        reason: Why::ProtocolError,
     };
     let seen = asked(&record::answered(&answer, &known, &peers()));
     assert_eq!(seen.conn, 0);

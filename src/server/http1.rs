@@ -11,6 +11,7 @@ use super::waits::{Over, Standing, Waits};
 use super::{Shared, Stage, record};
 use crate::conn::{self, Conn, Decision, Framing};
 use crate::core::limits;
+use crate::core::reason::Why;
 use crate::core::state::Phase;
 use crate::net::listen::Peers;
 use crate::net::transport::{self, Transport};
@@ -343,7 +344,7 @@ async fn pump(body: Incoming, conn: Arc<Conn>, link: Arc<Link>, asker: Asker) {
                 match fault_of(&e) {
                     Some(refusal::TOO_LARGE) => refuse(refusal::TOO_LARGE),
                     Some(fault) => {
-                        let (why, mut reason) = (fault.why, "client_closed");
+                        let (why, mut reason) = (fault.why, Why::ClientClosed);
                         if fault == refusal::BAD_BODY {
                             reason = refusal::reason(fault.status);
                             asker.notice(fault);
@@ -374,13 +375,13 @@ fn fault_of(error: &hyper::Error) -> Option<Fault> {
 }
 
 /// That answer if nothing has been answered; then the connection is over.
-fn give_up(conn: &Arc<Conn>, fault: Fault, reason: &'static str) {
+fn give_up(conn: &Arc<Conn>, fault: Fault, reason: Why) {
     if !refuse_pending(conn, fault, reason) {
         conn.shut_down(reason.into());
     }
 }
 
-fn refuse_pending(conn: &Arc<Conn>, fault: Fault, reason: &'static str) -> bool {
+fn refuse_pending(conn: &Arc<Conn>, fault: Fault, reason: Why) -> bool {
     let mut fields = HeaderMap::new();
     for (name, value) in [
         (header::CONTENT_TYPE, "text/plain"),
@@ -396,10 +397,10 @@ pub fn refuse_all(conns: &[Arc<Conn>]) {
     for conn in conns.iter().filter(|c| c.is_cut()) {
         match conn.phase() {
             Phase::Pending => {
-                give_up(conn, refusal::STOPPING, "server_shutdown");
+                give_up(conn, refusal::STOPPING, Why::ServerShutdown);
             }
             Phase::Responding => {
-                conn.shut_down("server_shutdown".into());
+                conn.shut_down(Why::ServerShutdown.into());
             }
             Phase::Started | Phase::Closed => {}
         }

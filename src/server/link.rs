@@ -7,6 +7,7 @@
 use super::lock;
 use crate::conn::Conn;
 use crate::core::limits;
+use crate::core::reason::Why;
 use crate::net::transport::Transport;
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
@@ -202,12 +203,12 @@ impl Link {
     }
 
     /// The connection is over, whatever was in progress.
-    pub fn end(&self, reason: &'static str) {
+    pub fn end(&self, reason: Why) {
         let Some(x) = lock(&self.exchange).take() else {
             return;
         };
         let late = self.timed_out.load(Ordering::Relaxed);
-        let reason = if late { "write_timeout" } else { reason };
+        let reason = if late { Why::WriteTimeout } else { reason };
         x.conn.written(false, x.begun);
         x.conn.disconnect(reason.into());
         x.conn.transport_ended();
@@ -305,9 +306,9 @@ impl Link {
 }
 
 /// Ends the exchange with the connection, whatever ends that.
-pub struct Ends<F: Fn() -> &'static str>(pub Arc<Link>, pub F);
+pub struct Ends<F: Fn() -> Why>(pub Arc<Link>, pub F);
 
-impl<F: Fn() -> &'static str> Drop for Ends<F> {
+impl<F: Fn() -> Why> Drop for Ends<F> {
     fn drop(&mut self) {
         self.0.end(self.1());
     }
@@ -522,7 +523,7 @@ mod tests {
         assert_eq!(p.host.told(), [Report::Ended]);
         assert_eq!(p.conn.reason(), None);
         assert!(!p.link.is_busy() && !p.link.is_unwritten());
-        p.link.end("client_closed");
+        p.link.end(Why::ClientClosed);
         assert_eq!(p.conn.reason(), None, "nothing is in progress any more");
     }
 
@@ -553,7 +554,7 @@ mod tests {
             assert_eq!(failed.kind(), ErrorKind::TimedOut);
             assert_eq!(started.elapsed().as_secs(), seconds);
             assert!(p.link.is_stuck());
-            p.link.end("client_closed");
+            p.link.end(Why::ClientClosed);
             assert_eq!(p.conn.reason().as_deref(), Some("write_timeout"));
             assert_eq!(p.conn.totals(), (200, 2));
             assert_eq!(p.host.told(), [Report::Closed, Report::Ended]);
@@ -599,7 +600,7 @@ mod tests {
             p.conn.disconnect("queue_overflow".into());
         };
         tokio::join!(p.is_gone_after(3), cut);
-        p.link.end("client_closed");
+        p.link.end(Why::ClientClosed);
         assert_eq!(p.conn.reason().as_deref(), Some("queue_overflow"));
     }
 
@@ -689,7 +690,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_exchange_ends_with_its_connection() {
         let p = play(1000, true);
-        drop(Ends(p.link.clone(), || "server_shutdown"));
+        drop(Ends(p.link.clone(), || Why::ServerShutdown));
         assert_eq!(p.conn.reason().as_deref(), Some("server_shutdown"));
         assert_eq!(p.host.told(), [Report::Closed, Report::Ended]);
         assert_eq!(p.conn.totals().0, 0);

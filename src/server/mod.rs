@@ -18,6 +18,7 @@ mod waits;
 use crate::core::error::{Error, Failure, Result};
 use crate::core::level::Level;
 use crate::core::limits;
+use crate::core::reason::Why;
 use crate::host::desk::{self, Desk};
 use crate::net::listen::{self, SocketFile};
 use crate::rt;
@@ -149,10 +150,10 @@ impl Shared {
     }
 
     /// Why a connection that ends now does, if nobody said so.
-    fn reason_to_end(&self) -> &'static str {
+    fn reason_to_end(&self) -> Why {
         match self.cutting.load(Ordering::Relaxed) {
-            true => "server_shutdown",
-            false => "client_closed",
+            true => Why::ServerShutdown,
+            false => Why::ClientClosed,
         }
     }
 }
@@ -308,7 +309,7 @@ impl Server {
         if let Some(runtime) = runtime {
             let (desk, ms) = (&self.shared.desk, deadline.as_millis());
             self.shared.tell(format_args!("stops, in {ms} ms at most"));
-            self.close_streams("server_shutdown");
+            self.close_streams(Why::ServerShutdown.word());
             let idle = || self.busy() == 0;
             runtime.block_on(async {
                 if wait_for_answers {

@@ -1,6 +1,7 @@
 //! A request as a record; see [`crate::host::record`].
 
 use super::head::Known;
+use crate::core::reason::Why;
 use crate::host::record::{HAS_BODY, Kind, PATH_IS_TEXT, UNIX, plain, put, put_all, put_totals};
 use crate::net::listen::Peers;
 use http::request::Parts;
@@ -77,18 +78,18 @@ fn put_peers(r: &mut Vec<u8>, peers: &Peers) {
 }
 
 /// An answer of the server's own.
-pub struct Answer<'a> {
+pub struct Answer {
     pub status: u16,
     pub bytes: u64,
     pub took: Duration,
-    pub reason: &'a str,
+    pub reason: Why,
 }
 
 /// That, to a request of which so much is known.
-pub fn answered(answer: &Answer<'_>, known: &Known<'_>, peers: &Peers) -> Vec<u8> {
+pub fn answered(answer: &Answer, known: &Known<'_>, peers: &Peers) -> Vec<u8> {
     let mut r = plain(Kind::Answered, 0);
     put_totals(&mut r, answer.status, answer.bytes, answer.took);
-    put(&mut r, answer.reason.as_bytes());
+    put(&mut r, answer.reason.word().as_bytes());
     put(&mut r, known.method);
     put(&mut r, known.version);
     let (path, query) = match known.target.iter().position(|b| *b == b'?') {

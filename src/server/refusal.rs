@@ -7,6 +7,7 @@ use super::{Shared, record};
 use crate::conn::Conn;
 use crate::core::level::Level;
 use crate::core::limits;
+use crate::core::reason::Why;
 use crate::net::listen::Peers;
 use crate::net::transport::Transport;
 use bytes::Bytes;
@@ -39,14 +40,14 @@ pub const CUT_BODY: Fault = Fault::new(StatusCode::BAD_REQUEST, "the request bod
 pub const STOPPING: Fault = Fault::new(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping");
 
 /// The reason that the access log has for an answer of ours.
-pub fn reason(status: StatusCode) -> &'static str {
+pub fn reason(status: StatusCode) -> Why {
     match status {
-        StatusCode::REQUEST_TIMEOUT => "client_timeout",
-        StatusCode::PAYLOAD_TOO_LARGE => "body_too_large",
-        StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "head_too_large",
-        StatusCode::NOT_IMPLEMENTED => "not_implemented",
-        StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE => "server_shutdown",
-        _ => "protocol_error",
+        StatusCode::REQUEST_TIMEOUT => Why::ClientTimeout,
+        StatusCode::PAYLOAD_TOO_LARGE => Why::BodyTooLarge,
+        StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Why::HeadTooLarge,
+        StatusCode::NOT_IMPLEMENTED => Why::NotImplemented,
+        StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE => Why::ServerShutdown,
+        _ => Why::ProtocolError,
     }
 }
 

@@ -27,6 +27,7 @@ static int64_t f21(uint64_t h) { char b[8]; return LEN(pagi_sse_conn_read_body(h
 static int64_t f22(uint64_t h) { return pagi_sse_scope_set(1, h); }
 static int64_t f23(uint64_t h) { return pagi_sse_conn_hand_over(h); }
 static int64_t f24(uint64_t h) { return pagi_sse_conn_catch_up(h); }
+static int64_t f25(uint64_t h) { return pagi_sse_conn_set_user(h, 1); }
 static int64_t s1(uint64_t h) { return pagi_sse_server_start(h); }
 static int64_t s2(uint64_t h) { return pagi_sse_server_port(h); }
 static int64_t s3(uint64_t h) { return pagi_sse_server_fd(h); }
@@ -73,7 +74,7 @@ static int64_t u3(uint64_t h) { return pagi_sse_subscription_free(h); }
 
 /* Every function that takes a handle, by the kind of its object. */
 static handle_function *const of_conn[] = {f1,  f2,  f3,  f4,  f5,  f6,  f8,  f9,  f10, f11,
-                                           f12, f13, f14, f16, f17, f18, f19, f20, f21, f22, f23, f24};
+                                           f12, f13, f14, f16, f17, f18, f19, f20, f21, f22, f23, f24, f25};
 static handle_function *const of_server[] = {s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12, s13, s14};
 static handle_function *const of_runtime[] = {r1, r2, r3, r4, r5, r6, r7, r8, r9, r10};
 static handle_function *const of_parser[] = {p1, p2, p3, p4, p5, p6};

@@ -24,7 +24,7 @@ static const char *read_all(pagi_sse_parser p, size_t cap)
             IS(r.conn, p);
             if (r.kind == PAGI_SSE_KIND_EVENT)
                 text_len += (size_t)sprintf(text + text_len, "%.*s=%.*s#%.*s;", (int)r.event.len, r.event.data,
-                                            (int)r.text.len, r.text.data, (int)r.id.len, r.id.data);
+                                            (int)r.data.len, r.data.data, (int)r.id.len, r.id.data);
             else if (r.kind == PAGI_SSE_KIND_COMMENT)
                 text_len += (size_t)sprintf(text + text_len, ":%.*s;", (int)r.text.len, r.text.data);
             else

@@ -44,10 +44,11 @@ static void arguments(void)
     IS(pagi_sse_record_read(buf, used, &at, &r, sizeof r), 1);
     size_t second = at;
     OK(second > 4);
-    BYTES(r.text.data, r.text.len, "a");
+    BYTES(r.data.data, r.data.len, "a");
+    IS(r.text.len, 0);
     IS(pagi_sse_record_read(buf, used, &at, &r, sizeof r), 1);
     IS(at, used);
-    BYTES(r.text.data, r.text.len, "b");
+    BYTES(r.data.data, r.data.len, "b");
     memset(&r, 0x5A, sizeof r);
     IS(pagi_sse_record_read(buf, used, &at, &r, sizeof r), 0);
     IS(at, used);
