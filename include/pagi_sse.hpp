@@ -201,6 +201,7 @@ public:
     void expect_stream(bool stream) { check(pagi_sse_conn_expect_stream(h_, stream)); }
     void set_marks(std::uint32_t low, std::uint32_t high, std::uint32_t limit) { check(pagi_sse_conn_set_marks(h_, low, high, limit)); }
     void catch_up() { check(pagi_sse_conn_catch_up(h_)); }
+    bool set_user(std::uint64_t user) { return check(pagi_sse_conn_set_user(h_, user)) == 0; }
     void hand_over() { check(pagi_sse_conn_hand_over(h_)), release(); }
     // How much was read; none: the connection is closed, and all was taken.
     std::optional<std::size_t> read(char *buf, std::size_t cap)

@@ -30,8 +30,8 @@ static void on_signal(int signal)
 static void show(const pagi_sse_record *r)
 {
     if (r->kind == PAGI_SSE_KIND_EVENT)
-        printf("%.*s %.*s: %.*s\n", (int)r->id.len, r->id.data, (int)r->event.len, r->event.data, (int)r->text.len,
-               r->text.data);
+        printf("%.*s %.*s: %.*s\n", (int)r->id.len, r->id.data, (int)r->event.len, r->event.data, (int)r->data.len,
+               r->data.data);
     else if (r->kind == PAGI_SSE_KIND_ERROR)
         printf("! %s\n", pagi_sse_result_text(r->code));
     fflush(stdout);

@@ -229,7 +229,7 @@ static void parsers()
             for (const pagi_sse_record &r : p.next()) {
                 any = true;
                 got += r.kind == PAGI_SSE_KIND_EVENT ? "["s.append(sse::to_view(r.event)).append(" ").append(sse::to_view(r.id))
-                                                           .append(" ").append(std::to_string(r.text.len)) + "]"
+                                                           .append(" ").append(std::to_string(r.data.len)) + "]"
                                                      : "("s.append(sse::to_view(r.text)) + ")";
             }
         }

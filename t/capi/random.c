@@ -333,6 +333,7 @@ CALL(pagi_sse_conn_read) { return pagi_sse_conn_read(H(CONN), INTO); }
 CALL(pagi_sse_conn_state) { return pagi_sse_conn_state(H(CONN)); }
 CALL(pagi_sse_conn_reason) { return pagi_sse_conn_reason(H(CONN), INTO); }
 CALL(pagi_sse_conn_catch_up) { return pagi_sse_conn_catch_up(H(CONN)); }
+CALL(pagi_sse_conn_set_user) { return pagi_sse_conn_set_user(H(CONN), number()); }
 CALL(pagi_sse_conn_buffered) { return pagi_sse_conn_buffered(H(CONN)); }
 CALL(pagi_sse_conn_counters) { return pagi_sse_conn_counters(H(CONN), FIGURES(pagi_sse_counters)); }
 CALL(pagi_sse_conn_set_marks) { return pagi_sse_conn_set_marks(H(CONN), (uint32_t)number(), (uint32_t)number(), (uint32_t)number()); }
@@ -515,6 +516,7 @@ static const call calls[] = {
     ROW(pagi_sse_conn_state, 1),
     ROW(pagi_sse_conn_reason, 1),
     ROW(pagi_sse_conn_catch_up, 1),
+    ROW(pagi_sse_conn_set_user, 1),
     ROW(pagi_sse_conn_buffered, 1),
     ROW(pagi_sse_conn_counters, 1),
     ROW(pagi_sse_conn_set_marks, 1),
