@@ -73,9 +73,10 @@ fn headers<'a>(buf: &'a [u8], record: &pagi_sse_record) -> Vec<(&'a [u8], &'a [u
     }
 }
 
-fn fields(record: &pagi_sse_record) -> [&pagi_sse_bytes; 11] {
+fn fields(record: &pagi_sse_record) -> [&pagi_sse_bytes; 12] {
     [
         &record.text,
+        &record.data,
         &record.event,
         &record.id,
         &record.method,
@@ -206,7 +207,7 @@ fn unpack(parser: u64, records: &[u8], items: &mut Vec<Result<Parsed>>) {
         items.push(match Kind::of(record.kind as u8) {
             Some(Kind::Event) => Ok(Parsed::Event(Message {
                 event: text(&record.event),
-                data: text(&record.text),
+                data: text(&record.data),
                 last_event_id: text(&record.id).into(),
             })),
             Some(Kind::Comment) => Ok(Parsed::Comment(text(&record.text))),
