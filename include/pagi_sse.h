@@ -172,8 +172,8 @@ enum pagi_sse_result
   PAGI_SSE_RESULT_BODY_INCOMPLETE = -314,
   // The reason of an end is longer than 1024 bytes.
   PAGI_SSE_RESULT_REASON_TOO_LONG = -315,
-  // No hub publishes to the connection's stream, so that nobody could end it
-  // once it is handed over.
+  // No hub publishes to the connection's stream, or the host carries its
+  // output, so that it cannot be handed over.
   PAGI_SSE_RESULT_NOT_SUBSCRIBED = -316,
   // The handle is zero or was never given out.
   PAGI_SSE_RESULT_HANDLE_INVALID = -400,
@@ -258,9 +258,11 @@ enum pagi_sse_kind
   // The connection closed, and not by pagi_sse_conn_close or _abort. `text`
   // is the reason, and `reason` its number.
   PAGI_SSE_KIND_CLOSED = 4,
-  // The transport is done with the connection. `status` (0: nothing was
+  // The transport is done with the connection; nothing of it is read behind
+  // this. `status` (0: nothing was
   // sent), `bytes` that the kernel took, `milliseconds`; `text` is the reason,
-  // empty for an ordinary response of which the kernel took all, and `reason`
+  // empty for an ordinary response of which the kernel took all, however the
+  // host closed it then, and `reason`
   // its number.
   PAGI_SSE_KIND_ENDED = 5,
   // A message for the operator: `text`; its pagi_sse_level in `code`. Its
@@ -954,7 +956,7 @@ int32_t pagi_sse_conn_open_fd(pagi_sse_runtime runtime,
                               pagi_sse_conn *out);
 
 // Gives a connection back. One that is still open is closed first (reason
-// `app_closed`). What it has queued is still sent, but dropped if only
+// `app_closed`, as pagi_sse_conn_close). What it has queued is still sent, but dropped if only
 // pagi_sse_conn_read could have taken it. Of its records only ENDED comes from
 // now on.
 //
@@ -1100,7 +1102,8 @@ int32_t pagi_sse_conn_keepalive(pagi_sse_conn conn,
                                 size_t len);
 
 // Closes by the application. What is queued is still sent; a stream that had
-// not begun is answered with 200 and no event.
+// not begun is answered with 200 and no event. An ordinary response whose body
+// was ended goes out in whole, and then ENDED has no reason.
 //
 // *Parameters*: `conn`; `reason` is NULL with length 0, for `app_closed`, or valid for
 // `len`; UTF-8.
@@ -1221,8 +1224,12 @@ int32_t pagi_sse_conn_reason(pagi_sse_conn conn, char *buf, size_t cap, size_t *
 int32_t pagi_sse_conn_catch_up(pagi_sse_conn conn);
 
 // Gives the connection a number of the host's, as the address of what the host
-// knows of it: `user` of its records, in place of a look-up. ENDED is its last
-// record, and so the place to free what is at that address.
+// knows of it: `user` of its records, in place of a look-up. ENDED is the last
+// record that is read of a connection and comes once, also behind
+// pagi_sse_conn_free and _hand_over: the place to free what is at that address.
+// It does not come for what was left when its server or runtime was freed, and
+// a detached connection has no records. Of several threads that take records one
+// may still be at an earlier one.
 //
 // *Parameters*: `conn`; `user`, 0 at first.
 //

@@ -37,6 +37,20 @@ pub(super) struct Inbox {
     pub(super) pump: Option<Waker>,
 }
 
+impl Inbox {
+    /// No more comes; `true`: the host program is to be told.
+    pub(super) fn break_off(&mut self) -> bool {
+        self.finish(End::BrokenOff)
+    }
+
+    fn finish(&mut self, end: End) -> bool {
+        self.end.is_none() && {
+            self.end = Some(end);
+            !std::mem::replace(&mut self.told, true)
+        }
+    }
+}
+
 impl Conn {
     /// A request body will come: [`Conn::poll_decision`] says `Stream` only
     /// when it is here in full, as the socket cannot change hands before.
@@ -75,7 +89,7 @@ impl Conn {
         let tell = {
             let mut inner = self.lock();
             let closed = inner.state.phase() == Phase::Closed;
-            let Some(inbox) = &mut inner.inbox else {
+            let Some(inbox) = inner.inbox.as_mut().filter(|i| i.end.is_none()) else {
                 return true;
             };
             inbox.received += bytes.len();
@@ -133,10 +147,7 @@ impl Conn {
         let (tell, waker) = {
             let mut inner = self.lock();
             let waker = inner.waker.take();
-            let tell = inner.inbox.as_mut().is_some_and(|i| {
-                i.end = Some(end);
-                !std::mem::replace(&mut i.told, true)
-            });
+            let tell = inner.inbox.as_mut().is_some_and(|i| i.finish(end));
             (tell, waker)
         };
         if let Some(w) = waker {

@@ -141,6 +141,7 @@ pub struct Conn {
     watched: AtomicBool,
     wants_stream: AtomicBool,
     let_go: AtomicBool,
+    end_was_read: AtomicBool,
     /// The host program's own number.
     user: AtomicU64,
 }
@@ -176,6 +177,7 @@ impl Conn {
             watched: AtomicBool::new(false),
             wants_stream: AtomicBool::new(framing.sse),
             let_go: AtomicBool::new(false),
+            end_was_read: AtomicBool::new(false),
             user: AtomicU64::new(0),
         })
     }
@@ -229,6 +231,16 @@ impl Conn {
         !self.lock().ended
     }
 
+    /// The host program has read of its end.
+    pub fn note_end_read(&self) {
+        self.end_was_read.store(true, Ordering::Release);
+    }
+
+    /// Whether [`Conn::note_end_read`] was called.
+    pub fn is_end_read(&self) -> bool {
+        self.end_was_read.load(Ordering::Acquire)
+    }
+
     /// Whether a stream is expected, as long as nothing has been chosen: that is
     /// how it ends then.
     pub fn wants_stream(&self) -> bool {
@@ -256,12 +268,17 @@ impl Conn {
         reason.map(str::to_owned)
     }
 
-    /// The same for the access log, which tells an answer of the server's.
+    /// The same for the access log, which tells an answer of the server's; none
+    /// for an ordinary response that went out in whole.
     pub fn logged_reason(&self) -> Option<String> {
-        let refused = self.lock().refused;
-        match refused {
-            true => Some(Why::ProtocolError.word().into()),
-            false => self.reason(),
+        let (refused, whole) = {
+            let inner = self.lock();
+            (inner.refused, inner.is_whole())
+        };
+        match (refused, whole) {
+            (true, _) => Some(Why::ProtocolError.word().into()),
+            (false, true) => None,
+            (false, false) => self.reason(),
         }
     }
 
@@ -386,6 +403,8 @@ impl Conn {
                 return false;
             }
             inner.aborted = how == End::Broken;
+            let bodiless = self.is_bodiless(&inner);
+            inner.note_close(bodiless);
             if how == End::Told {
                 inner.complete_stream();
             }
@@ -469,6 +488,9 @@ impl Conn {
             let mut inner = self.lock();
             let drained = inner.lose_rest();
             let first = !std::mem::replace(&mut inner.severed, true);
+            if inner.was_moot() {
+                inner.state.blame(reason.clone());
+            }
             (inner.state.close(Some(reason)), first, drained)
         };
         if drained {
@@ -553,7 +575,7 @@ impl Conn {
 
     /// The transport is done with this request: says so, once.
     pub fn transport_ended(self: &Arc<Self>) {
-        let place = {
+        let (place, body) = {
             let mut inner = self.lock();
             inner.sink = None;
             inner.direct = Direct::default();
@@ -562,10 +584,15 @@ impl Conn {
             if std::mem::replace(&mut inner.ended, true) {
                 return;
             }
-            inner.place.take()
+            let body = inner.inbox.as_mut().is_some_and(|i| i.break_off());
+            (inner.place.take(), body)
         };
         drop(place);
         self.wake_tasks();
+        // Its end is the last that is told.
+        if body {
+            self.report(Report::Body);
+        }
         if let Some(host) = &self.host {
             host.keepalive(self);
         }

@@ -24,6 +24,12 @@ pub(super) struct Response {
     taken: u64,
     began: bool,
     complete: bool,
+    /// The kernel has all of it.
+    gone: bool,
+    /// Closing came when all had been given: it ends nothing.
+    moot: bool,
+    /// It is the server's own.
+    refusal: bool,
     /// An event stream: its head does not wait, and a stop ends it.
     stream: bool,
 }
@@ -92,6 +98,28 @@ pub(super) fn status_code(status: u16) -> Result<StatusCode> {
 impl Inner {
     fn is_complete(&self) -> bool {
         self.response.as_ref().is_some_and(|r| r.complete)
+    }
+
+    /// Notes that it is closed, which is no reason for the end of what was given in
+    /// whole.
+    pub(super) fn note_close(&mut self, bodiless: bool) {
+        if let Some(r) = &mut self.response {
+            let whole = r.content_length == Some(r.given) || (bodiless && r.began);
+            r.moot = !r.refusal && (r.complete || (whole && !r.stream));
+        }
+    }
+
+    /// What was closed in vain ends for another reason.
+    pub(super) fn was_moot(&mut self) -> bool {
+        let response = self.response.as_mut();
+        !self.ended && response.is_some_and(|r| std::mem::take(&mut r.moot))
+    }
+
+    /// The client has the application's whole response, however the connection
+    /// was closed meanwhile.
+    pub(super) fn is_whole(&self) -> bool {
+        let whole = |r: &Response| r.gone && !r.refusal && (!r.stream || r.moot);
+        self.response.as_deref().is_some_and(whole)
     }
 
     pub(super) fn fault(&self) -> Option<Fault> {
@@ -199,6 +227,7 @@ impl Conn {
                 head: Some((status, map)),
                 began: true,
                 complete: true,
+                refusal: true,
                 ..Response::default()
             }));
             inner.state.close(Some(reason));
@@ -288,7 +317,10 @@ impl Conn {
     /// head at least.
     pub fn written(&self, all: bool, begun: bool) {
         let mut inner = self.lock();
-        let taken = inner.response.as_ref().map_or(0, |r| r.taken);
+        let taken = inner.response.as_mut().map_or(0, |r| {
+            r.gone = all;
+            r.taken
+        });
         // Of a body in chunks, their sizes were counted.
         inner.bytes_sent = match all {
             true => taken,
@@ -310,7 +342,7 @@ impl Conn {
     }
 
     /// The response has no body (RFC 9110), whatever is given.
-    fn is_bodiless(&self, inner: &Inner) -> bool {
+    pub(super) fn is_bodiless(&self, inner: &Inner) -> bool {
         self.framing.head || is_bodiless(inner.status)
     }
 

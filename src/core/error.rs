@@ -75,8 +75,8 @@ pub enum Error {
     BodyIncomplete = -314,
     /// The reason of an end is longer than 1024 bytes.
     ReasonTooLong = -315,
-    /// No hub publishes to the connection's stream, so that nobody could end it
-    /// once it is handed over.
+    /// No hub publishes to the connection's stream, or the host carries its
+    /// output, so that it cannot be handed over.
     NotSubscribed = -316,
 
     /// The handle is zero or was never given out.
@@ -203,7 +203,7 @@ impl Error {
             Error::HeaderValue => c"a header value must not contain control characters",
             Error::Status => c"a status must be a whole number from 200 to 599",
             Error::Interval => {
-                c"a keepalive interval must be 0 (off) or from 0.01 to 86400 seconds"
+                c"a keepalive interval must be 0 (off) or from 10 to 86400000 milliseconds"
             }
             Error::NotHosted => c"the connection is not hosted by this library",
             Error::NoResponse => c"no response is in progress",
@@ -215,7 +215,9 @@ impl Error {
             Error::BodilessStatus => c"a stream cannot have status 204, 205 or 304: decline it",
             Error::BodyIncomplete => c"the request body broke off",
             Error::ReasonTooLong => c"a reason must not be longer than 1024 bytes",
-            Error::NotSubscribed => c"no hub publishes to the connection: nobody could end it",
+            Error::NotSubscribed => {
+                c"a connection cannot be handed over whose output the host carries, or that no hub publishes to: nobody could end it"
+            },
             Error::HandleInvalid => c"the handle was never given out",
             Error::HandleStale => c"the handle's object was freed",
             Error::HandleKind => c"the handle belongs to another kind of object",

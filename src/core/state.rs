@@ -76,6 +76,13 @@ impl State {
         }
     }
 
+    /// It ended for that reason after all, and not for the one that is there.
+    pub fn blame(&mut self, reason: Reason) {
+        if self.phase == Phase::Closed {
+            self.reason = Some(Box::new(reason));
+        }
+    }
+
     /// Closes; `true` if this call did. The first reason stays.
     pub fn close(&mut self, reason: Option<Reason>) -> bool {
         if self.phase == Phase::Closed {

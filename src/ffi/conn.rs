@@ -281,7 +281,7 @@ fn give_back(conn: pagi_sse_conn, may: fn(&Conn) -> bool, end: fn(&Arc<Conn>)) -
 }
 
 /// Gives a connection back. One that is still open is closed first (reason
-/// `app_closed`). What it has queued is still sent, but dropped if only
+/// `app_closed`, as pagi_sse_conn_close). What it has queued is still sent, but dropped if only
 /// pagi_sse_conn_read could have taken it. Of its records only ENDED comes from
 /// now on.
 ///
@@ -521,7 +521,8 @@ pub unsafe extern "C" fn pagi_sse_conn_keepalive(
 }
 
 /// Closes by the application. What is queued is still sent; a stream that had
-/// not begun is answered with 200 and no event.
+/// not begun is answered with 200 and no event. An ordinary response whose body
+/// was ended goes out in whole, and then ENDED has no reason.
 ///
 /// # Safety
 /// `conn`; `reason` is NULL with length 0, for `app_closed`, or valid for
@@ -717,8 +718,12 @@ pub extern "C" fn pagi_sse_conn_catch_up(conn: pagi_sse_conn) -> i32 {
 }
 
 /// Gives the connection a number of the host's, as the address of what the host
-/// knows of it: `user` of its records, in place of a look-up. ENDED is its last
-/// record, and so the place to free what is at that address.
+/// knows of it: `user` of its records, in place of a look-up. ENDED is the last
+/// record that is read of a connection and comes once, also behind
+/// pagi_sse_conn_free and _hand_over: the place to free what is at that address.
+/// It does not come for what was left when its server or runtime was freed, and
+/// a detached connection has no records. Of several threads that take records one
+/// may still be at an earlier one.
 ///
 /// *Parameters*: `conn`; `user`, 0 at first.
 ///

@@ -145,13 +145,7 @@ impl Desk {
     /// Fills `buf` with records; see `Mailbox::drain`.
     pub fn next(&self, buf: &mut [u8]) -> usize {
         self.notices.make_room();
-        let used = self.mailbox.drain(buf, |record| {
-            match record::handle_of(record, Kind::Drained) {
-                // Full again by now, it will drain again.
-                Some(handle) => conn::table().get(handle).is_ok_and(|c| !c.is_high()),
-                None => true,
-            }
-        });
+        let used = self.mailbox.drain(buf, is_news);
         self.read.notify_waiters();
         used
     }
@@ -277,6 +271,25 @@ impl Host for Desk {
             }
         };
         self.push(record);
+    }
+}
+
+/// Whether the host program can do something about a record that it now reads.
+/// Of a connection the end is the last, whichever thread was the first to tell.
+fn is_news(record: &[u8]) -> bool {
+    let Some((kind, handle)) = record::about(record) else {
+        return true;
+    };
+    let conn = conn::table().get(handle).ok();
+    match kind {
+        Kind::Ended => {
+            conn.inspect(|c| c.note_end_read());
+            true
+        }
+        // Full again by now, it will drain again.
+        Kind::Drained => conn.is_some_and(|c| !c.is_high() && !c.is_end_read()),
+        Kind::Body | Kind::Closed | Kind::Output => conn.is_some_and(|c| !c.is_end_read()),
+        _ => true,
     }
 }
 

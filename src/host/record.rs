@@ -24,9 +24,11 @@ pub enum Kind {
     /// The connection closed, and not by pagi_sse_conn_close or _abort. `text`
     /// is the reason, and `reason` its number.
     Closed = 4,
-    /// The transport is done with the connection. `status` (0: nothing was
+    /// The transport is done with the connection; nothing of it is read behind
+    /// this. `status` (0: nothing was
     /// sent), `bytes` that the kernel took, `milliseconds`; `text` is the reason,
-    /// empty for an ordinary response of which the kernel took all, and `reason`
+    /// empty for an ordinary response of which the kernel took all, however the
+    /// host closed it then, and `reason`
     /// its number.
     Ended = 5,
     /// A message for the operator: `text`; its pagi_sse_level in `code`. Its
@@ -172,10 +174,15 @@ fn one_line(text: &str) -> Cow<'_, str> {
     escaped.collect()
 }
 
+/// What a record tells, and about which handle.
+pub fn about(record: &[u8]) -> Option<(Kind, u64)> {
+    let handle = record.get(1..9)?.try_into().ok()?;
+    Some((Kind::of(record[0])?, u64::from_ne_bytes(handle)))
+}
+
 /// The handle of a record of that kind.
 pub fn handle_of(record: &[u8], kind: Kind) -> Option<u64> {
-    let handle = record.get(1..9)?.try_into().ok()?;
-    (record[0] == kind as u8).then(|| u64::from_ne_bytes(handle))
+    about(record).filter(|a| a.0 == kind).map(|a| a.1)
 }
 
 /// Reads a record's fields, one after the other. Bytes that no record of ours
