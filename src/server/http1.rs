@@ -283,6 +283,9 @@ async fn answer(
             let (status, text) = match (died, conn.fault()) {
                 (true, _) => (StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error\n"),
                 (false, Some(fault)) => (StatusCode::BAD_REQUEST, fault.why),
+                (false, None) if conn.reason().as_deref() == Some("server_shutdown") => {
+                    (refusal::STOPPING.status, refusal::STOPPING.why)
+                }
                 (false, None) => (StatusCode::SERVICE_UNAVAILABLE, "the request was dropped\n"),
             };
             link.release();
