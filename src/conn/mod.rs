@@ -108,7 +108,7 @@ struct Inner {
     /// no place.
     hurried: bool,
     status: u16,
-    /// Writes that took something; it goes round.
+    /// Writes that took something; it goes round, to 1.
     writes: u32,
     last_write_ms: u64,
     /// Content, which is neither a head nor the framing of chunks.
@@ -440,7 +440,7 @@ impl Conn {
         self.let_go();
         self.close(Some(Why::AppClosed.into()));
         if self.framing.pull {
-            self.lock().outbox.clear();
+            self.lock().lose_rest(self.framing.wire);
             self.transport_ended();
         }
     }
@@ -486,7 +486,7 @@ impl Conn {
     pub fn disconnect(&self, reason: Reason) -> bool {
         let (closed, first, drained) = {
             let mut inner = self.lock();
-            let drained = inner.lose_rest();
+            let drained = inner.lose_rest(self.framing.wire);
             let first = !std::mem::replace(&mut inner.severed, true);
             if inner.was_moot() {
                 inner.state.blame(reason.clone());

@@ -190,8 +190,7 @@ impl Conn {
             match sys::send(inner.direct.0, bytes) {
                 Ok(n) => {
                     inner.bytes_sent += inner.meter.pass(&bytes[..n], chunked);
-                    inner.writes = inner.writes.wrapping_add(1);
-                    inner.last_write_ms = batch.now_ms();
+                    inner.wrote(batch.now_ms());
                     if n < bytes.len() {
                         let rest = batch.joined().wire(chunked).slice(n..);
                         inner.outbox.append_shared(rest, batch.joined());

@@ -5,6 +5,7 @@ use super::{Conn, Inner, Report};
 use crate::core::error::{Error, Failure, Result};
 use crate::core::reason::Why;
 use crate::core::state::{Phase, Reason};
+use crate::wire::Wire;
 use bytes::{BufMut, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use std::sync::Arc;
@@ -134,12 +135,24 @@ impl Inner {
         }
     }
 
-    /// What waited is dropped: what has gone is not the whole.
-    pub(super) fn lose_rest(&mut self) -> bool {
-        if let (Some(r), false) = (&mut self.response, self.outbox.is_empty()) {
-            r.complete = false;
+    /// What waited is dropped: what has gone is not the whole, nor is a status
+    /// whose head was the first of it.
+    pub(super) fn lose_rest(&mut self, wire: Wire) -> bool {
+        if !self.outbox.is_empty() {
+            match &mut self.response {
+                Some(r) => r.complete = false,
+                None if self.writes == 0 && wire != Wire::Events => self.status = 0,
+                None => {}
+            }
         }
         self.outbox.clear()
+    }
+
+    /// The transport has taken something.
+    pub(super) fn wrote(&mut self, now_ms: u64) {
+        // 0 is for nothing.
+        self.writes = self.writes.checked_add(1).unwrap_or(1);
+        self.last_write_ms = now_ms;
     }
 
     pub(super) fn streams(&self) -> bool {
@@ -207,7 +220,7 @@ impl Conn {
     pub fn answered(&self, status: StatusCode, bytes: u64) {
         let mut inner = self.lock();
         inner.status = status.as_u16();
-        inner.bytes_sent = bytes;
+        inner.bytes_sent = if self.framing.head { 0 } else { bytes };
         inner.refused = inner.fault().is_some();
     }
 

@@ -213,8 +213,7 @@ impl Conn {
                             .sum::<u64>();
                         inner.meter = meter;
                         inner.bytes_sent += content;
-                        inner.writes = inner.writes.wrapping_add(1);
-                        inner.last_write_ms = host.now_ms();
+                        inner.wrote(host.now_ms());
                         drained |= inner.outbox.consume(n);
                     }
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -277,7 +276,7 @@ impl Conn {
                 taken += n;
             }
             if taken > 0 {
-                inner.last_write_ms = host.now_ms();
+                inner.wrote(host.now_ms());
             }
             // While something is left, the host program need not be told.
             inner.told_output = !inner.outbox.is_empty();

@@ -248,6 +248,8 @@ fn body(is_11: bool, fields: &[Header<'_>]) -> Result<Body, Fault> {
 /// What a refused head says, as far as it can be read.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Known<'a> {
+    /// It begins as a HEAD: no answer to it has a body.
+    pub is_head: bool,
     /// Empty, like `version`, when the request line is malformed: then
     /// `target` is the line.
     pub method: &'a [u8],
@@ -259,8 +261,12 @@ pub struct Known<'a> {
 /// Reads what can be read.
 pub fn known(bytes: &[u8]) -> Known<'_> {
     let from = bytes.iter().position(|b| !b"\r\n".contains(b));
-    let mut lines = bytes[from.unwrap_or(bytes.len())..].split(|b| *b == b'\n');
-    let mut known = Known::default();
+    let bytes = &bytes[from.unwrap_or(bytes.len())..];
+    let mut lines = bytes.split(|b| *b == b'\n');
+    let mut known = Known {
+        is_head: bytes.starts_with(b"HEAD "),
+        ..Known::default()
+    };
     let line = lines.next().unwrap_or_default();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let words: Vec<&[u8]> = line.split(|b| *b == b' ').collect();

@@ -71,7 +71,7 @@ pub struct Asker {
 
 impl Asker {
     pub fn refuse(&self, fault: Fault, known: &Known<'_>) -> Response<Answer> {
-        self.write_down(fault.status, fault.why.len(), known);
+        self.write_down(fault.status, fault.why, known);
         self.notice(fault);
         let mut response = plain(fault.status, fault.why);
         close(&mut response);
@@ -95,10 +95,11 @@ impl Asker {
     }
 
     /// For the access log.
-    fn write_down(&self, status: StatusCode, bytes: usize, known: &Known<'_>) {
+    fn write_down(&self, status: StatusCode, text: &str, known: &Known<'_>) {
+        let bytes = if known.is_head { 0 } else { text.len() as u64 };
         let answer = record::Answer {
             status: status.as_u16(),
-            bytes: bytes as u64,
+            bytes,
             took: self.since.elapsed(),
             reason: reason(status),
         };
@@ -113,7 +114,7 @@ impl Asker {
             true => (StatusCode::OK, "", "text/event-stream"),
             false => (STOPPING.status, STOPPING.why, "text/plain"),
         };
-        self.write_down(status, text.len(), known);
+        self.write_down(status, text, known);
         let mut response = plain(status, text);
         let kind = HeaderValue::from_static(kind);
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
@@ -124,9 +125,10 @@ impl Asker {
     /// Refuses a head that hyper has given up.
     pub async fn too_slow(&self, socket: &dyn Transport, known: &Known<'_>) -> io::Result<()> {
         let (text, length) = (SLOW_HEAD.why, SLOW_HEAD.why.len());
-        self.write_down(SLOW_HEAD.status, length, known);
+        self.write_down(SLOW_HEAD.status, text, known);
         self.notice(SLOW_HEAD);
         let date = httpdate::fmt_http_date(std::time::SystemTime::now());
+        let text = if known.is_head { "" } else { text };
         let answer = format!(
             "HTTP/1.1 408 Request Timeout\r\ncontent-type: text/plain\r\nconnection: close\r\n\
              content-length: {length}\r\ndate: {date}\r\n\r\n{text}"
@@ -156,6 +158,7 @@ pub fn known(parts: &Parts) -> Known<'_> {
     let target = parts.uri.path_and_query();
     let fields = parts.headers.iter();
     Known {
+        is_head: parts.method == http::Method::HEAD,
         method: parts.method.as_str().as_bytes(),
         target: target.map_or(b"", |t| t.as_str().as_bytes()),
         version: match parts.version {
