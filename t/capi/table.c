@@ -128,6 +128,15 @@ static void answer_is(const char *expected)
     BYTES(text, strlen(text), expected);
 }
 
+static int32_t number(const char *reason)
+{
+    return !strcmp(reason, "app_closed")      ? PAGI_SSE_REASON_APP_CLOSED
+         : !strcmp(reason, "server_error")    ? PAGI_SSE_REASON_SERVER_ERROR
+         : !strcmp(reason, "client_closed")   ? PAGI_SSE_REASON_CLIENT_CLOSED
+         : !strcmp(reason, "server_shutdown") ? PAGI_SSE_REASON_SERVER_SHUTDOWN
+                                              : PAGI_SSE_REASON_OTHER;
+}
+
 /* A connection in that state; `fd` is its client's, or -1. */
 static pagi_sse_conn request(const side *s, int state, int *fd)
 {
@@ -253,6 +262,7 @@ static void check(int state, int end, const cell *expected)
     IS(r.status, expected->status);
     IS(r.bytes, expected->bytes);
     BYTES(r.text.data, r.text.len, expected->ended);
+    IS(r.reason, number(expected->ended));
     if (end != GONE && fd >= 0)
         close(fd);
     if (end != FREE)
