@@ -21,12 +21,14 @@
  * size needed, and nothing was written to the buffer, nothing taken. A result
  * is never a size that was needed.
  *
- * Nothing calls back. A server or a runtime queues records and makes its one
- * descriptor readable: watch that in any loop (poll, epoll, libev, libuv), then
- * take the records in batches (_next) and read them (pagi_sse_record_read).
+ * Nothing calls back from a thread of its own. A server or a runtime queues
+ * records and makes its one descriptor readable: watch that in any loop (poll,
+ * epoll, libev, libuv), then take the records in batches (_next) and read them
+ * (pagi_sse_record_read). Who has no loop waits (_wait), or has a function of his
+ * called with each record, in his own thread (_run).
  *
  * Threads. Every function may be called from any thread, at the same time as
- * any other. Nothing waits but _stop and _free, which take a deadline; a hub's
+ * any other. Nothing waits but _wait, _run, _stop and _free, which take a time; a hub's
  * close and publish may deliver, as they say. The library's own threads never
  * see a signal.
  *
@@ -98,6 +100,9 @@
 
 // In `flags` of a REQUEST: it came over a Unix socket.
 #define PAGI_SSE_FLAG_UNIX 4
+
+// As a time in milliseconds: no end.
+#define PAGI_SSE_FOREVER 18446744073709551615ull
 
 // A failure. The number is the C result code; numbers come in blocks of 100
 // by module and are never reused.
@@ -819,6 +824,13 @@ typedef struct pagi_sse_server_options {
 
 // One server: a number, 0 is never one.
 typedef uint64_t pagi_sse_server;
+
+// What pagi_sse_server_run and pagi_sse_runtime_run call: with a record, which
+// lives until the function returns, and the `user` of theirs. It returns 0 to go
+// on; anything else ends the run, which returns that number. It may call any
+// function of this library. It must not leave in another way (longjmp, a C++
+// exception).
+typedef int32_t (*pagi_sse_callback)(const struct pagi_sse_record *record, void *user);
 
 #ifdef __cplusplus
 extern "C" {
@@ -2179,6 +2191,74 @@ int32_t pagi_sse_server_stop(pagi_sse_server server, uint64_t deadline_ms);
 // *Fork*: a child cannot free its parent's.
 // *Since*: 0.3.0.
 int32_t pagi_sse_server_free(pagi_sse_server server, uint64_t deadline_ms);
+
+// Waits until pagi_sse_server_next has records, for a host without a loop.
+//
+// *Parameters*: `server`; `timeout_ms`, the longest wait, 0 for none,
+// PAGI_SSE_FOREVER.
+//
+// *Returns* 1: take the records (there is none after pagi_sse_server_wake, or
+// where another thread was faster); 0: the time is over, or this thread has
+// handled a signal; or PAGI_SSE_RESULT_STOPPED (pagi_sse_server_stop has
+// returned, and all records were taken), _OS, or a handle error:
+// PAGI_SSE_RESULT_HANDLE_STALE also when the server is freed meanwhile.
+// *Ownership*: nothing.
+// *Threads*: any, and several at a time. A signal that comes just before the wait
+// ends none: use a time, pagi_sse_server_wake by another thread, or ppoll on
+// pagi_sse_server_fd.
+// *Fork*: a handle error in a child.
+// *Since*: 0.3.0.
+int32_t pagi_sse_server_wait(pagi_sse_server server, uint64_t timeout_ms);
+
+// Waits for records and calls back with one after the other, in this thread: a
+// host's whole loop. No buffer is needed, nor pagi_sse_server_flush.
+//
+// *Parameters*: `server`; `callback`, as pagi_sse_callback says; `user` is passed on to it;
+// `timeout_ms`, after which it returns, and before that whatever waited at the
+// beginning was called back with; PAGI_SSE_FOREVER.
+//
+// *Returns* what the callback returned, other than 0; 0: the time is over, this
+// thread has handled a signal, or pagi_sse_server_wake was called, so call again
+// to go on; or PAGI_SSE_RESULT_STOPPED (the usual end: pagi_sse_server_stop has
+// returned, and all records were called back with), _NULL_POINTER, _OS, or a
+// handle error: PAGI_SSE_RESULT_HANDLE_STALE also when the server is freed
+// meanwhile, as by the callback.
+// *Ownership*: the connections of REQUEST records are the caller's. What it has
+// not called back with stays for the next call, or for pagi_sse_server_next.
+// *Threads*: any; of several at a time each gets other records. Nothing of the
+// server is held while the callback runs: it may stop and free it. As
+// pagi_sse_server_wait for signals.
+// *Fork*: a handle error in a child; a callback that forks goes on in the parent.
+// *Since*: 0.3.0.
+int32_t pagi_sse_server_run(pagi_sse_server server,
+                            pagi_sse_callback callback,
+                            void *user,
+                            uint64_t timeout_ms);
+
+// Waits until pagi_sse_runtime_next has records, for a host without a loop.
+//
+// *Parameters*: `runtime`; `timeout_ms` as for pagi_sse_server_wait.
+//
+// *Returns* as pagi_sse_server_wait.
+// *Ownership*: nothing.
+// *Threads*: as pagi_sse_server_wait.
+// *Fork*: a handle error in a child.
+// *Since*: 0.3.0.
+int32_t pagi_sse_runtime_wait(pagi_sse_runtime runtime, uint64_t timeout_ms);
+
+// Waits for records and calls back with one after the other, in this thread.
+//
+// *Parameters*: `runtime`; the others as for pagi_sse_server_run.
+//
+// *Returns* as pagi_sse_server_run.
+// *Ownership*: as pagi_sse_server_run.
+// *Threads*: as pagi_sse_server_run.
+// *Fork*: as pagi_sse_server_run.
+// *Since*: 0.3.0.
+int32_t pagi_sse_runtime_run(pagi_sse_runtime runtime,
+                             pagi_sse_callback callback,
+                             void *user,
+                             uint64_t timeout_ms);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -262,12 +262,13 @@ public:
 };
 
 // What a server and a runtime have in common.
-template <auto Free, auto Fd, auto Next, auto Flush, auto Wake, auto Busy, auto Stats, auto Stop>
+template <auto Free, auto Fd, auto Wait, auto Next, auto Flush, auto Wake, auto Busy, auto Stats, auto Stop>
 class loop : public handle<Free, 1000> {
     records records_;
 
 public:
     std::int32_t fd() const { return check(Fd(this->h_)); }
+    bool wait(milliseconds t = milliseconds(-1)) { return check(Wait(this->h_, to_ms(t))); } // below 0: for ever; true: look at next(). _run is for C, which has no exceptions
     const records &next() { return records_.take(Next, this->h_); } // all of one buffer; fd() tells of more
     void flush() { check(Flush(this->h_)); }
     void wake(milliseconds delay = {}) { check(Wake(this->h_, to_ms(delay))); }
@@ -276,13 +277,13 @@ public:
     void stop(milliseconds deadline) { check(Stop(this->h_, to_ms(deadline))); }
 };
 
-struct runtime : loop<pagi_sse_runtime_free, pagi_sse_runtime_fd, pagi_sse_runtime_next, pagi_sse_runtime_flush, pagi_sse_runtime_wake, pagi_sse_runtime_busy, pagi_sse_runtime_stats, pagi_sse_runtime_stop> {
+struct runtime : loop<pagi_sse_runtime_free, pagi_sse_runtime_fd, pagi_sse_runtime_wait, pagi_sse_runtime_next, pagi_sse_runtime_flush, pagi_sse_runtime_wake, pagi_sse_runtime_busy, pagi_sse_runtime_stats, pagi_sse_runtime_stop> {
     explicit runtime(const pagi_sse_runtime_options *o = nullptr) { check(pagi_sse_runtime_open(o, &h_)); }
     conn open_queue(std::int32_t wire) { std::uint64_t c = 0; return check(pagi_sse_conn_open_queue(h_, wire, &c)), conn(c); }
     conn open_fd(std::int32_t fd, std::int32_t wire) { std::uint64_t c = 0; return check(pagi_sse_conn_open_fd(h_, fd, wire, &c)), conn(c); }
 };
 
-struct server : loop<pagi_sse_server_free, pagi_sse_server_fd, pagi_sse_server_next, pagi_sse_server_flush, pagi_sse_server_wake, pagi_sse_server_busy, pagi_sse_server_stats, pagi_sse_server_stop> {
+struct server : loop<pagi_sse_server_free, pagi_sse_server_fd, pagi_sse_server_wait, pagi_sse_server_next, pagi_sse_server_flush, pagi_sse_server_wake, pagi_sse_server_busy, pagi_sse_server_stats, pagi_sse_server_stop> {
     explicit server(const pagi_sse_server_options &o) { check(pagi_sse_server_open(&o, &h_)); }
     void start() { check(pagi_sse_server_start(h_)); }
     std::uint16_t port() const { return static_cast<std::uint16_t>(check(pagi_sse_server_port(h_))); }

@@ -3,10 +3,12 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd, RawFd};
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 
 static FORKS: AtomicU64 = AtomicU64::new(0);
@@ -140,7 +142,7 @@ pub fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
 /// A socket pair, not an eventfd: it exists on every Unix, and its read side
 /// can be blocking with a timeout, which Future::IO's default back end needs.
 pub struct WakeFd {
-    read: UnixStream,
+    read: Arc<UnixStream>,
     write: UnixStream,
 }
 
@@ -151,12 +153,26 @@ impl WakeFd {
         // Bounds a read that the host's loop makes by mistake.
         read.set_read_timeout(Some(Duration::from_millis(20)))?;
         write.set_nonblocking(true)?;
-        Ok(WakeFd { read, write })
+        Ok(WakeFd {
+            read: Arc::new(read),
+            write,
+        })
     }
 
     /// The descriptor to watch for reading. Owned by this object.
     pub fn fd(&self) -> RawFd {
         self.read.as_raw_fd()
+    }
+
+    /// The same for who waits: it stays open as long as he does.
+    pub fn watched(&self) -> Arc<UnixStream> {
+        self.read.clone()
+    }
+
+    /// Makes it readable for good, also where a forked child has the other side.
+    pub fn hang_up(&self) {
+        // An error: it is so.
+        let _ = self.write.shutdown(Shutdown::Both);
     }
 
     /// Makes it readable. An error (the kernel has no memory): it may not be.
@@ -187,6 +203,46 @@ impl WakeFd {
             let again = n < 0 && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted;
             if n <= 0 && !again {
                 break;
+            }
+        }
+    }
+}
+
+/// What a thread that waited for a descriptor has met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Met {
+    /// It is readable.
+    Readable,
+    /// The time is over.
+    Time,
+    /// A signal, whose handler has run in this thread.
+    Signal,
+}
+
+/// Waits until the descriptor is readable; without a time for ever.
+pub fn wait_readable(fd: BorrowedFd<'_>, until: Option<Instant>) -> io::Result<Met> {
+    let mut watched = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    loop {
+        let left = until.map(|by| by.saturating_duration_since(Instant::now()));
+        let ms = left.map_or(-1, |left| {
+            // What is less than a millisecond is one, else it would spin.
+            i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
+        });
+        // SAFETY: one pollfd, live, of a descriptor that is borrowed.
+        match unsafe { libc::poll(&raw mut watched, 1, ms) } {
+            0 if left.is_none_or(|left| left.as_millis() >= i32::MAX as u128) => {}
+            0 => return Ok(Met::Time),
+            1.. => return Ok(Met::Readable),
+            _ => {
+                let e = io::Error::last_os_error();
+                return match e.kind() {
+                    io::ErrorKind::Interrupted => Ok(Met::Signal),
+                    _ => Err(e),
+                };
             }
         }
     }

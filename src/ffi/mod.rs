@@ -19,6 +19,7 @@ pub mod runtime;
 pub mod scope;
 #[cfg(feature = "server")]
 pub mod server;
+pub mod wait;
 
 use crate::core::error::{Error, Failure};
 use crate::core::limits;

@@ -133,7 +133,7 @@ fn read_asked(record: &mut pagi_sse_record, mut r: Reader<'_>) -> Result<()> {
 }
 
 /// One record without its length; `before` is the buffer up to its length.
-fn read(bytes: &[u8], before: &[u8]) -> Result<pagi_sse_record> {
+pub(super) fn read(bytes: &[u8], before: &[u8]) -> Result<pagi_sse_record> {
     let mut r = Reader::new(bytes);
     let number = r.u8()?;
     let mut record = pagi_sse_record {

@@ -17,7 +17,9 @@ use crate::core::reason::Why;
 use crate::rt::{Flush, Sweep, now_ms, supervisor};
 use std::fmt;
 use std::os::fd::RawFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
@@ -31,6 +33,7 @@ pub struct Desk {
     flush: Arc<Flush>,
     sweep: Arc<Sweep>,
     alarm: Arc<Alarm>,
+    stopped: AtomicBool,
 }
 
 impl Desk {
@@ -46,6 +49,7 @@ impl Desk {
             flush: Arc::default(),
             sweep: Arc::default(),
             alarm: Arc::default(),
+            stopped: AtomicBool::new(false),
         }))
     }
 
@@ -145,9 +149,50 @@ impl Desk {
     /// Fills `buf` with records; see `Mailbox::drain`.
     pub fn next(&self, buf: &mut [u8]) -> usize {
         self.notices.make_room();
-        let used = self.mailbox.drain(buf, is_news);
+        let used = self.mailbox.drain(buf, |record| self.read(record));
         self.read.notify_waiters();
         used
+    }
+
+    /// Takes the next record.
+    pub fn take(&self) -> Option<Vec<u8>> {
+        self.notices.make_room();
+        let mut records = std::iter::from_fn(|| self.mailbox.take_one());
+        let record = records.find(|record| self.read(record));
+        self.read.notify_waiters();
+        record
+    }
+
+    /// The host program reads a record; whether it is told of it.
+    fn read(&self, record: &[u8]) -> bool {
+        self.notices.read(record);
+        is_news(record)
+    }
+
+    /// Records that wait.
+    pub fn waiting(&self) -> usize {
+        self.mailbox.len()
+    }
+
+    /// See [`Wake::watched`](super::wake::Wake::watched).
+    pub fn watched(&self) -> Option<Arc<UnixStream>> {
+        self.mailbox.wake().watched()
+    }
+
+    /// Whether the host program has been called, since it was asked this last.
+    pub fn was_called(&self) -> bool {
+        self.mailbox.was_called()
+    }
+
+    /// No thread makes records any more, but the host program's own.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// That is so, and none is left.
+    pub fn is_over(&self) -> bool {
+        self.stopped.load(Ordering::Acquire) && self.mailbox.is_empty()
     }
 
     /// Waits while the host program has requests to read: what would come now
@@ -305,7 +350,7 @@ async fn wake_again(mailbox: Arc<Mailbox>) {
 /// What wakes a host's loop later.
 pub fn wake_after(desk: &Arc<Desk>, runtime: Option<&Runtime>, delay: Duration) {
     let (Some(runtime), false) = (runtime, delay.is_zero()) else {
-        return desk.wake();
+        return desk.mailbox.call();
     };
     let _context = runtime.enter();
     desk.alarm.set(delay);
@@ -314,7 +359,7 @@ pub fn wake_after(desk: &Arc<Desk>, runtime: Option<&Runtime>, delay: Duration) 
 async fn ring(alarm: Arc<Alarm>, mailbox: Arc<Mailbox>) {
     loop {
         alarm.rings().await;
-        mailbox.wake().wake();
+        mailbox.call();
     }
 }
 
@@ -344,6 +389,26 @@ mod tests {
         assert!(last.windows(10).any(|w| w == b"dropped 7 "));
         desk.notices().log("x");
         assert!(desk.next(&mut buf) < 30, "and that is over");
+    }
+
+    #[test]
+    fn they_are_bounded_for_a_host_that_reads_one_at_a_time() {
+        let desk = Desk::new(limits::QUEUED_BYTES, Level::Warning).unwrap();
+        let mut small = [0; 512];
+        for i in 0..4 * limits::LOG_RECORDS {
+            desk.notices().log("x");
+            desk.notices().log("x");
+            match i % 3 {
+                0 => assert!(desk.take().is_some()),
+                1 => assert!(desk.next(&mut small[..20]) > 0),
+                _ => assert!(desk.next(&mut small[..4]) > 4, "the size needed"),
+            }
+            assert!(desk.waiting() <= limits::LOG_RECORDS + 1);
+        }
+        let before = desk.notices().dropped();
+        while desk.take().is_some() {}
+        desk.notices().log("x");
+        assert_eq!((desk.waiting(), desk.notices().dropped()), (1, before));
     }
 
     /// LOG records of a connection's life, and of many messages of each level.

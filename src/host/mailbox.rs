@@ -30,6 +30,7 @@ pub struct Mailbox {
     inner: Mutex<Inner>,
     wake: Wake,
     closed: AtomicBool,
+    called: AtomicBool,
 }
 
 enum Taken {
@@ -46,6 +47,7 @@ impl Mailbox {
             inner: Mutex::default(),
             wake: Wake::new()?,
             closed: AtomicBool::new(false),
+            called: AtomicBool::new(false),
         })
     }
 
@@ -56,6 +58,17 @@ impl Mailbox {
     /// What makes the host's loop look.
     pub fn wake(&self) -> &Wake {
         &self.wake
+    }
+
+    /// Has the host program come, by itself or by another of its threads.
+    pub fn call(&self) {
+        self.called.store(true, Ordering::Release);
+        self.wake.wake();
+    }
+
+    /// Whether it was, since this was asked last.
+    pub fn was_called(&self) -> bool {
+        self.called.swap(false, Ordering::AcqRel)
     }
 
     /// The descriptor to watch for reading.
@@ -122,6 +135,20 @@ impl Mailbox {
                 used = end;
             }
         }
+    }
+
+    /// Takes the first record. The descriptor stays readable while records
+    /// remain.
+    pub fn take_one(&self) -> Option<Vec<u8>> {
+        let record = self.lock().pop();
+        if self.is_empty() {
+            self.wake.clear();
+            // One that came before that was announced for nothing.
+            if !self.is_empty() {
+                self.wake.wake();
+            }
+        }
+        record
     }
 
     /// Records waiting.

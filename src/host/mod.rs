@@ -12,4 +12,5 @@ pub mod record;
 mod registry;
 pub mod runtime;
 pub mod scope;
+pub mod wait;
 mod wake;

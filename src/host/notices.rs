@@ -1,7 +1,7 @@
 //! Messages for the operator, bounded: what nobody reads is counted.
 
 use super::mailbox::Mailbox;
-use super::record;
+use super::record::{self, Kind};
 use crate::core::level::Level;
 use crate::core::limits;
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ pub struct Notices {
     mailbox: Arc<Mailbox>,
     /// What the host program asks for.
     level: Level,
-    /// Since the host program last read.
+    /// Those that wait to be read.
     queued: AtomicUsize,
     /// Of all time, and since then.
     dropped: AtomicUsize,
@@ -71,9 +71,7 @@ impl Notices {
     }
 
     fn push_up_to(&self, most: usize, record: impl FnOnce() -> Vec<u8>) {
-        let more = |queued| (queued < most).then_some(queued + 1);
-        let order = Ordering::Relaxed;
-        if self.queued.fetch_update(order, order, more).is_ok() {
+        if self.queue(most) {
             self.mailbox.push(record());
         } else {
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -81,16 +79,30 @@ impl Notices {
         }
     }
 
-    /// The host program reads: there is room again, and what was left out is a
-    /// message.
+    /// The host program reads: what was left out is a message, for which there
+    /// is one place more.
     pub fn make_room(&self) {
-        self.queued.store(0, Ordering::Relaxed);
-        let dropped = self.left_out.swap(0, Ordering::Relaxed);
-        if dropped > 0 {
-            let all = "log messages and answers of the server's own, as the host read none";
-            let text = format!("dropped {dropped} {all}");
-            self.mailbox.push(record::log(Level::Warning, &text));
+        if self.left_out.load(Ordering::Relaxed) == 0 || !self.queue(limits::LOG_RECORDS + 1) {
+            return;
         }
+        let dropped = self.left_out.swap(0, Ordering::Relaxed);
+        let all = "log messages and answers of the server's own, as the host read none";
+        let text = format!("dropped {dropped} {all}");
+        self.mailbox.push(record::log(Level::Warning, &text));
+    }
+
+    /// It has read that record: if it was one of these, there is room for another.
+    pub fn read(&self, record: &[u8]) {
+        if let Some((Kind::Log | Kind::Answered, _)) = record::about(record) {
+            self.queued.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts one more, of so many.
+    fn queue(&self, most: usize) -> bool {
+        let more = |queued| (queued < most).then_some(queued + 1);
+        let order = Ordering::Relaxed;
+        self.queued.fetch_update(order, order, more).is_ok()
     }
 
     /// Those that were left out, since the beginning.

@@ -125,6 +125,7 @@ impl Open {
         let registry = self.desk.registry();
         runtime.block_on(registry.settle(by, || registry.sockets() == 0));
         end(runtime, by);
+        self.desk.stop();
     }
 
     /// Ends all, in order as far as `deadline` allows: streams are closed, then

@@ -4,7 +4,8 @@ use crate::sync::{AtomicBool, Mutex, Notify, Ordering};
 use crate::sys::WakeFd;
 use std::io;
 use std::os::fd::RawFd;
-use std::sync::PoisonError;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, PoisonError};
 
 /// A descriptor that is readable while there is work for the host's loop. All
 /// methods may be called from any thread.
@@ -38,9 +39,20 @@ impl Wake {
         self.on(WakeFd::fd).unwrap_or(-1)
     }
 
+    /// The same for who waits: it hangs up when it is closed, and is open as long
+    /// as he waits. `None`: it is closed.
+    pub fn watched(&self) -> Option<Arc<UnixStream>> {
+        self.on(WakeFd::watched)
+    }
+
     /// Closes it, whoever holds this object.
     pub fn close(&self) {
-        *self.fd.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let fd = self
+            .fd
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        fd.inspect(WakeFd::hang_up);
     }
 
     /// Makes it readable; touches it only if it is not already.

@@ -246,6 +246,11 @@ impl Server {
         self.shared.desk.next(buf)
     }
 
+    /// What the host program is told, and how.
+    pub fn desk(&self) -> &Arc<Desk> {
+        &self.shared.desk
+    }
+
     /// Makes the descriptor readable, now or later.
     pub fn wake_after(&self, delay: Duration) {
         desk::wake_after(&self.shared.desk, lock(&self.runtime).as_ref(), delay);
@@ -324,6 +329,7 @@ impl Server {
             self.shared.cutting.store(true, Ordering::Relaxed);
             rt::end(runtime, by);
             self.shared.listening.store(false, Ordering::Release);
+            self.shared.desk.stop();
         }
         self.unlink();
     }

@@ -153,7 +153,7 @@ static void queues()
     OK(!c.read(&byte, 1));
     bool closed = false;
     rt.wake();
-    OK(wait_for(rt.fd()));
+    OK(rt.wait());
     for (const pagi_sse_record &r : rt.next())
         if (r.kind == PAGI_SSE_KIND_CLOSED) {
             SAYS(sse::to_view(r.text), "gone");
@@ -330,6 +330,7 @@ static void servers()
     server.drain();
     server.stop(1s);
     IS(thrown([&] { server.start(); }), R(STOPPED));
+    IS(thrown([&] { while (server.wait(0ms)) server.next(); }), R(STOPPED));
 }
 
 static const test tests[] = {

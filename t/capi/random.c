@@ -463,6 +463,18 @@ CALL(pagi_sse_server_open)
         __atomic_store_n(&port, (uint16_t)bound, __ATOMIC_RELAXED);
     return code;
 }
+static int32_t on_record(const pagi_sse_record *r, void *seen)
+{
+    ++*(int *)seen;
+    if (r->kind == PAGI_SSE_KIND_REQUEST)
+        keep(CONN, r->conn);
+    return below(4) ? 0 : (int32_t)below(100);
+}
+#define ON_RECORD below(20) ? on_record : NULL, &(int){0}, below(20)
+CALL(pagi_sse_runtime_wait) { return pagi_sse_runtime_wait(H(RUNTIME), below(20)); }
+CALL(pagi_sse_runtime_run) { return pagi_sse_runtime_run(H(RUNTIME), ON_RECORD); }
+CALL(pagi_sse_server_wait) { return pagi_sse_server_wait(H(SERVER), below(20)); }
+CALL(pagi_sse_server_run) { return pagi_sse_server_run(H(SERVER), ON_RECORD); }
 CALL(pagi_sse_server_start) { return pagi_sse_server_start(H(SERVER)); }
 CALL(pagi_sse_server_port) { return pagi_sse_server_port(H(SERVER)); }
 CALL(pagi_sse_server_fd) { return pagi_sse_server_fd(H(SERVER)); }
@@ -561,6 +573,10 @@ static const call calls[] = {
     ROW(pagi_sse_scope_set, 1),
     ROW(pagi_sse_scope_get, 1),
     ROW(pagi_sse_scope_remove, 1),
+    ROW(pagi_sse_runtime_wait, 100),
+    ROW(pagi_sse_runtime_run, 100),
+    ROW(pagi_sse_server_wait, 100),
+    ROW(pagi_sse_server_run, 100),
     ROW(pagi_sse_server_open, 100),
     ROW(pagi_sse_server_start, 1),
     ROW(pagi_sse_server_port, 1),
