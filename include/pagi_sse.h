@@ -5,8 +5,8 @@
  *
  * Objects. A server listens, parses HTTP and gives the host REQUEST records. A
  * conn is one client: send to it, close it, free it. A runtime carries conns
- * on transports of the host's own. A parser reads a stream; frame functions
- * write one. Objects are opened, used by handle, and freed once each.
+ * on transports of the host's own. A client follows a stream of another
+ * server. A parser reads a stream; frame functions write one. Objects are opened, used by handle, and freed once each.
  *
  * Results. Negative is one of enum pagi_sse_result, and pagi_sse_error has the
  * words. 0 and more is fine, and means what the function says.
@@ -76,6 +76,30 @@
 
 // Longest name of a topic, bytes.
 #define PAGI_SSE_TOPIC_NAME_BYTES 100
+
+// In `flags` of a client's options: the request asks for gzip. A stream that
+// has it is decompressed in any case.
+#define PAGI_SSE_CLIENT_GZIP 1
+
+// In `flags` of a client's options: any certificate will do, and a redirection
+// from https to http.
+#define PAGI_SSE_CLIENT_INSECURE 2
+
+// In `flags` of a client's options: no proxy, whatever the environment says.
+#define PAGI_SSE_CLIENT_NO_PROXY 4
+
+// In `flags` of a client's options: a redirection is an error.
+#define PAGI_SSE_CLIENT_NO_REDIRECTS 8
+
+// In `flags` of a client's ERROR: it ends an attempt or a stream. Without it
+// something was left out of a stream that goes on.
+#define PAGI_SSE_FLAG_OVER 1
+
+// In `flags` of a client's ERROR: another attempt follows, `milliseconds` later.
+#define PAGI_SSE_FLAG_RETRY 2
+
+// In `flags` of a client's ERROR: the body of the answer is longer than `data`.
+#define PAGI_SSE_FLAG_CUT 4
 
 // In `flags` of an event: its data is JSON. It is checked (RFC 8259), and white
 // space between its tokens is left out, so that it is one line; all else stays
@@ -284,14 +308,31 @@ enum pagi_sse_kind
   // `server_port`, `headers`. Where no method is known, `raw_path` has the
   // request line as it came. Its `conn` is 0.
   PAGI_SSE_KIND_ANSWERED = 9,
-  // From a parser: an event. `event`, `data`, `id` (the last event id in
-  // force).
+  // A client has something: pagi_sse_client_next. `conn` is the client's
+  // number. It comes once, and again only after that has given 0.
+  PAGI_SSE_KIND_CLIENT = 10,
+  // From a parser or a client: an event. `event`, `data`, `id` (the last
+  // event id in force).
   PAGI_SSE_KIND_EVENT = 20,
-  // From a parser: a comment, in `text`.
+  // From a parser or a client: a comment, in `text`.
   PAGI_SSE_KIND_COMMENT = 21,
   // From a parser: something was dropped. `code` is
-  // PAGI_SSE_RESULT_LINE_TOO_LONG, _EVENT_TOO_LARGE or _ID_TOO_LONG.
+  // PAGI_SSE_RESULT_LINE_TOO_LONG, _EVENT_TOO_LARGE or _ID_TOO_LONG. From a
+  // client: something failed. `code` is one of enum pagi_sse_trouble, which
+  // are positive; `flags`; `text`, a sentence that names the URL, and the limit
+  // if it was one; `milliseconds` until the next attempt. Of an answer that was
+  // no stream also `status` (0: there was none), `url`, `headers` and the
+  // beginning of its body, up to max_refusal, in `data`.
   PAGI_SSE_KIND_ERROR = 22,
+  // From a client: a stream was opened, the first time or again. `status`,
+  // `headers`; `url` is where it came from, after redirections.
+  PAGI_SSE_KIND_OPEN = 23,
+  // From a client: the server has named the wait before a reconnection, in
+  // `milliseconds`; before the event of its block.
+  PAGI_SSE_KIND_RETRY = 24,
+  // From a client: it has ended, and this is its last record. `code` is one of
+  // enum pagi_sse_client_end.
+  PAGI_SSE_KIND_END = 25,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -526,24 +567,140 @@ typedef int32_t pagi_sse_choice;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
-// One connection: a number, 0 is never one.
-typedef uint64_t pagi_sse_conn;
+// Where a client is.
+enum pagi_sse_client_phase
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // It has no stream, and is about to get one.
+  PAGI_SSE_CLIENT_PHASE_CONNECTING = 0,
+  // It has one.
+  PAGI_SSE_CLIENT_PHASE_OPEN = 1,
+  // It has ended.
+  PAGI_SSE_CLIENT_PHASE_CLOSED = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum pagi_sse_client_phase pagi_sse_client_phase;
+#else
+typedef int32_t pagi_sse_client_phase;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// Kinds of failure.
+enum pagi_sse_trouble
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // The stream has ended.
+  PAGI_SSE_TROUBLE_ENDED = 1,
+  // The name has no address.
+  PAGI_SSE_TROUBLE_RESOLVE = 2,
+  // No connection: refused, unreachable, no such socket.
+  PAGI_SSE_TROUBLE_CONNECT = 3,
+  // No connection in time.
+  PAGI_SSE_TROUBLE_CONNECT_TIMEOUT = 4,
+  // The proxy does not do it.
+  PAGI_SSE_TROUBLE_PROXY = 5,
+  // TLS failed.
+  PAGI_SSE_TROUBLE_TLS = 6,
+  // The server's certificate does not fit. Final.
+  PAGI_SSE_TROUBLE_CERTIFICATE = 7,
+  // The connection broke.
+  PAGI_SSE_TROUBLE_NETWORK = 8,
+  // What came is not HTTP, or its head is too long.
+  PAGI_SSE_TROUBLE_HTTP = 9,
+  // No head in time.
+  PAGI_SSE_TROUBLE_HEAD_TIMEOUT = 10,
+  // A status that is neither 200 nor 204. Final unless in `retry_on`.
+  PAGI_SSE_TROUBLE_STATUS = 11,
+  // Not text/event-stream. Final.
+  PAGI_SSE_TROUBLE_CONTENT_TYPE = 12,
+  // A content coding other than gzip. Final.
+  PAGI_SSE_TROUBLE_CONTENT_ENCODING = 13,
+  // The gzip data are broken.
+  PAGI_SSE_TROUBLE_GZIP = 14,
+  // A redirection that cannot be followed. Final.
+  PAGI_SSE_TROUBLE_REDIRECT = 15,
+  // More redirections than may be. Final.
+  PAGI_SSE_TROUBLE_REDIRECTS = 16,
+  // No byte for too long.
+  PAGI_SSE_TROUBLE_SILENCE = 17,
+  // The client is as old as it may be. Final.
+  PAGI_SSE_TROUBLE_AGE = 18,
+  // A line over the limit was left out.
+  PAGI_SSE_TROUBLE_LINE_TOO_LONG = 19,
+  // An event over the limit was left out.
+  PAGI_SSE_TROUBLE_EVENT_TOO_LARGE = 20,
+  // An id over the limit was left out.
+  PAGI_SSE_TROUBLE_ID_TOO_LONG = 21,
+  // The last event id cannot be sent in a field.
+  PAGI_SSE_TROUBLE_ID_FIELD = 22,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum pagi_sse_trouble pagi_sse_trouble;
+#else
+typedef int32_t pagi_sse_trouble;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// ClientEnd a client has ended.
+enum pagi_sse_client_end
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // The server said so: 204.
+  PAGI_SSE_CLIENT_END_NO_CONTENT = 1,
+  // The stream has ended, and is not to be resumed.
+  PAGI_SSE_CLIENT_END_ENDED = 2,
+  // The failure told before.
+  PAGI_SSE_CLIENT_END_FAILED = 3,
+  // The host program closed it.
+  PAGI_SSE_CLIENT_END_CLOSED = 4,
+  // The runtime has stopped.
+  PAGI_SSE_CLIENT_END_STOPPED = 5,
+  // A fault of ours.
+  PAGI_SSE_CLIENT_END_PANIC = 6,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum pagi_sse_client_end pagi_sse_client_end;
+#else
+typedef int32_t pagi_sse_client_end;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// Whether a request that is more than a GET is made again. Nothing of this
+// concerns a GET without a body, which always is.
+enum pagi_sse_client_resume
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  // It is made once; the stream's end is the client's.
+  PAGI_SSE_CLIENT_RESUME_NEVER = 0,
+  // Once a stream has been opened, a GET without the body follows it up at
+  // the same URL. Until then the request is made again only when no
+  // connection was got, so none of it can have arrived.
+  PAGI_SSE_CLIENT_RESUME_GET = 1,
+  // It is repeated as it was.
+  PAGI_SSE_CLIENT_RESUME_ALWAYS = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum pagi_sse_client_resume pagi_sse_client_resume;
+#else
+typedef int32_t pagi_sse_client_resume;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
 
 // A runtime: threads, a descriptor and a queue of records for connections
 // that no server of this library accepted. A number, 0 is never one.
 typedef uint64_t pagi_sse_runtime;
-
-// One header field. Names and values are bytes without CR, LF, NUL.
-typedef struct pagi_sse_header {
-  // The name, a token (RFC 9110).
-  const char *name;
-  // Its length, bytes.
-  size_t name_len;
-  // The value.
-  const char *value;
-  // Its length, bytes.
-  size_t value_len;
-} pagi_sse_header;
 
 // Bytes, not NUL-terminated; in a record, inside the buffer that it was read
 // from. Absent: NULL with length 0.
@@ -569,6 +726,99 @@ static inline pagi_sse_bytes pagi_sse_text(const char *text)
   return bytes;
 }
 
+
+// One header field. Names and values are bytes without CR, LF, NUL.
+typedef struct pagi_sse_header {
+  // The name, a token (RFC 9110).
+  const char *name;
+  // Its length, bytes.
+  size_t name_len;
+  // The value.
+  const char *value;
+  // Its length, bytes.
+  size_t value_len;
+} pagi_sse_header;
+
+// What a client is to do. Zero the struct, set `size`, `url` and what matters; 0
+// elsewhere means the default. Times are in milliseconds; UINT64_MAX is no limit
+// for those that say so.
+typedef struct pagi_sse_client_options {
+  // sizeof(pagi_sse_client_options): lets the struct grow.
+  size_t size;
+  // Where the stream is: `http://`, `https://` (if this library was built
+  // with TLS), or a Unix socket, `http+unix:/run/app.sock:/events?x=1`. A
+  // name and a password in it become an `authorization` field.
+  struct pagi_sse_bytes url;
+  // Any but CONNECT, HEAD and TRACE. Absent: GET, or POST with a body.
+  struct pagi_sse_bytes method;
+  // Fields of the request; they replace those of the library: `accept`,
+  // `cache-control`, `user-agent`, `host`. Framing (`content-length`, ...) and
+  // `last-event-id` are the library's.
+  const struct pagi_sse_header *fields;
+  // How many.
+  size_t fields_len;
+  // The request's body; absent: none.
+  struct pagi_sse_bytes body;
+  // The id to begin after; empty or absent: none. UTF-8.
+  struct pagi_sse_bytes last_event_id;
+  // The URL of a proxy for all requests. Absent: http_proxy, https_proxy,
+  // all_proxy and no_proxy of the environment, as curl understands them.
+  struct pagi_sse_bytes proxy;
+  // A file of certificates (PEM) to trust, instead of the system's.
+  struct pagi_sse_bytes ca_file;
+  // Statuses after which the request is made again; all others but 200 and
+  // 204 end the client. Retry-After of the answer is heeded.
+  const uint16_t *retry_on;
+  // How many, at most 100.
+  size_t retry_on_len;
+  // The wait before a reconnection until the server names another (3000).
+  uint64_t retry_ms;
+  // What the wait grows to while nothing comes (60000).
+  uint64_t backoff_ms;
+  // Time to get a connection: name, TCP, proxy, TLS (10000; UINT64_MAX).
+  uint64_t connect_timeout_ms;
+  // From there to the answer's head, the sending of the body included
+  // (60000; UINT64_MAX).
+  uint64_t head_timeout_ms;
+  // A stream without a byte for so long is cut, and asked for again (never).
+  uint64_t silence_ms;
+  // The client ends when it is so old (never).
+  uint64_t max_age_ms;
+  // Longest line of the stream, bytes (1 MiB; at most 128 MiB). A longer one
+  // is left out, with its event.
+  uint64_t max_line;
+  // Most data of an event, bytes (4 MiB; at most 128 MiB). One with more is
+  // left out.
+  uint64_t max_event;
+  // What may wait for the host, bytes (1 MiB; the last item may go beyond).
+  // Above it the library stops reading from the server.
+  uint64_t max_bytes;
+  // The beginning of the body of an answer that is no stream, bytes (64 KiB;
+  // at most 1 MiB).
+  uint64_t max_refusal;
+  // Items that may wait for the host (1024), as max_bytes.
+  uint32_t max_items;
+  // Attempts that got nothing, one after the other, after which the client
+  // gives up (never).
+  uint32_t max_failures;
+  // Redirections of one request (20).
+  uint32_t max_redirects;
+  // PAGI_SSE_CLIENT_ bits.
+  uint32_t flags;
+  // One of enum pagi_sse_client_resume.
+  int32_t resume;
+  // Must be 0.
+  uint32_t reserved;
+  // The host's own number, which is `user` in CLIENT records.
+  uint64_t user;
+} pagi_sse_client_options;
+
+// A client, which follows one stream of another server: a number, 0 is never
+// one.
+typedef uint64_t pagi_sse_client;
+
+// One connection: a number, 0 is never one.
+typedef uint64_t pagi_sse_conn;
 
 // An event. Zero the struct, set `size` and what it has. Text is UTF-8; what is
 // absent is NULL with length 0.
@@ -707,16 +957,18 @@ typedef uint64_t pagi_sse_parser;
 typedef struct pagi_sse_record {
   // One of enum pagi_sse_kind. Skip those you do not know.
   int32_t kind;
-  // ERROR: a result code. LOG: one of enum pagi_sse_level.
+  // ERROR: a result code, or one of enum pagi_sse_trouble. END: one of enum
+  // pagi_sse_client_end. LOG: one of enum pagi_sse_level.
   int32_t code;
-  // Whose record it is; a parser's handle from a parser; 0 for LOG
+  // Whose record it is; a parser's or a client's handle from those; 0 for LOG
   // and ANSWERED.
   pagi_sse_conn conn;
   // REQUEST: 1 if the client wants an event stream (its Accept field).
   uint8_t sse;
-  // REQUEST: PAGI_SSE_FLAG_ bits.
+  // REQUEST, ERROR: PAGI_SSE_FLAG_ bits.
   uint8_t flags;
-  // ENDED, ANSWERED: the status sent, 0 for none.
+  // ENDED, ANSWERED: the status sent, 0 for none. OPEN, ERROR: that of the
+  // answer, 0 for none.
   uint16_t status;
   // REQUEST, ANSWERED: the client's port.
   uint16_t client_port;
@@ -725,7 +977,8 @@ typedef struct pagi_sse_record {
   // ENDED, ANSWERED: bytes of content that the kernel took, without head and
   // framing of chunks.
   uint64_t bytes;
-  // ENDED: time from the request on. ANSWERED: the same.
+  // ENDED, ANSWERED: time from the request on. RETRY: the wait that the server
+  // has named. ERROR: the time until the next attempt.
   uint64_t milliseconds;
   // CLOSED, ENDED, ANSWERED: `text` as one of enum pagi_sse_reason.
   int32_t reason;
@@ -733,11 +986,11 @@ typedef struct pagi_sse_record {
   uint32_t reserved;
   // BODY, DRAINED, OUTPUT, CLOSED, ENDED: what pagi_sse_conn_set_user gave,
   // up to the moment when the record is read; of a connection freed since, in
-  // ENDED up to its end, and 0 in the others.
+  // ENDED up to its end, and 0 in the others. CLIENT: that of the options.
   uint64_t user;
-  // CLOSED, ENDED, ANSWERED: reason. LOG: message. COMMENT: text.
+  // CLOSED, ENDED, ANSWERED: reason. LOG, ERROR: message. COMMENT: text.
   struct pagi_sse_bytes text;
-  // EVENT: the data.
+  // EVENT: the data. ERROR: the beginning of an answer's body.
   struct pagi_sse_bytes data;
   // EVENT: the type, `message` if the stream named none.
   struct pagi_sse_bytes event;
@@ -757,8 +1010,10 @@ typedef struct pagi_sse_record {
   struct pagi_sse_bytes client;
   // REQUEST, ANSWERED: the address it came to, or the socket's path.
   struct pagi_sse_bytes server;
-  // REQUEST, ANSWERED: packed; pagi_sse_record_header reads them.
+  // REQUEST, ANSWERED, OPEN, ERROR: packed; pagi_sse_record_header reads them.
   struct pagi_sse_bytes headers;
+  // OPEN, ERROR: where the answer came from.
+  struct pagi_sse_bytes url;
 } pagi_sse_record;
 
 // How a runtime is to run. Zero the struct, set `size` and what matters; 0
@@ -912,6 +1167,102 @@ uint64_t pagi_sse_handle_count(void);
 // *Fork*: no difference.
 // *Since*: 0.3.0.
 int32_t pagi_sse_test_panic(void);
+
+// Begins to follow a stream: connects, reads, reconnects, until the server says
+// that there is no more (204), a failure is final, or the host closes it. What
+// comes waits for pagi_sse_client_next, and a CLIENT record of the runtime says
+// so. While as much waits as may, nothing is read from the server.
+//
+// The environment is looked at for a proxy, and certificates are read, in this
+// call; the name is resolved later, and what fails then is an ERROR record.
+//
+// *Parameters*: `options` points to a struct of the size that it says, whose pointers are
+// valid for their lengths; `out` points to a writable handle.
+//
+// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER (also: no URL), _BAD_ARGUMENT
+// (pagi_sse_error says which and why: not a URL, a scheme that is not ours, a
+// field that is the library's, a limit), _NOT_UTF8, _HEADER_NAME, _HEADER_VALUE,
+// _OS (ca_file), _STOPPED, _HANDLES_EXHAUSTED, or a handle error of the runtime.
+// Nothing has begun then.
+// *Ownership*: the caller's; pagi_sse_client_free ends it. The options are
+// copied.
+// *Threads*: any.
+// *Fork*: a handle error in a child, which opens its own runtime.
+// *Since*: 0.3.0.
+int32_t pagi_sse_client_open(pagi_sse_runtime runtime,
+                             const struct pagi_sse_client_options *options,
+                             pagi_sse_client *out);
+
+// Fills `buf` with whole records, never waiting: PAGI_SSE_KIND_OPEN, _EVENT,
+// _COMMENT, _RETRY, _ERROR, _END, whose `conn` is the client, read by
+// pagi_sse_record_read, in this buffer: the id of several events stands in it
+// once. What is not taken stays with the client; call until it gives 0, or again
+// later, as the next CLIENT record comes only after that.
+//
+// An EVENT is as large as `max_event`, `max_line` (its type) and an id together at
+// most; an ERROR as `max_refusal` and 128 KiB.
+//
+// *Parameters*: `buf` points to `cap` writable bytes, `used` to a writable `size_t`.
+//
+// *Returns* how many records it put there, 0 for none, and in `used` their
+// bytes; or PAGI_SSE_RESULT_BUFFER_SMALL (`used`: the size that the first
+// needs, which waits), _NULL_POINTER (also for `cap` 0), _BAD_ARGUMENT, or a
+// handle error.
+// *Ownership*: the records are the caller's.
+// *Threads*: any; one at a time for the records to have an order.
+// *Fork*: a handle error in a child.
+// *Since*: 0.3.0.
+int32_t pagi_sse_client_next(pagi_sse_client client, char *buf, size_t cap, size_t *used);
+
+// Where the client is now. What is to be told of that may still wait.
+//
+// *Parameters*: `client`.
+//
+// *Returns* one of enum pagi_sse_client_phase, or a handle error.
+// *Ownership*: nothing.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.3.0.
+int32_t pagi_sse_client_state(pagi_sse_client client);
+
+// The id to begin with another time: the one in force after the records that
+// were taken. Empty: none.
+//
+// *Parameters*: `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
+// bytes; `len` points to a writable `size_t`.
+//
+// *Returns* 0, and in `len` the length, bytes, without a NUL; or
+// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _BAD_ARGUMENT, or a handle
+// error.
+// *Ownership*: a copy.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.3.0.
+int32_t pagi_sse_client_last_event_id(pagi_sse_client client, char *buf, size_t cap, size_t *len);
+
+// Ends it: the connection is closed, what waits is dropped, and an END record
+// follows. One that has ended keeps what waits. A second call does nothing.
+//
+// *Parameters*: `client`.
+//
+// *Returns* 0, or a handle error.
+// *Ownership*: the handle stays valid.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.3.0.
+int32_t pagi_sse_client_close(pagi_sse_client client);
+
+// Gives a client back, closing it. No record of it follows, but a CLIENT record
+// that waits already stays.
+//
+// *Parameters*: `client`.
+//
+// *Returns* 0, or a handle error.
+// *Ownership*: the handle is stale from now on.
+// *Threads*: any; also while another is in pagi_sse_client_next.
+// *Fork*: a child cannot free its parent's.
+// *Since*: 0.3.0.
+int32_t pagi_sse_client_free(pagi_sse_client client);
 
 // Opens a detached connection: the library keeps its state, the host does the
 // I/O and the framing. It has no output: functions that queue some give

@@ -36,6 +36,8 @@ pub const PARSER: u8 = 4;
 pub const HUB: u8 = 5;
 /// Kind tag of subscriptions.
 pub const SUBSCRIPTION: u8 = 6;
+/// Kind tag of clients.
+pub const CLIENT: u8 = 7;
 
 /// A table of objects of one kind. All methods may be called from any thread;
 /// the table's lock is held only for the look-up itself.

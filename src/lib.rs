@@ -17,16 +17,17 @@ pub mod feed;
 pub mod conn;
 
 pub mod hub;
-// The async part: what bytes travel by, threads and tasks, the host program's
-// side, a client, a server.
+// The async part: a client, what bytes travel by, threads and tasks, the host
+// program's side, a server.
+#[cfg(feature = "client")]
+pub mod client;
+
 pub mod net;
 
 pub mod rt;
 
 pub mod host;
 
-#[cfg(feature = "client")]
-pub mod client;
 #[cfg(feature = "server")]
 pub mod server;
 // The boundary.

@@ -6,6 +6,8 @@ use std::process::Command;
 
 /// Files whose enums are in the header; cbindgen.toml names these.
 const ENUMS: &[&str] = &[
+    "src/client/item.rs",
+    "src/client/options.rs",
     "src/core/error.rs",
     "src/core/level.rs",
     "src/core/reason.rs",

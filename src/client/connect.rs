@@ -1,7 +1,7 @@
 //! How a client gets a connection: to a Unix socket, to the addresses of a
 //! name, through a proxy; with TLS on it.
 
-use super::item::Kind;
+use super::item::TroubleKind;
 use super::options::{Options, Proxy};
 #[cfg(feature = "tls")]
 use super::tls::Tls;
@@ -37,18 +37,18 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 /// A connection.
 pub type Stream = Box<dyn Io>;
 
-/// Why there is none.
+/// ClientEnd there is none.
 #[derive(Clone, Debug)]
 pub struct Fault {
     /// Which kind.
-    pub kind: Kind,
+    pub kind: TroubleKind,
     /// A clause.
     pub words: String,
 }
 
 impl Fault {
     /// With those words.
-    pub fn new(kind: Kind, words: impl Into<String>) -> Self {
+    pub fn new(kind: TroubleKind, words: impl Into<String>) -> Self {
         let words = words.into();
         Fault { kind, words }
     }
@@ -76,14 +76,17 @@ impl Dial for System {
             let found = found.map_err(|e| {
                 let why = words(&e);
                 Fault::new(
-                    Kind::Resolve,
+                    TroubleKind::Resolve,
                     format!("the name {host} has no address: {why}"),
                 )
             })?;
             let stream = first(in_turns(found), TcpStream::connect).await;
             let (stream, _) = stream.map_err(|(e, at)| match at {
-                Some(at) => Fault::new(Kind::Connect, format!("{at}: {}", words(&e))),
-                None => Fault::new(Kind::Resolve, format!("the name {host} has no address")),
+                Some(at) => Fault::new(TroubleKind::Connect, format!("{at}: {}", words(&e))),
+                None => Fault::new(
+                    TroubleKind::Resolve,
+                    format!("the name {host} has no address"),
+                ),
             })?;
             let _ = tune(&stream);
             Ok(Box::new(stream) as Stream)
@@ -94,7 +97,7 @@ impl Dial for System {
         Box::pin(async move {
             let stream = UnixStream::connect(path).await.map_err(|e| {
                 let file = path.display();
-                Fault::new(Kind::Connect, format!("{file}: {}", words(&e)))
+                Fault::new(TroubleKind::Connect, format!("{file}: {}", words(&e)))
             })?;
             Ok(Box::new(stream) as Stream)
         })
@@ -299,7 +302,7 @@ impl Ways {
             other => {
                 let scheme = other.unwrap_or_default();
                 return Err(Fault::new(
-                    Kind::Proxy,
+                    TroubleKind::Proxy,
                     format!("no scheme of ours: {scheme}"),
                 ));
             }
@@ -320,20 +323,24 @@ impl Ways {
     #[cfg(feature = "tls")]
     async fn secure(&mut self, stream: Stream, host: &str) -> Result<Stream, Fault> {
         let tls = self.tls();
-        let tls = tls.map_err(|e| Fault::new(Kind::Tls, e.to_string()))?;
+        let tls = tls.map_err(|e| Fault::new(TroubleKind::Tls, e.to_string()))?;
         tls.connect(stream, host).await
     }
 
     #[cfg(not(feature = "tls"))]
     #[allow(clippy::unused_async, clippy::unused_self)]
     async fn secure(&mut self, _: Stream, _: &str) -> Result<Stream, Fault> {
-        Err(Fault::new(Kind::Tls, "this library was built without TLS"))
+        Err(Fault::new(
+            TroubleKind::Tls,
+            "this library was built without TLS",
+        ))
     }
 }
 
 /// Has a proxy connect to there (RFC 9110, 9.3.6).
 async fn tunnel(stream: Stream, to: &str, login: Option<&HeaderValue>) -> Result<Stream, Fault> {
-    let broken = |e: hyper::Error| Fault::new(Kind::Proxy, format!("the proxy: {}", words(&e)));
+    let broken =
+        |e: hyper::Error| Fault::new(TroubleKind::Proxy, format!("the proxy: {}", words(&e)));
     let mut request = Request::builder()
         .method(Method::CONNECT)
         .uri(to)
@@ -343,7 +350,7 @@ async fn tunnel(stream: Stream, to: &str, login: Option<&HeaderValue>) -> Result
     }
     let request = request
         .body(super::io::Whole(None::<Bytes>))
-        .map_err(|e| Fault::new(Kind::Proxy, e.to_string()))?;
+        .map_err(|e| Fault::new(TroubleKind::Proxy, e.to_string()))?;
     let (mut sender, conn) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(broken)?;
@@ -367,7 +374,7 @@ async fn tunnel(stream: Stream, to: &str, login: Option<&HeaderValue>) -> Result
     match tunnel.await.map_err(broken)? {
         Ok(upgraded) => Ok(Box::new(TokioIo::new(upgraded))),
         Err(status) => Err(Fault::new(
-            Kind::Proxy,
+            TroubleKind::Proxy,
             format!("the proxy answers {status}"),
         )),
     }

@@ -1,7 +1,7 @@
 //! One request and its answer, on hyper.
 
 use super::connect::{Connected, Fault};
-use super::item::Kind;
+use super::item::TroubleKind;
 use super::model::Request;
 use super::words;
 use crate::core::limits;
@@ -59,12 +59,18 @@ fn fault(e: &hyper::Error) -> Fault {
     if e.is_parse() && e.to_string().contains("too large") {
         let most = limits::CLIENT_READ_BYTES;
         let words = format!("the head of the answer is over the limit of {most} bytes");
-        return Fault::new(Kind::Http, words);
+        return Fault::new(TroubleKind::Http, words);
     }
     if e.is_parse() {
-        return Fault::new(Kind::Http, format!("the answer is no HTTP: {}", words(e)));
+        return Fault::new(
+            TroubleKind::Http,
+            format!("the answer is no HTTP: {}", words(e)),
+        );
     }
-    Fault::new(Kind::Network, format!("the connection broke: {}", words(e)))
+    Fault::new(
+        TroubleKind::Network,
+        format!("the connection broke: {}", words(e)),
+    )
 }
 
 /// Sends a request, and reads the head of its answer.
@@ -77,7 +83,7 @@ pub async fn exchange(connected: Connected, request: Request) -> Result<Exchange
         .method(request.method)
         .uri(target)
         .body(Whole(request.body))
-        .map_err(|e| Fault::new(Kind::Http, e.to_string()))?;
+        .map_err(|e| Fault::new(TroubleKind::Http, e.to_string()))?;
     *asked.headers_mut() = request.fields;
     if let Some(Some(login)) = connected.proxied {
         asked

@@ -19,7 +19,7 @@ pub enum Item {
     /// Something failed, or a stream that goes on has ended.
     Error(Trouble),
     /// The last item.
-    End(Why),
+    End(ClientEnd),
 }
 
 /// The head of an answer.
@@ -37,7 +37,7 @@ pub struct Head {
 #[derive(Clone, Debug)]
 pub struct Trouble {
     /// Which kind of failure.
-    pub kind: Kind,
+    pub kind: TroubleKind,
     /// A sentence that names the URL, and the limit if it was one.
     pub text: String,
     /// Whether this ends the attempt: false for what was left out of a stream
@@ -64,7 +64,7 @@ pub struct Refusal {
 /// Kinds of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
-pub enum Kind {
+pub enum TroubleKind {
     /// The stream has ended.
     Ended = 1,
     /// The name has no address.
@@ -111,10 +111,12 @@ pub enum Kind {
     IdField = 22,
 }
 
-impl Kind {
+impl TroubleKind {
     /// Another attempt would fail as well.
     pub(super) fn is_final(self) -> bool {
-        use Kind::{Age, Certificate, ContentEncoding, ContentType, Redirect, Redirects, Status};
+        use TroubleKind::{
+            Age, Certificate, ContentEncoding, ContentType, Redirect, Redirects, Status,
+        };
         matches!(
             self,
             Age | Certificate | ContentEncoding | ContentType | Redirect | Redirects | Status
@@ -122,10 +124,10 @@ impl Kind {
     }
 }
 
-/// Why a client has ended.
+/// ClientEnd a client has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
-pub enum Why {
+pub enum ClientEnd {
     /// The server said so: 204.
     NoContent = 1,
     /// The stream has ended, and is not to be resumed.
@@ -143,7 +145,7 @@ pub enum Why {
 /// Where a client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
-pub enum State {
+pub enum ClientState {
     /// It has no stream, and is about to get one.
     Connecting = 0,
     /// It has one.

@@ -28,7 +28,7 @@ mod tests;
 
 use crate::core::error::Failure;
 use connect::{Dial, System, Ways};
-use item::{Item, State};
+use item::{ClientState, Item};
 use model::Model;
 use options::Options;
 pub use shelf::Host;
@@ -83,7 +83,7 @@ impl Client {
     }
 
     /// Where it is. What is said about that may still wait.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> ClientState {
         self.0.state()
     }
 

@@ -9,8 +9,8 @@
 //! what was no stream. [`Model::failed`] at any point, and [`Model::expired`]
 //! when [`Model::deadline`] has come. [`Model::take`] gives what to tell.
 
-use super::item::{Head, Item, Kind, Refusal, State, Trouble, Why};
-use super::options::{Options, Resume};
+use super::item::{ClientEnd, ClientState, Head, Item, Refusal, Trouble, TroubleKind};
+use super::options::{ClientResume, Options};
 use super::url::Target;
 use crate::core::error::Error;
 use crate::core::limits;
@@ -77,7 +77,7 @@ enum Phase {
 /// An answer that is no stream, while its body is read.
 #[derive(Debug)]
 struct Refused {
-    kind: Kind,
+    kind: TroubleKind,
     words: String,
     head: Head,
     wait: Option<u64>,
@@ -140,11 +140,11 @@ impl Model {
     }
 
     /// Where it is.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> ClientState {
         match self.phase {
-            Phase::Closed => State::Closed,
-            Phase::Reading(_) | Phase::Held => State::Open,
-            _ => State::Connecting,
+            Phase::Closed => ClientState::Closed,
+            Phase::Reading(_) | Phase::Held => ClientState::Open,
+            _ => ClientState::Connecting,
         }
     }
 
@@ -198,24 +198,28 @@ impl Model {
         }
         let (kind, limit, words) = match self.phase {
             _ if self.is_too_old(now) => (
-                Kind::Age,
+                TroubleKind::Age,
                 self.options.max_age,
                 "the client is at its age of",
             ),
             Phase::Connecting(_) => {
                 let limit = self.options.connect_timeout;
-                (Kind::ConnectTimeout, limit, "there was no connection after")
+                (
+                    TroubleKind::ConnectTimeout,
+                    limit,
+                    "there was no connection after",
+                )
             }
             Phase::Asking(_) => {
                 let limit = self.options.head_timeout;
                 (
-                    Kind::HeadTimeout,
+                    TroubleKind::HeadTimeout,
                     limit,
                     "there was no head of an answer after",
                 )
             }
             Phase::Reading(_) => (
-                Kind::Silence,
+                TroubleKind::Silence,
                 self.options.silence,
                 "the stream was silent for",
             ),
@@ -281,7 +285,7 @@ impl Model {
                 fields.insert("last-event-id", id);
             }
             Err(_) => self.complain(
-                Kind::IdField,
+                TroubleKind::IdField,
                 "the last event id has control characters and is not sent",
             ),
         }
@@ -311,7 +315,7 @@ impl Model {
             fields,
         };
         if status == StatusCode::NO_CONTENT {
-            self.end(Why::NoContent);
+            self.end(ClientEnd::NoContent);
             return Answered::Done;
         }
         if let (true, Some(location)) = (
@@ -323,13 +327,13 @@ impl Model {
         }
         let (kind, words, wait) = if status != StatusCode::OK {
             let wait = wait_of(&head.fields, wall);
-            (Kind::Status, format!("the answer is {status}"), wait)
+            (TroubleKind::Status, format!("the answer is {status}"), wait)
         } else if !is_stream(&head.fields) {
             let found = match text_of(&head.fields, &header::CONTENT_TYPE) {
                 Some(other) => format!("the answer is no event stream but {other:?}"),
                 None => "the answer has no content type".to_owned(),
             };
-            (Kind::ContentType, found, None)
+            (TroubleKind::ContentType, found, None)
         } else {
             let coding = text_of(&head.fields, &header::CONTENT_ENCODING).unwrap_or_default();
             match &*coding.to_ascii_lowercase() {
@@ -337,7 +341,7 @@ impl Model {
                 "gzip" | "x-gzip" => return self.open(now, head, true),
                 _ => {
                     let words = format!("the stream's content coding is {coding:?}, not gzip");
-                    (Kind::ContentEncoding, words, None)
+                    (TroubleKind::ContentEncoding, words, None)
                 }
             }
         };
@@ -369,13 +373,13 @@ impl Model {
         if self.hops >= self.options.max_redirects {
             let most = self.options.max_redirects;
             let words = format!("more than {most} redirections, which is the limit");
-            return self.failed(now, Kind::Redirects, &words);
+            return self.failed(now, TroubleKind::Redirects, &words);
         }
         let target = match self.at.target.join(location, self.options.insecure) {
             Ok(target) => target,
             Err(why) => {
                 let words = format!("a redirection ({status}) cannot be followed: {why}");
-                return self.failed(now, Kind::Redirect, &words);
+                return self.failed(now, TroubleKind::Redirect, &words);
             }
         };
         let to_get = match status {
@@ -462,15 +466,19 @@ impl Model {
 
     fn left_out(&self, error: Error) -> Trouble {
         let (kind, what, limit) = match error {
-            Error::EventTooLarge => (Kind::EventTooLarge, "an event", self.parser.event_limit),
-            Error::IdTooLong => (Kind::IdTooLong, "an id", self.parser.id_limit),
-            _ => (Kind::LineTooLong, "a line", self.parser.line_limit),
+            Error::EventTooLarge => (
+                TroubleKind::EventTooLarge,
+                "an event",
+                self.parser.event_limit,
+            ),
+            Error::IdTooLong => (TroubleKind::IdTooLong, "an id", self.parser.id_limit),
+            _ => (TroubleKind::LineTooLong, "a line", self.parser.line_limit),
         };
         let words = format!("{what} over the limit of {limit} bytes was left out");
         self.trouble(kind, &words)
     }
 
-    fn trouble(&self, kind: Kind, words: &str) -> Trouble {
+    fn trouble(&self, kind: TroubleKind, words: &str) -> Trouble {
         Trouble {
             kind,
             text: format!("{words} ({})", self.at.target),
@@ -480,7 +488,7 @@ impl Model {
         }
     }
 
-    fn complain(&mut self, kind: Kind, words: &str) {
+    fn complain(&mut self, kind: TroubleKind, words: &str) {
         let trouble = self.trouble(kind, words);
         self.out.push_back(Item::Error(trouble));
     }
@@ -488,14 +496,14 @@ impl Model {
     /// The stream's end has come in order.
     pub fn ended(&mut self, now: u64) {
         if self.again().is_none() {
-            return self.end(Why::Ended);
+            return self.end(ClientEnd::Ended);
         }
-        self.failed(now, Kind::Ended, "the stream has ended");
+        self.failed(now, TroubleKind::Ended, "the stream has ended");
     }
 
     /// This attempt is over.
-    pub fn failed(&mut self, now: u64, kind: Kind, words: &str) {
-        if self.state() == State::Closed {
+    pub fn failed(&mut self, now: u64, kind: TroubleKind, words: &str) {
+        if self.state() == ClientState::Closed {
             return;
         }
         let url = self.at.target.to_string();
@@ -519,21 +527,21 @@ impl Model {
         let unsent = matches!(self.phase, Phase::Connecting(_));
         match self.options.resume {
             _ if self.options.is_plain() => Some(self.home.clone()),
-            Resume::Always => Some(self.home.clone()),
-            Resume::Get if self.was_open => Some(Asked {
+            ClientResume::Always => Some(self.home.clone()),
+            ClientResume::Get if self.was_open => Some(Asked {
                 method: Method::GET,
                 body: false,
                 ..self.home.clone()
             }),
-            Resume::Get if unsent && self.hops == 0 => Some(self.home.clone()),
-            Resume::Get | Resume::Never => None,
+            ClientResume::Get if unsent && self.hops == 0 => Some(self.home.clone()),
+            ClientResume::Get | ClientResume::Never => None,
         }
     }
 
     fn tell(
         &mut self,
         now: u64,
-        kind: Kind,
+        kind: TroubleKind,
         words: &str,
         url: &str,
         retry_in: Option<u64>,
@@ -550,11 +558,11 @@ impl Model {
         }));
         match retry_in {
             Some(wait) => self.phase = Phase::Waiting(now.saturating_add(wait)),
-            None => self.end(Why::Failed),
+            None => self.end(ClientEnd::Failed),
         }
     }
 
-    fn end(&mut self, why: Why) {
+    fn end(&mut self, why: ClientEnd) {
         self.phase = Phase::Closed;
         self.out.push_back(Item::End(why));
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// concerns a GET without a body, which always is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(i32)]
-pub enum Resume {
+pub enum ClientResume {
     /// It is made once; the stream's end is the client's.
     #[default]
     Never = 0,
@@ -51,7 +51,7 @@ pub struct Options {
     /// Where to begin; empty: nowhere.
     pub last_event_id: String,
     /// See there.
-    pub resume: Resume,
+    pub resume: ClientResume,
     /// Statuses after which the request is made again, whatever `resume` says:
     /// the server has refused it.
     pub retry_on: Vec<u16>,
@@ -101,7 +101,7 @@ impl Options {
             fields: HeaderMap::new(),
             body: None,
             last_event_id: String::new(),
-            resume: Resume::Never,
+            resume: ClientResume::Never,
             retry_on: Vec::new(),
             retry: ms(limits::RETRY_MS),
             backoff: ms(limits::BACKOFF_MS),
@@ -145,7 +145,7 @@ impl Options {
             if !(1..=limits::PARSE_MOST_BYTES).contains(&limit) {
                 let most = limits::PARSE_MOST_BYTES;
                 return bad(format!(
-                    "the limit of the {name} is not from 1 to {most} bytes"
+                    "the limit of the {name}, {limit}, is not from 1 to {most} bytes"
                 ));
             }
         }
@@ -207,7 +207,7 @@ mod tests {
         );
         refused(
             |o| o.max_event = 0,
-            "the limit of the event is not from 1 to 134217728 bytes",
+            "the limit of the event, 0, is not from 1 to 134217728 bytes",
         );
         refused(
             |o| o.max_items = 0,

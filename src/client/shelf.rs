@@ -1,6 +1,6 @@
 //! What waits for the host program: bounded, and what makes it look.
 
-use super::item::{Item, State, Why};
+use super::item::{ClientEnd, ClientState, Item};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -24,7 +24,7 @@ struct Kept {
 struct Inner {
     kept: VecDeque<Kept>,
     bytes: usize,
-    state: State,
+    state: ClientState,
     /// As of what was taken.
     last_id: Arc<str>,
     /// The host program knows that there is something.
@@ -51,7 +51,7 @@ impl Shelf {
             inner: Mutex::new(Inner {
                 kept: VecDeque::new(),
                 bytes: 0,
-                state: State::Connecting,
+                state: ClientState::Connecting,
                 last_id: id.into(),
                 told: false,
                 is_full: false,
@@ -71,7 +71,7 @@ impl Shelf {
 
     /// Puts items there, and the id in force after them. After the end nothing
     /// follows.
-    pub fn put(&self, items: impl IntoIterator<Item = Item>, id: &str, state: State) {
+    pub fn put(&self, items: impl IntoIterator<Item = Item>, id: &str, state: ClientState) {
         let look = {
             let mut inner = self.lock();
             if inner.ended {
@@ -141,7 +141,7 @@ impl Shelf {
         Some(item)
     }
 
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> ClientState {
         self.lock().state
     }
 
@@ -156,9 +156,9 @@ impl Shelf {
     }
 
     /// Ends it if it has not ended.
-    pub fn end(&self, why: Why) {
+    pub fn end(&self, why: ClientEnd) {
         let id = self.lock().newest_id();
-        self.put([Item::End(why)], &id, State::Closed);
+        self.put([Item::End(why)], &id, ClientState::Closed);
     }
 
     /// The host program takes no more: but the end, what waits is dropped.
@@ -170,7 +170,7 @@ impl Shelf {
                 inner.bytes = 0;
             }
         }
-        self.end(Why::Closed);
+        self.end(ClientEnd::Closed);
         self.closing.notify_one();
     }
 }
@@ -244,20 +244,20 @@ mod tests {
     fn the_host_is_told_once_until_it_has_found_nothing() {
         let (looks, shelf) = shelf(9, 9999);
         for _ in 0..3 {
-            shelf.put([event("x", "")], "", State::Open);
+            shelf.put([event("x", "")], "", ClientState::Open);
         }
         assert_eq!(looks.0.load(Ordering::Relaxed), 1);
         while take(&shelf).is_some() {}
-        shelf.put([], "7", State::Open);
+        shelf.put([], "7", ClientState::Open);
         assert_eq!(looks.0.load(Ordering::Relaxed), 1, "nothing to take");
-        shelf.put([event("x", "")], "", State::Open);
+        shelf.put([event("x", "")], "", ClientState::Open);
         assert_eq!(looks.0.load(Ordering::Relaxed), 2);
     }
 
     #[test]
     fn a_full_one_has_room_again_when_half_is_taken() {
         let (_, shelf) = shelf(4, 9999);
-        shelf.put((0..4).map(|_| event("x", "")), "", State::Open);
+        shelf.put((0..4).map(|_| event("x", "")), "", ClientState::Open);
         assert_eq!(shelf.free(), None);
         take(&shelf);
         assert_eq!(shelf.free(), None);
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn bytes_are_bounded_as_items_are() {
         let (_, shelf) = shelf(100, 1000);
-        shelf.put([event(&"x".repeat(2000), "")], "", State::Open);
+        shelf.put([event(&"x".repeat(2000), "")], "", ClientState::Open);
         assert_eq!(shelf.free(), None);
         take(&shelf);
         assert_eq!(shelf.free(), Some((100, 1000)));
@@ -277,15 +277,15 @@ mod tests {
     #[test]
     fn the_id_is_that_of_what_was_taken() {
         let (_, shelf) = shelf(9, 9999);
-        shelf.put([event("a", "1"), event("b", "2")], "3", State::Open);
+        shelf.put([event("a", "1"), event("b", "2")], "3", ClientState::Open);
         assert_eq!(&*shelf.last_event_id(), "");
         take(&shelf);
         assert_eq!(&*shelf.last_event_id(), "1");
         take(&shelf);
         assert_eq!(&*shelf.last_event_id(), "3", "of a block without an event");
-        shelf.put([], "4", State::Open);
+        shelf.put([], "4", ClientState::Open);
         assert_eq!(&*shelf.last_event_id(), "4");
-        shelf.put([event("c", "")], "", State::Open);
+        shelf.put([event("c", "")], "", ClientState::Open);
         take(&shelf);
         assert_eq!(&*shelf.last_event_id(), "", "taken back");
     }
@@ -293,12 +293,12 @@ mod tests {
     #[test]
     fn one_that_is_closed_has_the_end_and_nothing_after_it() {
         let (_, shelf) = shelf(9, 9999);
-        shelf.put([event("a", "1")], "1", State::Open);
+        shelf.put([event("a", "1")], "1", ClientState::Open);
         shelf.close();
-        shelf.put([event("b", "2")], "2", State::Open);
+        shelf.put([event("b", "2")], "2", ClientState::Open);
         shelf.close();
-        assert_eq!(shelf.state(), State::Closed);
-        assert!(matches!(take(&shelf), Some(Item::End(Why::Closed))));
+        assert_eq!(shelf.state(), ClientState::Closed);
+        assert!(matches!(take(&shelf), Some(Item::End(ClientEnd::Closed))));
         assert!(take(&shelf).is_none());
         assert_eq!(shelf.waiting(), (0, 0));
     }
@@ -306,17 +306,20 @@ mod tests {
     #[test]
     fn an_end_that_waits_stays_what_it_was() {
         let (_, shelf) = shelf(9, 9999);
-        shelf.put([event("a", "1")], "1", State::Open);
-        shelf.end(Why::NoContent);
+        shelf.put([event("a", "1")], "1", ClientState::Open);
+        shelf.end(ClientEnd::NoContent);
         shelf.close();
         assert!(matches!(take(&shelf), Some(Item::Event(_))));
-        assert!(matches!(take(&shelf), Some(Item::End(Why::NoContent))));
+        assert!(matches!(
+            take(&shelf),
+            Some(Item::End(ClientEnd::NoContent))
+        ));
     }
 
     #[test]
     fn what_is_not_wanted_stays() {
         let (_, shelf) = shelf(9, 9999);
-        shelf.put([event("a", "1")], "1", State::Open);
+        shelf.put([event("a", "1")], "1", ClientState::Open);
         assert!(shelf.take_if(|_| false).is_none());
         assert!(shelf.take_if(|i| matches!(i, Item::Event(_))).is_some());
     }

@@ -3,7 +3,7 @@
 use super::connect::{Fault, Ways};
 use super::gzip::Gunzip;
 use super::io::{self, Exchange};
-use super::item::{Item, Kind, Why};
+use super::item::{ClientEnd, Item, TroubleKind};
 use super::model::{Answered, Model};
 use super::shelf::Shelf;
 use bytes::{Bytes, BytesMut};
@@ -36,8 +36,8 @@ struct Ending(Arc<Shelf>);
 impl Drop for Ending {
     fn drop(&mut self) {
         self.0.end(match std::thread::panicking() {
-            true => Why::Panic,
-            false => Why::Stopped,
+            true => ClientEnd::Panic,
+            false => ClientEnd::Stopped,
         });
     }
 }
@@ -267,5 +267,5 @@ fn broken(e: &std::io::Error) -> Fault {
         "the gzip data of the stream are broken: {}",
         super::words(e)
     );
-    Fault::new(Kind::Gzip, words)
+    Fault::new(TroubleKind::Gzip, words)
 }

@@ -1,7 +1,7 @@
 //! TLS by rustls.
 
 use super::connect::{Fault, Stream};
-use super::item::Kind;
+use super::item::TroubleKind;
 use crate::core::error::{Error, Failure};
 use crate::sys::PerProcess;
 use std::fs;
@@ -51,7 +51,11 @@ impl Tls {
             let file = file.display();
             Failure::new(Error::BadArgument, format!("the CA file {file}: {why}"))
         };
-        let text = fs::read(file).map_err(|e| bad(crate::client::words(&e)))?;
+        let text = fs::read(file).map_err(|e| Failure {
+            error: Error::Os,
+            os: e.raw_os_error(),
+            ..bad(crate::client::words(&e))
+        })?;
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&text) {
             let certificate = certificate.map_err(|e| bad(e.to_string()))?;
@@ -90,7 +94,8 @@ impl Tls {
     /// Settles TLS on that stream.
     pub(super) async fn connect(&self, stream: Stream, host: &str) -> Result<Stream, Fault> {
         let name = ServerName::try_from(host.to_owned());
-        let name = name.map_err(|e| Fault::new(Kind::Certificate, format!("{host:?}: {e}")))?;
+        let name =
+            name.map_err(|e| Fault::new(TroubleKind::Certificate, format!("{host:?}: {e}")))?;
         match TlsConnector::from(self.0.clone())
             .connect(name, stream)
             .await
@@ -105,10 +110,10 @@ fn fault_of(e: &std::io::Error) -> Fault {
     let inner = e.get_ref().and_then(|e| e.downcast_ref::<TlsError>());
     match inner {
         Some(TlsError::InvalidCertificate(why)) => Fault::new(
-            Kind::Certificate,
+            TroubleKind::Certificate,
             format!("the server's certificate does not do: {why}"),
         ),
-        _ => Fault::new(Kind::Tls, format!("TLS failed: {}", super::words(e))),
+        _ => Fault::new(TroubleKind::Tls, format!("TLS failed: {}", super::words(e))),
     }
 }
 

@@ -85,7 +85,10 @@ pub struct pagi_sse_counters {
 ///
 /// # Safety
 /// `headers` is NULL or points to `count` structs whose pointers are valid.
-unsafe fn fields<'a>(headers: *const pagi_sse_header, count: usize) -> Result<Vec<Field<'a>>> {
+pub(super) unsafe fn fields<'a>(
+    headers: *const pagi_sse_header,
+    count: usize,
+) -> Result<Vec<Field<'a>>> {
     if count == 0 {
         return Ok(Vec::new());
     }
@@ -108,7 +111,7 @@ unsafe fn fields<'a>(headers: *const pagi_sse_header, count: usize) -> Result<Ve
 }
 
 /// Says which header field was refused.
-fn which(error: Error, fields: &[Field<'_>]) -> Failure {
+pub(super) fn which(error: Error, fields: &[Field<'_>]) -> Failure {
     if error == Error::ContentLength {
         let lengths = fields
             .iter()

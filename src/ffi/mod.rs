@@ -7,6 +7,8 @@
 //! header calls *Parameters*.
 #![allow(unsafe_code)]
 
+#[cfg(feature = "client")]
+pub mod client;
 pub mod conn;
 pub mod event;
 pub mod frame;
@@ -409,6 +411,8 @@ pub extern "C" fn pagi_sse_handle_count() -> u64 {
             + hub::subscriptions().live();
         #[cfg(feature = "server")]
         let live = live + server::table().live();
+        #[cfg(feature = "client")]
+        let live = live + client::table().live();
         Ok(live as i64)
     }) as u64
 }

@@ -40,16 +40,18 @@ pub struct pagi_sse_bytes {
 pub struct pagi_sse_record {
     /// One of enum pagi_sse_kind. Skip those you do not know.
     pub kind: i32,
-    /// ERROR: a result code. LOG: one of enum pagi_sse_level.
+    /// ERROR: a result code, or one of enum pagi_sse_trouble. END: one of enum
+    /// pagi_sse_client_end. LOG: one of enum pagi_sse_level.
     pub code: i32,
-    /// Whose record it is; a parser's handle from a parser; 0 for LOG
+    /// Whose record it is; a parser's or a client's handle from those; 0 for LOG
     /// and ANSWERED.
     pub conn: pagi_sse_conn,
     /// REQUEST: 1 if the client wants an event stream (its Accept field).
     pub sse: u8,
-    /// REQUEST: PAGI_SSE_FLAG_ bits.
+    /// REQUEST, ERROR: PAGI_SSE_FLAG_ bits.
     pub flags: u8,
-    /// ENDED, ANSWERED: the status sent, 0 for none.
+    /// ENDED, ANSWERED: the status sent, 0 for none. OPEN, ERROR: that of the
+    /// answer, 0 for none.
     pub status: u16,
     /// REQUEST, ANSWERED: the client's port.
     pub client_port: u16,
@@ -58,7 +60,8 @@ pub struct pagi_sse_record {
     /// ENDED, ANSWERED: bytes of content that the kernel took, without head and
     /// framing of chunks.
     pub bytes: u64,
-    /// ENDED: time from the request on. ANSWERED: the same.
+    /// ENDED, ANSWERED: time from the request on. RETRY: the wait that the server
+    /// has named. ERROR: the time until the next attempt.
     pub milliseconds: u64,
     /// CLOSED, ENDED, ANSWERED: `text` as one of enum pagi_sse_reason.
     pub reason: i32,
@@ -66,11 +69,11 @@ pub struct pagi_sse_record {
     pub reserved: u32,
     /// BODY, DRAINED, OUTPUT, CLOSED, ENDED: what pagi_sse_conn_set_user gave,
     /// up to the moment when the record is read; of a connection freed since, in
-    /// ENDED up to its end, and 0 in the others.
+    /// ENDED up to its end, and 0 in the others. CLIENT: that of the options.
     pub user: u64,
-    /// CLOSED, ENDED, ANSWERED: reason. LOG: message. COMMENT: text.
+    /// CLOSED, ENDED, ANSWERED: reason. LOG, ERROR: message. COMMENT: text.
     pub text: pagi_sse_bytes,
-    /// EVENT: the data.
+    /// EVENT: the data. ERROR: the beginning of an answer's body.
     pub data: pagi_sse_bytes,
     /// EVENT: the type, `message` if the stream named none.
     pub event: pagi_sse_bytes,
@@ -90,8 +93,10 @@ pub struct pagi_sse_record {
     pub client: pagi_sse_bytes,
     /// REQUEST, ANSWERED: the address it came to, or the socket's path.
     pub server: pagi_sse_bytes,
-    /// REQUEST, ANSWERED: packed; pagi_sse_record_header reads them.
+    /// REQUEST, ANSWERED, OPEN, ERROR: packed; pagi_sse_record_header reads them.
     pub headers: pagi_sse_bytes,
+    /// OPEN, ERROR: where the answer came from.
+    pub url: pagi_sse_bytes,
 }
 
 const NONE: pagi_sse_bytes = pagi_sse_bytes {
@@ -132,6 +137,26 @@ fn read_asked(record: &mut pagi_sse_record, mut r: Reader<'_>) -> Result<()> {
     Ok(())
 }
 
+/// The head of an answer, in an OPEN and an ERROR record.
+fn read_head(record: &mut pagi_sse_record, r: &mut Reader<'_>) -> Result<()> {
+    record.status = r.u16()?;
+    record.url = view(r.bytes()?);
+    record.headers = view(r.bytes()?);
+    Ok(())
+}
+
+/// What failed, in a client's ERROR record.
+fn read_trouble(record: &mut pagi_sse_record, mut r: Reader<'_>) -> Result<()> {
+    record.flags = r.u8()?;
+    record.milliseconds = r.u64()?;
+    record.text = view(r.bytes()?);
+    if !r.is_empty() {
+        read_head(record, &mut r)?;
+        record.data = view(r.bytes()?);
+    }
+    Ok(())
+}
+
 /// One record without its length; `before` is the buffer up to its length.
 pub(super) fn read(bytes: &[u8], before: &[u8]) -> Result<pagi_sse_record> {
     let mut r = Reader::new(bytes);
@@ -162,6 +187,7 @@ pub(super) fn read(bytes: &[u8], before: &[u8]) -> Result<pagi_sse_record> {
         client: NONE,
         server: NONE,
         headers: NONE,
+        url: NONE,
     };
     match Kind::of(number) {
         Some(Kind::Request) => {
@@ -198,10 +224,25 @@ pub(super) fn read(bytes: &[u8], before: &[u8]) -> Result<pagi_sse_record> {
             record.user = user(record.conn).unwrap_or(0);
         }
         Some(Kind::Comment) => record.text = view(r.bytes()?),
-        Some(Kind::Error) => record.code = r.u32()? as i32,
         Some(Kind::Body | Kind::Drained | Kind::Output) => {
             record.user = user(record.conn).unwrap_or(0);
         }
+        Some(Kind::Error) => {
+            record.code = r.u32()? as i32;
+            // A client's.
+            if record.code > 0 {
+                read_trouble(&mut record, r)?;
+            }
+        }
+        Some(Kind::Open) => {
+            read_head(&mut record, &mut r)?;
+        }
+        Some(Kind::Retry) => record.milliseconds = r.u64()?,
+        Some(Kind::End) => record.code = r.u32()? as i32,
+        #[cfg(feature = "client")]
+        Some(Kind::Client) => record.user = super::client::user(record.conn),
+        #[cfg(not(feature = "client"))]
+        Some(Kind::Client) => {}
         Some(Kind::Ready) | None => {}
     }
     Ok(record)

@@ -3,6 +3,8 @@
 //! opens itself.
 
 mod alarm;
+#[cfg(feature = "client")]
+pub mod client;
 mod cut;
 pub mod desk;
 pub mod hub;

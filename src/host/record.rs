@@ -45,18 +45,35 @@ pub enum Kind {
     /// `server_port`, `headers`. Where no method is known, `raw_path` has the
     /// request line as it came. Its `conn` is 0.
     Answered = 9,
-    /// From a parser: an event. `event`, `data`, `id` (the last event id in
-    /// force).
+    /// A client has something: pagi_sse_client_next. `conn` is the client's
+    /// number. It comes once, and again only after that has given 0.
+    Client = 10,
+    /// From a parser or a client: an event. `event`, `data`, `id` (the last
+    /// event id in force).
     Event = 20,
-    /// From a parser: a comment, in `text`.
+    /// From a parser or a client: a comment, in `text`.
     Comment = 21,
     /// From a parser: something was dropped. `code` is
-    /// PAGI_SSE_RESULT_LINE_TOO_LONG, _EVENT_TOO_LARGE or _ID_TOO_LONG.
+    /// PAGI_SSE_RESULT_LINE_TOO_LONG, _EVENT_TOO_LARGE or _ID_TOO_LONG. From a
+    /// client: something failed. `code` is one of enum pagi_sse_trouble, which
+    /// are positive; `flags`; `text`, a sentence that names the URL, and the limit
+    /// if it was one; `milliseconds` until the next attempt. Of an answer that was
+    /// no stream also `status` (0: there was none), `url`, `headers` and the
+    /// beginning of its body, up to max_refusal, in `data`.
     Error = 22,
+    /// From a client: a stream was opened, the first time or again. `status`,
+    /// `headers`; `url` is where it came from, after redirections.
+    Open = 23,
+    /// From a client: the server has named the wait before a reconnection, in
+    /// `milliseconds`; before the event of its block.
+    Retry = 24,
+    /// From a client: it has ended, and this is its last record. `code` is one of
+    /// enum pagi_sse_client_end.
+    End = 25,
 }
 
 impl Kind {
-    const ALL: [Kind; 12] = [
+    const ALL: [Kind; 16] = [
         Kind::Request,
         Kind::Body,
         Kind::Drained,
@@ -66,9 +83,13 @@ impl Kind {
         Kind::Output,
         Kind::Ready,
         Kind::Answered,
+        Kind::Client,
         Kind::Event,
         Kind::Comment,
         Kind::Error,
+        Kind::Open,
+        Kind::Retry,
+        Kind::End,
     ];
 
     /// The kind of that number.
@@ -193,6 +214,11 @@ impl<'a> Reader<'a> {
     /// From the first of those bytes on.
     pub fn new(bytes: &'a [u8]) -> Self {
         Reader(bytes)
+    }
+
+    /// Nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// What is left.

@@ -100,6 +100,13 @@ impl Open {
         Ok(conn)
     }
 
+    /// For tasks of its own; an error after the stop.
+    #[cfg(feature = "client")]
+    pub fn handle(&self) -> Result<tokio::runtime::Handle> {
+        let runtime = self.runtime();
+        Ok(runtime.as_ref().ok_or(Error::Stopped)?.handle().clone())
+    }
+
     /// What the host program is told, and how.
     pub fn desk(&self) -> &Arc<Desk> {
         &self.desk

@@ -22,6 +22,8 @@ my %not_wrapped = map { $_ => 1 } qw(
     pagi_sse_abi_version pagi_sse_version pagi_sse_handle_count pagi_sse_test_panic
     pagi_sse_conn_open_detached pagi_sse_conn_admit pagi_sse_conn_admit_event
     pagi_sse_server_run pagi_sse_runtime_run
+    pagi_sse_client_open pagi_sse_client_next pagi_sse_client_state pagi_sse_client_last_event_id
+    pagi_sse_client_close pagi_sse_client_free
     pagi_sse_scope_set pagi_sse_scope_get pagi_sse_scope_remove
 );
 

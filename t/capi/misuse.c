@@ -52,6 +52,7 @@ static int64_t r7(uint64_t h) { return pagi_sse_runtime_stop(h, 0); }
 static int64_t r8(uint64_t h) { return pagi_sse_runtime_free(h, 0); }
 static int64_t r9(uint64_t h) { pagi_sse_conn c; return pagi_sse_conn_open_queue(h, 0, &c); }
 static int64_t r10(uint64_t h) { pagi_sse_conn c; return pagi_sse_conn_open_fd(h, 0, 0, &c); }
+static int64_t r11(uint64_t h) { pagi_sse_client c; return pagi_sse_client_open(h, NULL, &c); }
 static int64_t p1(uint64_t h) { return pagi_sse_parser_push(h, NONE); }
 static int64_t p2(uint64_t h) { char b[8]; return LEN(pagi_sse_parser_next(h, b, sizeof b, &len_)); }
 static int64_t p3(uint64_t h) { return LEN(pagi_sse_parser_last_event_id(h, NONE, &len_)); }
@@ -68,6 +69,11 @@ static int64_t h7(uint64_t h) { return LEN(pagi_sse_hub_stats(h, NONE, &len_)); 
 static int64_t h8(uint64_t h) { return LEN(pagi_sse_hub_history(h, S("t"), 0, 0, NONE, &len_)); }
 static int64_t h9(uint64_t h) { return pagi_sse_hub_has_topic(h, S("t")); }
 static int64_t h10(uint64_t h) { return pagi_sse_hub_free(h, 1000); }
+static int64_t c1(uint64_t h) { char b[8]; return LEN(pagi_sse_client_next(h, b, sizeof b, &len_)); }
+static int64_t c2(uint64_t h) { return pagi_sse_client_state(h); }
+static int64_t c3(uint64_t h) { return LEN(pagi_sse_client_last_event_id(h, NONE, &len_)); }
+static int64_t c4(uint64_t h) { return pagi_sse_client_close(h); }
+static int64_t c5(uint64_t h) { return pagi_sse_client_free(h); }
 static int64_t u1(uint64_t h) { return pagi_sse_subscription_cancel(h); }
 static int64_t u2(uint64_t h) { return LEN(pagi_sse_subscription_stats(h, NONE, &len_)); }
 static int64_t u3(uint64_t h) { return pagi_sse_subscription_free(h); }
@@ -76,19 +82,21 @@ static int64_t u3(uint64_t h) { return pagi_sse_subscription_free(h); }
 static handle_function *const of_conn[] = {f1,  f2,  f3,  f4,  f5,  f6,  f8,  f9,  f10, f11,
                                            f12, f13, f14, f16, f17, f18, f19, f20, f21, f22, f23, f24, f25};
 static handle_function *const of_server[] = {s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12, s13, s14};
-static handle_function *const of_runtime[] = {r1, r2, r3, r4, r5, r6, r7, r8, r9, r10};
+static handle_function *const of_runtime[] = {r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11};
 static handle_function *const of_parser[] = {p1, p2, p3, p4, p5, p6};
 static handle_function *const of_hub[] = {h1, h2, h3, h4, h5, h6, h7, h8, h9, h10};
+static handle_function *const of_client[] = {c1, c2, c3, c4, c5};
 static handle_function *const of_subscription[] = {u1, u2, u3};
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-enum { CONN, SERVER, RUNTIME, PARSER, HUB, SUBSCRIPTION, KINDS };
+enum { CONN, SERVER, RUNTIME, PARSER, HUB, CLIENT, SUBSCRIPTION, KINDS };
 static const struct { handle_function *const *functions; size_t count; } all[KINDS] = {
     {of_conn, COUNT(of_conn)},
     {of_server, COUNT(of_server)},
     {of_runtime, COUNT(of_runtime)},
     {of_parser, COUNT(of_parser)},
     {of_hub, COUNT(of_hub)},
+    {of_client, COUNT(of_client)},
     {of_subscription, COUNT(of_subscription)},
 };
 
@@ -109,6 +117,17 @@ static pagi_sse_subscription subscribed(void)
     return s;
 }
 
+/* So does a client. */
+static pagi_sse_client followed(void)
+{
+    pagi_sse_runtime rt = opened(RUNTIME);
+    pagi_sse_client_options o = {.size = sizeof o, .url = B("http://127.0.0.1:1/")};
+    pagi_sse_client c = 0;
+    IS(pagi_sse_client_open(rt, &o, &c), 0);
+    IS(pagi_sse_runtime_free(rt, 1000), 0);
+    return c;
+}
+
 static uint64_t opened(int kind)
 {
     uint64_t h = 0;
@@ -120,6 +139,7 @@ static uint64_t opened(int kind)
     case RUNTIME: IS(pagi_sse_runtime_open(&ro, &h), 0); break;
     case PARSER: IS(pagi_sse_parser_open(NULL, &h), 0); break;
     case HUB: IS(pagi_sse_hub_open(S("e"), NULL, 0, 0, &h), 0); break;
+    case CLIENT: h = followed(); break;
     case SUBSCRIPTION: h = subscribed(); break;
     }
     return h;
@@ -127,7 +147,7 @@ static uint64_t opened(int kind)
 
 static int64_t freed(int kind, uint64_t h)
 {
-    static handle_function *const free_one[KINDS] = {f1, s12, r8, p6, h10, u3};
+    static handle_function *const free_one[KINDS] = {f1, s12, r8, p6, h10, c5, u3};
     return free_one[kind](h);
 }
 

@@ -14,7 +14,7 @@
 #include <netinet/in.h>
 #include <pthread.h>
 
-enum { CONN, SERVER, RUNTIME, PARSER, HUB, SUBSCRIPTION, KINDS };
+enum { CONN, SERVER, RUNTIME, PARSER, HUB, CLIENT, SUBSCRIPTION, KINDS };
 #define SLOTS 8
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define PICK(array) ((array)[below(COUNT(array))])
@@ -82,6 +82,7 @@ static int32_t free_one(int kind, uint64_t h)
     case RUNTIME: return pagi_sse_runtime_free(h, 0);
     case PARSER: return pagi_sse_parser_free(h);
     case HUB: return pagi_sse_hub_free(h, 100);
+    case CLIENT: return pagi_sse_client_free(h);
     default: return pagi_sse_subscription_free(h);
     }
 }
@@ -392,6 +393,35 @@ CALL(pagi_sse_hub_stats) { return pagi_sse_hub_stats(H(HUB), INTO); }
 CALL(pagi_sse_subscription_cancel) { return pagi_sse_subscription_cancel(H(SUBSCRIPTION)); }
 CALL(pagi_sse_subscription_free) { return pagi_sse_subscription_free(H(SUBSCRIPTION)); }
 CALL(pagi_sse_subscription_stats) { return pagi_sse_subscription_stats(H(SUBSCRIPTION), INTO); }
+CALL(pagi_sse_client_open)
+{
+    static const uint16_t statuses[] = {429, 503, 200};
+    static __thread char url[64];
+    pagi_sse_client_options *o = given_struct(sizeof *o);
+    size_t n = 0;
+    snprintf(url, sizeof url, "http://127.0.0.1:%d/", __atomic_load_n(&port, __ATOMIC_RELAXED));
+    o->url = below(4) ? pagi_sse_text(url) : some_bytes();
+    if (below(4) == 0)
+        o->method = some_bytes();
+    if (below(4) == 0)
+        o->fields = fields(&n), o->fields_len = n;
+    if (below(3) == 0)
+        o->body = some_bytes();
+    if (below(4) == 0)
+        o->last_event_id = some_bytes();
+    if (below(8) == 0)
+        o->retry_on = statuses, o->retry_on_len = below(4);
+    if (below(8) == 0)
+        o->silence_ms = number(), o->max_event = number(), o->max_bytes = below(100), o->flags = (uint32_t)number();
+    if (below(8) == 0)
+        o->resume = (int32_t)number(), o->max_redirects = (uint32_t)number(), o->max_refusal = number();
+    return opened(CLIENT, pagi_sse_client_open(H(RUNTIME), below(16) ? o : NULL, out_at));
+}
+CALL(pagi_sse_client_next) { return taken(pagi_sse_client_next, H(CLIENT)); }
+CALL(pagi_sse_client_state) { return pagi_sse_client_state(H(CLIENT)); }
+CALL(pagi_sse_client_last_event_id) { return pagi_sse_client_last_event_id(H(CLIENT), INTO); }
+CALL(pagi_sse_client_close) { return pagi_sse_client_close(H(CLIENT)); }
+CALL(pagi_sse_client_free) { return pagi_sse_client_free(H(CLIENT)); }
 CALL(pagi_sse_parser_open)
 {
     pagi_sse_parser_options *o = given_struct(sizeof *o);
@@ -551,6 +581,12 @@ static const call calls[] = {
     ROW(pagi_sse_subscription_cancel, 1),
     ROW(pagi_sse_subscription_free, 1),
     ROW(pagi_sse_subscription_stats, 1),
+    ROW(pagi_sse_client_open, 1),
+    ROW(pagi_sse_client_next, 1),
+    ROW(pagi_sse_client_state, 1),
+    ROW(pagi_sse_client_last_event_id, 1),
+    ROW(pagi_sse_client_close, 1),
+    ROW(pagi_sse_client_free, 1),
     ROW(pagi_sse_parser_open, 1),
     ROW(pagi_sse_parser_free, 1),
     ROW(pagi_sse_parser_push, 1),

@@ -119,14 +119,10 @@ subtest 'epoll_host.c gives a socket away, and hears nothing more of it' => sub 
     is((ended($_))[1], 0, 'with its last chunk') for @streams, $back;
 };
 
-subtest 'curl_client.c comes back from where it was, when the stream says, until there is none' => sub {
-    my $program = example('curl_client', 'libcurl') or return skip_all('no libcurl');
-    my @asked;
-    my @answers = (
-        "retry: 20\nid: 1\ndata: one\n\nid: 2\nevent: e\ndata: two\ndata: lines\n\ndata: unfinished",
-        'data: ' . ('x' x 100_000) . "\n\n", undef,
-    );
-    my $server = T::Serve->code(sub {
+# Gives the answers, one to each connection; undef: 204.
+sub scripted {
+    my (@answers) = @_;
+    return T::Serve->code(sub {
         my ($ready) = @_;
         require IO::Socket::INET;
         my $listener = IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1') or die "listen: $!";
@@ -141,11 +137,40 @@ subtest 'curl_client.c comes back from where it was, when the stream says, until
                 : "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
         }
     });
+}
+
+my @story = (
+    "retry: 100\nid: 1\ndata: one\n\nid: 2\nevent: e\ndata: two\ndata: lines\n\ndata: unfinished",
+    'data: ' . ('x' x 100_000) . "\n\n", undef,
+);
+my $told = "1 message: one\n2 e: two\nlines\n2 message: " . ('x' x 100_000) . "\n";
+
+subtest 'curl_client.c comes back from where it was, when the stream says, until there is none' => sub {
+    my $program = example('curl_client', 'libcurl') or return skip_all('no libcurl');
+    my $server = scripted(@story);
     my ($output, $status) = T::CAPI::run([@watched, $program, $server->url('/')], timeout => 60);
-    is $output,                                "1 message: one\n2 e: two\nlines\n2 message: " . ('x' x 100_000) . "\n";
+    is $output,                                $told;
     is $status,                                0, 'it ends with 204, without a handle left';
     is $server->wait,                          0;
     is [$server->log =~ /asked after: (.*)/g], ['nothing', 2, 2];
+};
+
+subtest 'tail.c does the same by the library alone, and says what is refused' => sub {
+    my $program = example('tail');
+    my $server = scripted(@story);
+    my $url = $server->url('/');
+    my ($output, $status) = T::CAPI::run([@watched, $program, $url, 7], timeout => 60);
+    my $notes = qr/^(?:\* open: \Q$url\E|! the stream has ended \(\Q$url\E\)|\* again in 0\.[1-3] s)\n/m;
+    is $output =~ s/$notes//gr,                $told;
+    is scalar(() = $output =~ /$notes/g),      6, 'and of two streams that they were opened, ended, and what follows';
+    is $status,                                0, 'it ends with 204, without a handle left';
+    is $server->wait,                          0;
+    is [$server->log =~ /asked after: (.*)/g], [7, 2, 2];
+
+    ($output, $status) = T::CAPI::run([@watched, $program, 'ftp://h/']);
+    is $output,
+        qq(an argument is outside its range: the URL "ftp://h/": the scheme ftp is none of http, https, http+unix\n);
+    is $status, 2;
 };
 
 subtest 'tls_host.c carries streams over TLS' => sub {

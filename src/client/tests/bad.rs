@@ -1,7 +1,7 @@
 //! What goes wrong, and what is bounded.
 
 use super::super::connect::{Dial, Dialing};
-use super::super::item::{Item, Kind, State, Trouble, Why};
+use super::super::item::{ClientEnd, ClientState, Item, Trouble, TroubleKind};
 use super::super::options::Proxy;
 use super::{Dialed, PATIENCE, Reader, STREAM, Server, field, options};
 use flate2::Compression;
@@ -74,7 +74,7 @@ async fn an_endless_line_is_an_error_and_takes_no_memory() {
         conn.say("x".repeat(50_000)).await;
     }
     let trouble = trouble(&reader).await;
-    assert_eq!(trouble.kind, Kind::LineTooLong);
+    assert_eq!(trouble.kind, TroubleKind::LineTooLong);
     let text = "a line over the limit of 100000 bytes was left out (http://h/s)";
     assert_eq!(trouble.text, text);
     assert!(!trouble.is_end);
@@ -95,7 +95,7 @@ async fn an_event_of_ten_megabytes_is_an_error() {
     conn.say("\ndata: a\n\n").await;
     assert_eq!(reader.told().await, "OPEN 200 http://h/s");
     let trouble = trouble(&reader).await;
-    assert_eq!(trouble.kind, Kind::EventTooLarge);
+    assert_eq!(trouble.kind, TroubleKind::EventTooLarge);
     let text = "an event over the limit of 4194304 bytes was left out (http://h/s)";
     assert_eq!(trouble.text, text);
     assert_eq!(reader.told().await, "message|a|");
@@ -117,7 +117,7 @@ async fn a_head_that_does_not_end_is_an_error() {
     let trouble = trouble(&reader).await;
     let text = "the head of the answer is over the limit of 65536 bytes (http://h/s)";
     assert_eq!(trouble.text, text);
-    assert_eq!(trouble.kind, Kind::Http);
+    assert_eq!(trouble.kind, TroubleKind::Http);
     assert!(trouble.retry_in.is_some());
 }
 
@@ -134,7 +134,7 @@ async fn what_is_no_http_is_an_error() {
         conn.request().await;
         conn.say(said).await;
         let trouble = trouble(&reader).await;
-        assert_eq!(trouble.kind, Kind::Http, "{}", trouble.text);
+        assert_eq!(trouble.kind, TroubleKind::Http, "{}", trouble.text);
         assert!(
             trouble.text.starts_with("the answer is no HTTP"),
             "{}",
@@ -199,7 +199,7 @@ async fn a_packed_stream_comes_event_by_event() {
     }
     conn.say(gz.finish().unwrap()).await;
     drop(conn);
-    assert_eq!(trouble(&reader).await.kind, Kind::Ended);
+    assert_eq!(trouble(&reader).await.kind, TroubleKind::Ended);
 }
 
 #[tokio::test(start_paused = true)]
@@ -225,7 +225,7 @@ async fn a_packed_stream_that_breaks_is_an_error() {
             next = reader.next().await;
         }
         let Item::Error(trouble) = next else { panic!() };
-        assert_eq!(trouble.kind, Kind::Gzip, "{}", trouble.text);
+        assert_eq!(trouble.kind, TroubleKind::Gzip, "{}", trouble.text);
         assert!(
             trouble
                 .text
@@ -246,7 +246,7 @@ async fn a_day_without_a_server_is_no_storm() {
     });
     let day = async {
         loop {
-            assert_eq!(trouble(&reader).await.kind, Kind::Connect);
+            assert_eq!(trouble(&reader).await.kind, TroubleKind::Connect);
         }
     };
     assert!(timeout(Duration::from_secs(86_400), day).await.is_err());
@@ -294,12 +294,12 @@ async fn what_the_host_does_not_take_stops_the_reading_and_is_no_silence() {
     assert_eq!(reader.client.waiting().0, 100);
     // What the wire and two buffers hold.
     assert!(said < 40_000, "{said}");
-    assert_eq!(reader.client.state(), State::Open);
+    assert_eq!(reader.client.state(), ClientState::Open);
     assert_eq!(reader.told().await, "OPEN 200 http://h/s");
     for i in 0..said {
         assert_eq!(reader.told().await, format!("message|{i}|"));
     }
-    assert_eq!(trouble(&reader).await.kind, Kind::Silence);
+    assert_eq!(trouble(&reader).await.kind, TroubleKind::Silence);
 }
 
 #[tokio::test(start_paused = true)]
@@ -338,8 +338,8 @@ async fn a_stream_that_never_pauses_gets_too_old_as_well() {
         loop {
             match reader.next().await {
                 Item::Open(_) | Item::Event(_) => {}
-                Item::Error(trouble) => assert_eq!(trouble.kind, Kind::Age),
-                Item::End(why) => return assert_eq!(why, Why::Failed),
+                Item::Error(trouble) => assert_eq!(trouble.kind, TroubleKind::Age),
+                Item::End(why) => return assert_eq!(why, ClientEnd::Failed),
                 other => panic!("{}", super::short(&other)),
             }
         }
@@ -377,7 +377,7 @@ async fn a_client_can_be_closed_wherever_it_is() {
         // It gets there.
         tokio::time::sleep(Duration::from_millis(1)).await;
         reader.client.close();
-        assert_eq!(reader.client.state(), State::Closed, "{place}");
+        assert_eq!(reader.client.state(), ClientState::Closed, "{place}");
         assert_eq!(reader.told().await, "END Closed", "{place}");
         assert!(reader.client.take().is_none(), "{place}");
         gone(&server).await;
@@ -418,7 +418,7 @@ impl Dial for Broken {
 async fn a_fault_of_ours_is_told_as_well() {
     let reader = Reader::open_by(options("http://h/"), Arc::new(Broken), PATIENCE);
     assert_eq!(reader.told().await, "END Panic");
-    assert_eq!(reader.client.state(), State::Closed);
+    assert_eq!(reader.client.state(), ClientState::Closed);
 }
 
 #[test]
@@ -433,8 +433,11 @@ fn the_end_of_the_runtime_is_the_clients() {
     });
     drop(runtime);
     let end = std::iter::from_fn(|| reader.client.take()).last();
-    assert!(matches!(end, Some(Item::End(Why::Stopped))), "{end:?}");
-    assert_eq!(reader.client.state(), State::Closed);
+    assert!(
+        matches!(end, Some(Item::End(ClientEnd::Stopped))),
+        "{end:?}"
+    );
+    assert_eq!(reader.client.state(), ClientState::Closed);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 //! come out of them, from the parser and from a client on a socket.
 
 use super::super::connect::System;
-use super::super::item::{Item, Why};
+use super::super::item::{ClientEnd, Item};
 use super::super::model::Model;
 use super::{Options, REAL_PATIENCE, Reader, options, short};
 use http::Method;
@@ -262,7 +262,7 @@ async fn the_table_holds_for_a_client_on_a_socket() {
             }
         };
         assert_eq!(items, case.items, "{}", case.name);
-        assert_eq!(end, Why::Ended, "{}", case.name);
+        assert_eq!(end, ClientEnd::Ended, "{}", case.name);
         assert_eq!(&*reader.client.last_event_id(), case.id, "{}", case.name);
     }
     server.abort();

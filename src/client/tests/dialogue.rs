@@ -1,7 +1,7 @@
 //! A conversation with a client, on the paused clock: what the server does,
 //! what must be asked of it, and what the client must tell.
 
-use super::super::item::{Item, Kind};
+use super::super::item::{Item, TroubleKind};
 use super::{Conn, Dialed, Options, STREAM, Server, field, short};
 use tokio::time::Instant;
 
@@ -29,7 +29,7 @@ pub enum Step {
     Opened(&'static str),
     /// It must tell of an error: its kind, a part of its words, and after how
     /// many milliseconds it tries again.
-    Error(Kind, &'static str, Option<(u64, u64)>),
+    Error(TroubleKind, &'static str, Option<(u64, u64)>),
     /// Nobody comes within a year, and nothing is told.
     Nobody,
 }

@@ -8,7 +8,7 @@ mod real;
 mod reconnect;
 
 use super::connect::{Dial, Dialing, Fault, Stream};
-use super::item::{Item, Kind};
+use super::item::{Item, TroubleKind};
 use super::options::{Options, Proxy};
 use super::{Client, Host};
 use std::future::pending;
@@ -48,11 +48,13 @@ impl Wire {
                 (!fate.is_empty()).then(|| fate.remove(0))
             };
             match fate {
-                Some(Dialed::Refused) => Err(Fault::new(Kind::Connect, format!("{at}: refused"))),
+                Some(Dialed::Refused) => {
+                    Err(Fault::new(TroubleKind::Connect, format!("{at}: refused")))
+                }
                 Some(Dialed::Pending) => pending().await,
                 None => {
                     let (ours, theirs) = duplex(64 << 10);
-                    let gone = |_| Fault::new(Kind::Connect, "the test is over");
+                    let gone = |_| Fault::new(TroubleKind::Connect, "the test is over");
                     self.to.send((at, theirs)).map_err(gone)?;
                     Ok(Box::new(ours) as Stream)
                 }

@@ -1,7 +1,7 @@
 //! On sockets of the system's, and with TLS.
 
 use super::super::connect::System;
-use super::super::item::{Item, Kind, Trouble};
+use super::super::item::{Item, Trouble, TroubleKind};
 use super::{Options, REAL_PATIENCE, Reader, STREAM, options};
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -38,7 +38,7 @@ async fn trouble(reader: &Reader) -> Trouble {
 async fn reads_a_stream(reader: &Reader, url: &str) {
     assert_eq!(reader.told().await, format!("OPEN 200 {url}"));
     assert_eq!(reader.told().await, "message|a|");
-    assert_eq!(trouble(reader).await.kind, Kind::Ended);
+    assert_eq!(trouble(reader).await.kind, TroubleKind::Ended);
 }
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn a_name_is_resolved_and_a_port_that_nobody_listens_at_is_told() {
     let url = format!("http://127.0.0.1:{port}/");
     let reader = open(options(&url));
     let trouble = trouble(&reader).await;
-    assert_eq!(trouble.kind, Kind::Connect);
+    assert_eq!(trouble.kind, TroubleKind::Connect);
     let text = format!("127.0.0.1:{port}: Connection refused ({url})");
     assert_eq!(trouble.text, text);
 }
@@ -91,7 +91,7 @@ async fn a_name_without_an_address_is_told() {
     let name = "x".repeat(64);
     let reader = open(options(&format!("http://{name}/")));
     let trouble = trouble(&reader).await;
-    assert_eq!(trouble.kind, Kind::Resolve);
+    assert_eq!(trouble.kind, TroubleKind::Resolve);
     let text = &trouble.text;
     assert!(
         text.starts_with(&format!("the name {name} has no address: ")),
@@ -160,7 +160,10 @@ mod tls {
     async fn a_certificate_for_another_name_is_refused_for_good() {
         let reader = with_server(trusting("https://bad.test/"), false).await;
         let trouble = trouble(&reader).await;
-        assert_eq!((trouble.kind, trouble.retry_in), (Kind::Certificate, None));
+        assert_eq!(
+            (trouble.kind, trouble.retry_in),
+            (TroubleKind::Certificate, None)
+        );
         let text = trouble.text;
         assert!(
             text.starts_with("the server's certificate does not do: "),
@@ -177,7 +180,7 @@ mod tls {
     async fn an_unknown_authority_is_refused_unless_anybody_will_do() {
         let url = "https://good.test/";
         let reader = with_server(options(url), false).await;
-        assert_eq!(trouble(&reader).await.kind, Kind::Certificate);
+        assert_eq!(trouble(&reader).await.kind, TroubleKind::Certificate);
         let anybody = Options {
             insecure: true,
             ..options(url)
@@ -194,7 +197,7 @@ mod tls {
         let (mut stream, _) = listener.accept().await.unwrap();
         stream.write_all(b"HTTP/1.1 400 No\r\n\r\n").await.unwrap();
         let trouble = trouble(&reader).await;
-        assert_eq!(trouble.kind, Kind::Tls);
+        assert_eq!(trouble.kind, TroubleKind::Tls);
         assert!(trouble.text.starts_with("TLS failed: "), "{}", trouble.text);
         assert!(trouble.retry_in.is_some());
     }
@@ -255,7 +258,7 @@ mod tls {
         conn.say("HTTP/1.1 407 Who\r\ncontent-length: 0\r\n\r\n")
             .await;
         let trouble = trouble(&reader).await;
-        assert_eq!(trouble.kind, Kind::Proxy);
+        assert_eq!(trouble.kind, TroubleKind::Proxy);
         let text = "the proxy answers 407 Proxy Authentication Required (https://good.test/s)";
         assert_eq!(trouble.text, text);
     }
