@@ -847,7 +847,7 @@ typedef struct pagi_sse_event {
 } pagi_sse_event;
 
 // What went over a connection so far, and its output queue.
-typedef struct pagi_sse_counters {
+typedef struct pagi_sse_conn_counts {
   // Events queued.
   uint64_t events;
   // Comments queued, keepalives among them.
@@ -858,14 +858,14 @@ typedef struct pagi_sse_counters {
   // framing of chunks.
   uint64_t bytes_sent;
   // Bytes in the queue now.
-  uint64_t queued;
+  uint64_t queued_bytes;
   // The queue's low mark, bytes.
   uint64_t low;
   // Its high mark.
   uint64_t high;
   // Its limit.
   uint64_t limit;
-} pagi_sse_counters;
+} pagi_sse_conn_counts;
 
 // What topics remember. Zero the struct, set `size` and what matters. 0
 // elsewhere: in pagi_sse_hub_open the default named here, in
@@ -899,14 +899,10 @@ typedef struct pagi_sse_subscribe_options {
   // sizeof(pagi_sse_subscribe_options): lets the struct grow.
   size_t size;
   // The id that the client has seen (its Last-Event-ID), as it sent it: what
-  // is no UTF-8 is an unknown id. NULL: a new client.
-  const char *last_event_id;
-  // Its length, bytes.
-  size_t last_event_id_len;
+  // is no UTF-8 is an unknown id. Absent: a new client.
+  struct pagi_sse_bytes last_event_id;
   // The type of the event that says "you missed something" (`reset`).
-  const char *reset_event;
-  // Its length, bytes.
-  size_t reset_event_len;
+  struct pagi_sse_bytes reset_event;
   // When the queue is full: one of enum pagi_sse_full.
   uint32_t full;
   // Published events that may wait (10000).
@@ -930,15 +926,65 @@ typedef struct pagi_sse_subscribe_options {
 // One subscription: a number, 0 is never one.
 typedef uint64_t pagi_sse_subscription;
 
+// Figures of a subscription.
+typedef struct pagi_sse_subscription_counts {
+  // Events delivered to the connection's queue or socket, and not dropped
+  // there later.
+  uint64_t delivered;
+  // Events left out or dropped, as the queue was full.
+  uint64_t dropped;
+  // Bytes that wait in the connection's queue now.
+  uint64_t queued_bytes;
+  // 1, or 0 when it has ended.
+  uint64_t active;
+} pagi_sse_subscription_counts;
+
+// Figures of a hub. Counts are from the beginning.
+typedef struct pagi_sse_hub_counts {
+  // Events published.
+  uint64_t published;
+  // Connections that are subscribed now.
+  uint64_t connections;
+  // Bytes published and not yet delivered.
+  uint64_t pending_bytes;
+  // Bytes of all histories.
+  uint64_t kept_bytes;
+  // Events that left a history before their time, as the hub's bytes were
+  // full.
+  uint64_t evicted;
+  // Events that subscribers with a full queue did not get.
+  uint64_t dropped;
+  // Subscribers that were disconnected for that.
+  uint64_t overflows;
+  // Subscribers whose queue is above its high mark now.
+  uint64_t high;
+} pagi_sse_hub_counts;
+
+// Figures of a topic.
+typedef struct pagi_sse_topic_counts {
+  // Subscriptions.
+  uint64_t subscribers;
+  // Events published to it since it is there.
+  uint64_t published;
+  // Events of its history.
+  uint64_t kept_events;
+  // Bytes of these.
+  uint64_t kept_bytes;
+  // Keys of its state.
+  uint64_t keys;
+  // Bytes of these.
+  uint64_t state_bytes;
+  // Events whose key found no room in its state.
+  uint64_t refused_keys;
+} pagi_sse_topic_counts;
+
 // How a parser is to work. Zero the struct, set `size` and what matters; 0
 // elsewhere means the default.
 typedef struct pagi_sse_parser_options {
   // sizeof(pagi_sse_parser_options): lets the struct grow.
   size_t size;
   // When reconnecting: the last event id so far. UTF-8.
-  const char *last_event_id;
-  // Its length, bytes.
-  size_t last_event_id_len;
+  struct pagi_sse_bytes last_event_id;
   // Longest line, bytes (1 MiB; at most 128 MiB). A longer one is dropped,
   // and its event, unless it is a comment.
   uint64_t max_line;
@@ -1032,6 +1078,36 @@ typedef struct pagi_sse_runtime_options {
   uint64_t max_queued_bytes;
 } pagi_sse_runtime_options;
 
+// Figures of a server or a runtime: of its connections together. Counts are
+// from the beginning.
+typedef struct pagi_sse_host_counts {
+  // Connections in progress.
+  uint64_t open;
+  // Connections that there were.
+  uint64_t opened;
+  // Events queued.
+  uint64_t events;
+  // Comments queued, keepalives among them.
+  uint64_t comments;
+  // Sends that a full queue refused.
+  uint64_t refused;
+  // Bytes of content that the kernel, or pagi_sse_conn_read, took.
+  uint64_t bytes_sent;
+  // Bytes that wait in queues now.
+  uint64_t queued_bytes;
+  // The memory that these take, of events that several wait for a part each:
+  // what counts against `max_queued_bytes`.
+  uint64_t queued_memory;
+  // The option.
+  uint64_t max_queued_bytes;
+  // Connections closed because of it.
+  uint64_t cut;
+  // Records that wait now.
+  uint64_t records;
+  // Messages that had no room among them.
+  uint64_t logs_dropped;
+} pagi_sse_host_counts;
+
 // How a server is to run. Zero the struct, set `size` and what matters; 0
 // elsewhere means the default.
 typedef struct pagi_sse_server_options {
@@ -1041,10 +1117,8 @@ typedef struct pagi_sse_server_options {
   // listening stream socket of the host's (systemd, prefork). Of that the
   // server works on a duplicate, and sets it non-blocking; the descriptor
   // stays the host's, is never shut down, and others may go on accepting at
-  // it when this server drains: it turns nobody away who waits there. NULL: `127.0.0.1:0`.
-  const char *listen;
-  // Length of `listen`, bytes.
-  size_t listen_len;
+  // it when this server drains: it turns nobody away who waits there. Absent: `127.0.0.1:0`.
+  struct pagi_sse_bytes listen;
   // Largest request body, bytes (1 MiB). More is answered with 413.
   uint64_t max_body;
   // Most connections open at a time (16384); more wait in the kernel.
@@ -1617,7 +1691,7 @@ int64_t pagi_sse_conn_buffered(pagi_sse_conn conn);
 
 // Counters of a connection, and depth and marks of its queue.
 //
-// *Parameters*: `conn`; `out` points to `size`, that is, sizeof(pagi_sse_counters), writable
+// *Parameters*: `conn`; `out` points to `size`, that is, sizeof(pagi_sse_conn_counts), writable
 // bytes.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER (also for `size` 0),
@@ -1626,7 +1700,7 @@ int64_t pagi_sse_conn_buffered(pagi_sse_conn conn);
 // *Threads*: any.
 // *Fork*: a handle error in a child.
 // *Since*: 0.3.0.
-int32_t pagi_sse_conn_counters(pagi_sse_conn conn, struct pagi_sse_counters *out, size_t size);
+int32_t pagi_sse_conn_counters(pagi_sse_conn conn, struct pagi_sse_conn_counts *out, size_t size);
 
 // Sets the marks of the output queue: from `high` bytes on sends give 1, at
 // `low` a DRAINED record is made, and beyond `limit` sends are refused (not
@@ -1814,7 +1888,14 @@ int64_t pagi_sse_hub_publish(pagi_sse_hub hub,
                              const struct pagi_sse_event *event);
 
 // Subscribes a connection to topics: starts its stream, replays what it
-// missed, and joins the live events without a gap. It ends with the
+// missed, and joins the live events without a gap. Before the live events the
+// client may get a block of nothing but an `id` of the hub's, where the last that
+// it has got does not say how far it is: a new client at once, and one whose
+// replay ends with an event older than the newest of its topics, or with one
+// whose own id is. It comes back with that id then, which the host has never
+// given and finds in no table of its own. A host that looks ids up elsewhere
+// opens the hub with PAGI_SSE_HUB_FLAG_OWN_IDS, which sends no id of the hub's;
+// another needs to do nothing: the hub knows both kinds. The subscription ends with the
 // connection, which must have a transport of the library's: one of a
 // server's, or of pagi_sse_conn_open_queue and pagi_sse_conn_open_fd.
 //
@@ -1862,8 +1943,8 @@ int32_t pagi_sse_subscription_cancel(pagi_sse_subscription subscription);
 // *Since*: 0.3.0.
 int32_t pagi_sse_subscription_free(pagi_sse_subscription subscription);
 
-// A subscription's figures, as a JSON object: `delivered`, `dropped`,
-// `queued_bytes`, `active`.
+// A subscription's figures, as a JSON object: the members of
+// pagi_sse_subscription_counts, `active` as true or false.
 //
 // *Parameters*: `subscription`; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
 // writable bytes; `len` points to a writable `size_t`.
@@ -1879,6 +1960,21 @@ int32_t pagi_sse_subscription_stats(pagi_sse_subscription subscription,
                                     char *buf,
                                     size_t cap,
                                     size_t *len);
+
+// A subscription's figures, as numbers: see pagi_sse_subscription_counts.
+//
+// *Parameters*: `subscription`; `out` points to `size`, that is, sizeof(pagi_sse_subscription_counts),
+// writable bytes.
+//
+// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER (also for `size` 0),
+// _BAD_ARGUMENT (an absurd size), or a handle error.
+// *Ownership*: a copy.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.3.0.
+int32_t pagi_sse_subscription_counters(pagi_sse_subscription subscription,
+                                       struct pagi_sse_subscription_counts *out,
+                                       size_t size);
 
 // For producers that can wait: whether no subscriber's queue is above its
 // high mark and less than 64 KiB is undelivered. Delivers nothing by itself.
@@ -1960,10 +2056,9 @@ int32_t pagi_sse_hub_has_topic(pagi_sse_hub hub, const char *topic, size_t topic
 // *Since*: 0.3.0.
 int64_t pagi_sse_hub_subscribers(pagi_sse_hub hub, const char *topic, size_t topic_len);
 
-// A hub's figures, as a JSON object: `epoch`, `published`, `connections`,
-// `pending_bytes`, `kept_bytes`, `evicted`, `dropped`, `overflows`, `high`, and
-// `topics` by name: `subscribers`, `published`, `kept_events`, `kept_bytes`,
-// `keys`, `state_bytes`, `refused_keys`.
+// A hub's figures, as a JSON object: `epoch`, the members of
+// pagi_sse_hub_counts, and `topics`, by name: the members of
+// pagi_sse_topic_counts.
 //
 // *Parameters*: `hub`; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
 // writable bytes; `len` points to a writable `size_t`.
@@ -1976,6 +2071,36 @@ int64_t pagi_sse_hub_subscribers(pagi_sse_hub hub, const char *topic, size_t top
 // *Fork*: a handle error in a child.
 // *Since*: 0.3.0.
 int32_t pagi_sse_hub_stats(pagi_sse_hub hub, char *buf, size_t cap, size_t *len);
+
+// A hub's figures, as numbers: see pagi_sse_hub_counts.
+//
+// *Parameters*: `hub`; `out` points to `size`, that is, sizeof(pagi_sse_hub_counts),
+// writable bytes.
+//
+// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER (also for `size` 0),
+// _BAD_ARGUMENT (an absurd size), or a handle error.
+// *Ownership*: a copy.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.3.0.
+int32_t pagi_sse_hub_counters(pagi_sse_hub hub, struct pagi_sse_hub_counts *out, size_t size);
+
+// A topic's figures, as numbers: see pagi_sse_topic_counts.
+//
+// *Parameters*: `hub`; `topic` is valid for its length; `out` points to `size`, that is, sizeof(pagi_sse_topic_counts),
+// writable bytes.
+//
+// *Returns* 1, or 0 for a topic that is not there, and then all are 0; or PAGI_SSE_RESULT_TOPIC_NAME, _NOT_UTF8, _NULL_POINTER (also for `size` 0),
+// _BAD_ARGUMENT (an absurd size), or a handle error.
+// *Ownership*: a copy.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.3.0.
+int32_t pagi_sse_topic_counters(pagi_sse_hub hub,
+                                const char *topic,
+                                size_t topic_len,
+                                struct pagi_sse_topic_counts *out,
+                                size_t size);
 
 // Opens a parser for one stream.
 //
@@ -2020,7 +2145,10 @@ int64_t pagi_sse_parser_push(pagi_sse_parser parser, const char *bytes, size_t l
 
 // Fills `buf` with whole records, never waiting: PAGI_SSE_KIND_EVENT,
 // _COMMENT and _ERROR, whose `conn` is the parser. pagi_sse_record_read reads
-// them, in this buffer: the id of several events stands in it once.
+// them, in this buffer: the id of several events stands in it once. A record
+// takes at most 32 + 3 * max_line + max_event + max_id bytes, by the parser's
+// options: as much as a line for a type or a comment (a byte that is no UTF-8
+// becomes three), an event's data and its id. Most take 32 more than their text.
 //
 // *Parameters*: `buf` points to `cap` writable bytes, `used` to a writable `size_t`.
 //
@@ -2072,6 +2200,48 @@ int32_t pagi_sse_parser_retry(pagi_sse_parser parser, uint64_t *out);
 // *Fork*: a handle error in a child.
 // *Since*: 0.3.0.
 int32_t pagi_sse_parser_reset(pagi_sse_parser parser);
+
+// The value of the first parameter of that name in a query, as browsers write
+// it (application/x-www-form-urlencoded, by the WHATWG's URL standard): `&`
+// parts, `+` is a space, `%2B` a plus. A parameter without `=` has an empty
+// value.
+//
+// *Parameters*: `query`, as a REQUEST record has it, and `name`, decoded, are valid for their
+// lengths; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
+// writable bytes; `len` points to a writable `size_t`.
+//
+// *Returns* 1, and in `len` the value's length, bytes, without a NUL; it is
+// UTF-8, with U+FFFD for what was none; 0 if there is no such parameter, and
+// nothing was written; or PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER,
+// _BAD_ARGUMENT.
+// *Ownership*: a copy.
+// *Threads*: any.
+// *Fork*: no difference.
+// *Since*: 0.3.0.
+int32_t pagi_sse_query_value(const char *query,
+                             size_t query_len,
+                             const char *name,
+                             size_t name_len,
+                             char *buf,
+                             size_t cap,
+                             size_t *len);
+
+// As REQUEST's `path` is made of its `raw_path`: decodes `%` and two hexadecimal digits; all else stays, a `+` too.
+//
+// *Parameters*: `text` is valid for `text_len`; `buf` is NULL with `cap` 0, to ask for the
+// size, or points to `cap` writable bytes; `len` points to a writable `size_t`.
+//
+// *Returns* 0, and in `len` the length, bytes, without a NUL, of any bytes; or
+// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _BAD_ARGUMENT.
+// *Ownership*: a copy.
+// *Threads*: any.
+// *Fork*: no difference.
+// *Since*: 0.3.0.
+int32_t pagi_sse_percent_decode(const char *text,
+                                size_t text_len,
+                                char *buf,
+                                size_t cap,
+                                size_t *len);
 
 // Reads one record of a buffer that pagi_sse_server_next,
 // pagi_sse_runtime_next or pagi_sse_parser_next has filled. All that wait are
@@ -2209,11 +2379,9 @@ int32_t pagi_sse_runtime_wake(pagi_sse_runtime runtime, uint64_t delay_ms);
 // *Since*: 0.3.0.
 int64_t pagi_sse_runtime_busy(pagi_sse_runtime runtime);
 
-// Statistics, as a JSON object: `version`, `abi`, `connections` (`open` now,
-// `opened` since the beginning), `events`, `comments`, `refused` and
-// `bytes_sent` since the beginning; `queued_bytes` and `records` waiting now;
-// `queued_memory`, what counts against `max_queued_bytes`; `cut`, the
-// connections closed for that; `logs_dropped`. More members may come.
+// Statistics, as a JSON object: `version`, `abi`, and the members of
+// pagi_sse_host_counts, of which `open` and `opened` are in `connections`. More
+// may come.
 //
 // *Parameters*: `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
 // bytes; `len` points to a writable `size_t`.
@@ -2226,6 +2394,21 @@ int64_t pagi_sse_runtime_busy(pagi_sse_runtime runtime);
 // *Fork*: a handle error in a child.
 // *Since*: 0.3.0.
 int32_t pagi_sse_runtime_stats(pagi_sse_runtime runtime, char *buf, size_t cap, size_t *len);
+
+// Statistics, as numbers: see pagi_sse_host_counts.
+//
+// *Parameters*: `runtime`; `out` points to `size`, that is, sizeof(pagi_sse_host_counts),
+// writable bytes.
+//
+// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER (also for `size` 0),
+// _BAD_ARGUMENT (an absurd size), or a handle error.
+// *Ownership*: a copy.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.3.0.
+int32_t pagi_sse_runtime_counters(pagi_sse_runtime runtime,
+                                  struct pagi_sse_host_counts *out,
+                                  size_t size);
 
 // Closes every connection in order (a CLOSED record each, reason
 // `server_shutdown`), waits until the sockets have taken what is queued, but
@@ -2484,6 +2667,21 @@ int64_t pagi_sse_server_busy(pagi_sse_server server);
 // *Fork*: a handle error in a child.
 // *Since*: 0.3.0.
 int32_t pagi_sse_server_stats(pagi_sse_server server, char *buf, size_t cap, size_t *len);
+
+// Statistics, as numbers: see pagi_sse_host_counts.
+//
+// *Parameters*: `server`; `out` points to `size`, that is, sizeof(pagi_sse_host_counts),
+// writable bytes.
+//
+// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER (also for `size` 0),
+// _BAD_ARGUMENT (an absurd size), or a handle error.
+// *Ownership*: a copy.
+// *Threads*: any.
+// *Fork*: a handle error in a child.
+// *Since*: 0.3.0.
+int32_t pagi_sse_server_counters(pagi_sse_server server,
+                                 struct pagi_sse_host_counts *out,
+                                 size_t size);
 
 // Accepts no more connections and requests; what is in progress goes on. Who
 // waits in the kernel to be accepted, or sends a request now, gets 503 (a

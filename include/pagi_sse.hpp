@@ -214,7 +214,7 @@ public:
     std::int32_t state() const { return check(pagi_sse_conn_state(h_)); }
     std::string reason() const { return string(pagi_sse_conn_reason, h_); }
     std::int64_t buffered() const { return check(pagi_sse_conn_buffered(h_)); }
-    pagi_sse_counters counters() const { pagi_sse_counters n{}; return check(pagi_sse_conn_counters(h_, &n, sizeof n)), n; }
+    pagi_sse_conn_counts counters() const { pagi_sse_conn_counts n{}; return check(pagi_sse_conn_counters(h_, &n, sizeof n)), n; }
 };
 
 struct subscription : handle<pagi_sse_subscription_free> {

@@ -4,10 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Files whose enums are in the header; cbindgen.toml names these.
-const ENUMS: &[&str] = &[
+/// Files beside src/ffi whose enums and structs are in the header; cbindgen.toml
+/// names these.
+const TYPES: &[&str] = &[
     "src/client/item.rs",
     "src/client/options.rs",
+    "src/core/counts.rs",
     "src/core/error.rs",
     "src/core/level.rs",
     "src/core/reason.rs",
@@ -27,7 +29,7 @@ fn include() -> PathBuf {
 fn generated() -> String {
     let config = cbindgen::Config::from_file(root().join("cbindgen.toml")).unwrap();
     // cbindgen follows `pub mod` from mod.rs by itself.
-    let builder = ENUMS.iter().fold(cbindgen::Builder::new(), |b, file| {
+    let builder = TYPES.iter().fold(cbindgen::Builder::new(), |b, file| {
         b.with_src(root().join(file))
     });
     let mut header = Vec::new();

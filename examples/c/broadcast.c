@@ -45,8 +45,7 @@ static int subscribe(const pagi_sse_record *request)
     pagi_sse_subscription subscription;
     pagi_sse_bytes id = {NULL, 0}; /* a new client has none */
     pagi_sse_record_header(request->headers, "last-event-id", 13, &id);
-    pagi_sse_subscribe_options options = {
-        .size = sizeof options, .last_event_id = id.data, .last_event_id_len = id.len};
+    pagi_sse_subscribe_options options = {.size = sizeof options, .last_event_id = id};
     if (pagi_sse_hub_subscribe(hub, request->conn, TOPIC, &options, &subscription) < 0)
         return 0;
     pagi_sse_conn_keepalive(request->conn, 15000, NULL, 0);
@@ -95,7 +94,7 @@ int main(int argc, char **argv)
 {
     const char *listen = argc > 1 ? argv[1] : "127.0.0.1:0";
     int64_t interval = argc > 2 ? atoi(argv[2]) : 1000, ticks = 0;
-    pagi_sse_server_options options = {.size = sizeof options, .listen = listen, .listen_len = strlen(listen)};
+    pagi_sse_server_options options = {.size = sizeof options, .listen = pagi_sse_text(listen)};
     int32_t code;
     char epoch[24]; /* begins each id, so that ids of an earlier run are told apart */
     snprintf(epoch, sizeof epoch, "%" PRId64, now_ms(CLOCK_REALTIME));

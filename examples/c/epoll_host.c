@@ -65,8 +65,7 @@ static pagi_sse_bytes field(const char *head, const char *name)
 static void stream(int fd, const client *c)
 {
     pagi_sse_bytes seen = field(c->head, "\r\nlast-event-id: ");
-    pagi_sse_subscribe_options options = {
-        .size = sizeof options, .last_event_id = seen.data, .last_event_id_len = seen.len};
+    pagi_sse_subscribe_options options = {.size = sizeof options, .last_event_id = seen};
     int32_t wire = strstr(c->head, " HTTP/1.0\r\n") ? PAGI_SSE_WIRE_HTTP10 : PAGI_SSE_WIRE_HTTP11;
     pagi_sse_conn conn;
     pagi_sse_subscription subscription;

@@ -55,8 +55,7 @@ static void join(const pagi_sse_record *request, pagi_sse_bytes room)
     pagi_sse_subscribe_options options = {.size = sizeof options, .last = 20};
     pagi_sse_bytes seen = {NULL, 0};
     pagi_sse_record_header(request->headers, "last-event-id", 13, &seen);
-    options.last_event_id = seen.data;
-    options.last_event_id_len = seen.len;
+    options.last_event_id = seen;
     if (pagi_sse_hub_subscribe(hub, request->conn, room.data, room.len, &options, &subscription) < 0) {
         answer(request->conn, 404, "no such room\n");
         return;
@@ -172,7 +171,7 @@ int main(int argc, char **argv)
 {
     const char *listen = argc > 1 ? argv[1] : "127.0.0.1:0";
     pagi_sse_server_options options = {
-        .size = sizeof options, .listen = listen, .listen_len = strlen(listen), .max_body = MAX_BODY};
+        .size = sizeof options, .listen = pagi_sse_text(listen), .max_body = MAX_BODY};
     char epoch[24]; /* begins each event's id: another one at each start */
     uv_timeval64_t now;
     uv_gettimeofday(&now);

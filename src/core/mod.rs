@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod chunk;
+pub mod counts;
 pub mod error;
 pub mod frame;
 pub mod json;

@@ -61,7 +61,7 @@ fn framing(wire: i32) -> Result<Framing> {
 /// What went over a connection so far, and its output queue.
 #[allow(non_camel_case_types)]
 #[repr(C)]
-pub struct pagi_sse_counters {
+pub struct pagi_sse_conn_counts {
     /// Events queued.
     pub events: u64,
     /// Comments queued, keepalives among them.
@@ -72,7 +72,7 @@ pub struct pagi_sse_counters {
     /// framing of chunks.
     pub bytes_sent: u64,
     /// Bytes in the queue now.
-    pub queued: u64,
+    pub queued_bytes: u64,
     /// The queue's low mark, bytes.
     pub low: u64,
     /// Its high mark.
@@ -758,7 +758,7 @@ pub extern "C" fn pagi_sse_conn_buffered(conn: pagi_sse_conn) -> i64 {
 /// Counters of a connection, and depth and marks of its queue.
 ///
 /// # Safety
-/// `conn`; `out` points to `size`, that is, sizeof(pagi_sse_counters), writable
+/// `conn`; `out` points to `size`, that is, sizeof(pagi_sse_conn_counts), writable
 /// bytes.
 ///
 /// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER (also for `size` 0),
@@ -770,18 +770,18 @@ pub extern "C" fn pagi_sse_conn_buffered(conn: pagi_sse_conn) -> i64 {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_counters(
     conn: pagi_sse_conn,
-    out: *mut pagi_sse_counters,
+    out: *mut pagi_sse_conn_counts,
     size: usize,
 ) -> i32 {
     guard(|| {
         let conn = table().get(conn)?;
         let (counters, marks) = (conn.counters(), conn.marks());
-        let counters = pagi_sse_counters {
+        let counters = pagi_sse_conn_counts {
             events: counters.events,
             comments: counters.comments,
             refused: counters.refused,
             bytes_sent: conn.totals().1,
-            queued: conn.buffered() as u64,
+            queued_bytes: conn.buffered() as u64,
             low: marks.low.into(),
             high: marks.high.into(),
             limit: marks.limit.into(),

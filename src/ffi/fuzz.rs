@@ -147,8 +147,10 @@ pub(crate) fn parse(stream: &Stream<'_>) -> Vec<Result<Parsed>> {
     let [line, event, id] = stream.limits.unwrap_or_default();
     let options = pagi_sse_parser_options {
         size: size_of::<pagi_sse_parser_options>(),
-        last_event_id: ptr::null(),
-        last_event_id_len: 0,
+        last_event_id: pagi_sse_bytes {
+            data: ptr::null(),
+            len: 0,
+        },
         max_line: line.into(),
         max_event: event.into(),
         max_id: id.into(),

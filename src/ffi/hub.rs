@@ -2,9 +2,11 @@
 
 use super::conn::pagi_sse_conn;
 use super::event::{self, Given, pagi_sse_event};
+use super::record::pagi_sse_bytes;
 use super::runtime::deadline;
-use super::{Result, bytes, copy_out, guard, set, text, writable};
+use super::{Result, bytes, copy_out, guard, set, set_struct, text, writable};
 use crate::conn;
+use crate::core::counts::{HubCounts, SubscriptionCounts, TopicCounts};
 use crate::core::error::{Error, Failure};
 use crate::core::limits;
 use crate::core::outbox::Full;
@@ -144,14 +146,10 @@ pub struct pagi_sse_subscribe_options {
     /// sizeof(pagi_sse_subscribe_options): lets the struct grow.
     pub size: usize,
     /// The id that the client has seen (its Last-Event-ID), as it sent it: what
-    /// is no UTF-8 is an unknown id. NULL: a new client.
-    pub last_event_id: *const c_char,
-    /// Its length, bytes.
-    pub last_event_id_len: usize,
+    /// is no UTF-8 is an unknown id. Absent: a new client.
+    pub last_event_id: pagi_sse_bytes,
     /// The type of the event that says "you missed something" (`reset`).
-    pub reset_event: *const c_char,
-    /// Its length, bytes.
-    pub reset_event_len: usize,
+    pub reset_event: pagi_sse_bytes,
     /// When the queue is full: one of enum pagi_sse_full.
     pub full: u32,
     /// Published events that may wait (10000).
@@ -368,7 +366,14 @@ pub unsafe extern "C" fn pagi_sse_hub_publish(
 }
 
 /// Subscribes a connection to topics: starts its stream, replays what it
-/// missed, and joins the live events without a gap. It ends with the
+/// missed, and joins the live events without a gap. Before the live events the
+/// client may get a block of nothing but an `id` of the hub's, where the last that
+/// it has got does not say how far it is: a new client at once, and one whose
+/// replay ends with an event older than the newest of its topics, or with one
+/// whose own id is. It comes back with that id then, which the host has never
+/// given and finds in no table of its own. A host that looks ids up elsewhere
+/// opens the hub with PAGI_SSE_HUB_FLAG_OWN_IDS, which sends no id of the hub's;
+/// another needs to do nothing: the hub knows both kinds. The subscription ends with the
 /// connection, which must have a transport of the library's: one of a
 /// server's, or of pagi_sse_conn_open_queue and pagi_sse_conn_open_fd.
 ///
@@ -413,9 +418,10 @@ pub unsafe extern "C" fn pagi_sse_hub_subscribe(
             // SAFETY: the caller's promise.
             unsafe {
                 // A client may send what it likes, and must not be refused for good.
-                let id = bytes(given.last_event_id, given.last_event_id_len)?;
+                let id = bytes(given.last_event_id.data, given.last_event_id.len)?;
                 wish.last_event_id = id.map(|id| str::from_utf8(id).unwrap_or(Wish::UNKNOWN_ID));
-                if let Some(event) = text("reset_event", given.reset_event, given.reset_event_len)?
+                if let Some(event) =
+                    text("reset_event", given.reset_event.data, given.reset_event.len)?
                 {
                     wish.reset_event = event;
                 }
@@ -485,8 +491,8 @@ pub extern "C" fn pagi_sse_subscription_free(subscription: pagi_sse_subscription
     })
 }
 
-/// A subscription's figures, as a JSON object: `delivered`, `dropped`,
-/// `queued_bytes`, `active`.
+/// A subscription's figures, as a JSON object: the members of
+/// pagi_sse_subscription_counts, `active` as true or false.
 ///
 /// # Safety
 /// `subscription`; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
@@ -507,9 +513,39 @@ pub unsafe extern "C" fn pagi_sse_subscription_stats(
     len: *mut usize,
 ) -> i32 {
     guard(|| {
-        let stats = subscriptions().get(subscription)?.stats().to_string();
+        let stats = subscriptions()
+            .get(subscription)?
+            .counts()
+            .json()
+            .to_string();
         // SAFETY: the caller's promise.
         unsafe { copy_out(stats.as_bytes(), buf, cap, len) }
+    })
+}
+
+/// A subscription's figures, as numbers: see pagi_sse_subscription_counts.
+///
+/// # Safety
+/// `subscription`; `out` points to `size`, that is, sizeof(pagi_sse_subscription_counts),
+/// writable bytes.
+///
+/// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER (also for `size` 0),
+/// _BAD_ARGUMENT (an absurd size), or a handle error.
+/// *Ownership*: a copy.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.3.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pagi_sse_subscription_counters(
+    subscription: pagi_sse_subscription,
+    out: *mut SubscriptionCounts,
+    size: usize,
+) -> i32 {
+    guard(|| {
+        let counts = subscriptions().get(subscription)?.counts();
+        // SAFETY: the caller's promise; numbers of one size have no padding.
+        unsafe { set_struct(out, size, &counts) }?;
+        Ok(0)
     })
 }
 
@@ -685,10 +721,9 @@ pub unsafe extern "C" fn pagi_sse_hub_subscribers(
     })
 }
 
-/// A hub's figures, as a JSON object: `epoch`, `published`, `connections`,
-/// `pending_bytes`, `kept_bytes`, `evicted`, `dropped`, `overflows`, `high`, and
-/// `topics` by name: `subscribers`, `published`, `kept_events`, `kept_bytes`,
-/// `keys`, `state_bytes`, `refused_keys`.
+/// A hub's figures, as a JSON object: `epoch`, the members of
+/// pagi_sse_hub_counts, and `topics`, by name: the members of
+/// pagi_sse_topic_counts.
 ///
 /// # Safety
 /// `hub`; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
@@ -712,5 +747,62 @@ pub unsafe extern "C" fn pagi_sse_hub_stats(
         let stats = hubs().get(hub)?.hub().stats().to_string();
         // SAFETY: the caller's promise.
         unsafe { copy_out(stats.as_bytes(), buf, cap, len) }
+    })
+}
+
+/// A hub's figures, as numbers: see pagi_sse_hub_counts.
+///
+/// # Safety
+/// `hub`; `out` points to `size`, that is, sizeof(pagi_sse_hub_counts),
+/// writable bytes.
+///
+/// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER (also for `size` 0),
+/// _BAD_ARGUMENT (an absurd size), or a handle error.
+/// *Ownership*: a copy.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.3.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pagi_sse_hub_counters(
+    hub: pagi_sse_hub,
+    out: *mut HubCounts,
+    size: usize,
+) -> i32 {
+    guard(|| {
+        let counts = hubs().get(hub)?.hub().counts();
+        // SAFETY: the caller's promise; numbers of one size have no padding.
+        unsafe { set_struct(out, size, &counts) }?;
+        Ok(0)
+    })
+}
+
+/// A topic's figures, as numbers: see pagi_sse_topic_counts.
+///
+/// # Safety
+/// `hub`; `topic` is valid for its length; `out` points to `size`, that is, sizeof(pagi_sse_topic_counts),
+/// writable bytes.
+///
+/// *Returns* 1, or 0 for a topic that is not there, and then all are 0; or PAGI_SSE_RESULT_TOPIC_NAME, _NOT_UTF8, _NULL_POINTER (also for `size` 0),
+/// _BAD_ARGUMENT (an absurd size), or a handle error.
+/// *Ownership*: a copy.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.3.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pagi_sse_topic_counters(
+    hub: pagi_sse_hub,
+    topic: *const c_char,
+    topic_len: usize,
+    out: *mut TopicCounts,
+    size: usize,
+) -> i32 {
+    guard(|| {
+        let hub = hubs().get(hub)?;
+        // SAFETY: the caller's promise.
+        let topic = unsafe { text("topic", topic, topic_len) }?;
+        let counts = hub.hub().topic_counts(topic.unwrap_or(""))?;
+        // SAFETY: the caller's promise; numbers of one size have no padding.
+        unsafe { set_struct(out, size, &counts.unwrap_or_default()) }?;
+        Ok(counts.is_some().into())
     })
 }

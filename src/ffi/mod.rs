@@ -16,6 +16,7 @@ pub mod frame;
 pub(crate) mod fuzz;
 pub mod hub;
 pub mod parser;
+pub mod query;
 pub mod record;
 pub mod runtime;
 pub mod scope;

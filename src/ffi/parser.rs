@@ -1,5 +1,6 @@
 //! The parser, for C: for clients, and for tests of servers.
 
+use super::record::pagi_sse_bytes;
 use super::{Result, bytes, copy_out, guard, next, options, set, text, writable};
 use crate::core::error::{Error, Failure};
 use crate::core::limits;
@@ -23,9 +24,7 @@ pub struct pagi_sse_parser_options {
     /// sizeof(pagi_sse_parser_options): lets the struct grow.
     pub size: usize,
     /// When reconnecting: the last event id so far. UTF-8.
-    pub last_event_id: *const c_char,
-    /// Its length, bytes.
-    pub last_event_id_len: usize,
+    pub last_event_id: pagi_sse_bytes,
     /// Longest line, bytes (1 MiB; at most 128 MiB). A longer one is dropped,
     /// and its event, unless it is a comment.
     pub max_line: u64,
@@ -185,8 +184,8 @@ pub unsafe extern "C" fn pagi_sse_parser_open(
             let id = unsafe {
                 text(
                     "last_event_id",
-                    given.last_event_id,
-                    given.last_event_id_len,
+                    given.last_event_id.data,
+                    given.last_event_id.len,
                 )
             };
             let id = id?.unwrap_or_default();
@@ -268,7 +267,10 @@ pub unsafe extern "C" fn pagi_sse_parser_push(
 
 /// Fills `buf` with whole records, never waiting: PAGI_SSE_KIND_EVENT,
 /// _COMMENT and _ERROR, whose `conn` is the parser. pagi_sse_record_read reads
-/// them, in this buffer: the id of several events stands in it once.
+/// them, in this buffer: the id of several events stands in it once. A record
+/// takes at most 32 + 3 * max_line + max_event + max_id bytes, by the parser's
+/// options: as much as a line for a type or a comment (a byte that is no UTF-8
+/// becomes three), an event's data and its id. Most take 32 more than their text.
 ///
 /// # Safety
 /// `buf` points to `cap` writable bytes, `used` to a writable `size_t`.

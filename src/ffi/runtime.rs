@@ -1,6 +1,7 @@
 //! The runtime, for C: connections on the host's own transports.
 
-use super::{copy_out, guard, next, options, set, writable};
+use super::{copy_out, guard, next, options, set, set_struct, writable};
+use crate::core::counts::HostCounts;
 use crate::core::error::{Error, Result};
 use crate::core::level::Level;
 use crate::handle::{self, Table};
@@ -52,7 +53,8 @@ pub(super) fn deadline(ms: u64) -> Duration {
 }
 
 /// Statistics as JSON.
-pub(super) fn stats(mut stats: serde_json::Value) -> String {
+pub(super) fn stats(counts: &HostCounts) -> String {
+    let mut stats = counts.json();
     stats["abi"] = super::PAGI_SSE_ABI_VERSION.into();
     stats.to_string()
 }
@@ -195,11 +197,9 @@ pub extern "C" fn pagi_sse_runtime_busy(runtime: pagi_sse_runtime) -> i64 {
     guard(|| Ok(table().get(runtime)?.desk().registry().live() as i64))
 }
 
-/// Statistics, as a JSON object: `version`, `abi`, `connections` (`open` now,
-/// `opened` since the beginning), `events`, `comments`, `refused` and
-/// `bytes_sent` since the beginning; `queued_bytes` and `records` waiting now;
-/// `queued_memory`, what counts against `max_queued_bytes`; `cut`, the
-/// connections closed for that; `logs_dropped`. More members may come.
+/// Statistics, as a JSON object: `version`, `abi`, and the members of
+/// pagi_sse_host_counts, of which `open` and `opened` are in `connections`. More
+/// may come.
 ///
 /// # Safety
 /// `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
@@ -220,9 +220,35 @@ pub unsafe extern "C" fn pagi_sse_runtime_stats(
     len: *mut usize,
 ) -> i32 {
     guard(|| {
-        let stats = stats(table().get(runtime)?.desk().stats());
+        let stats = stats(&table().get(runtime)?.desk().counts());
         // SAFETY: the caller's promise.
         unsafe { copy_out(stats.as_bytes(), buf, cap, len) }
+    })
+}
+
+/// Statistics, as numbers: see pagi_sse_host_counts.
+///
+/// # Safety
+/// `runtime`; `out` points to `size`, that is, sizeof(pagi_sse_host_counts),
+/// writable bytes.
+///
+/// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER (also for `size` 0),
+/// _BAD_ARGUMENT (an absurd size), or a handle error.
+/// *Ownership*: a copy.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.3.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pagi_sse_runtime_counters(
+    runtime: pagi_sse_runtime,
+    out: *mut HostCounts,
+    size: usize,
+) -> i32 {
+    guard(|| {
+        let counts = table().get(runtime)?.desk().counts();
+        // SAFETY: the caller's promise; numbers of one size have no padding.
+        unsafe { set_struct(out, size, &counts) }?;
+        Ok(0)
     })
 }
 

@@ -1,7 +1,9 @@
 //! The embedded server, for C.
 
+use super::record::pagi_sse_bytes;
 use super::runtime::{deadline, level, stats};
-use super::{copy_out, guard, next, options, set, text, writable};
+use super::{copy_out, guard, next, options, set, set_struct, text, writable};
+use crate::core::counts::HostCounts;
 use crate::core::error::Error;
 use crate::core::reason::Why;
 use crate::handle::{self, Table};
@@ -27,10 +29,8 @@ pub struct pagi_sse_server_options {
     /// listening stream socket of the host's (systemd, prefork). Of that the
     /// server works on a duplicate, and sets it non-blocking; the descriptor
     /// stays the host's, is never shut down, and others may go on accepting at
-    /// it when this server drains: it turns nobody away who waits there. NULL: `127.0.0.1:0`.
-    pub listen: *const c_char,
-    /// Length of `listen`, bytes.
-    pub listen_len: usize,
+    /// it when this server drains: it turns nobody away who waits there. Absent: `127.0.0.1:0`.
+    pub listen: pagi_sse_bytes,
     /// Largest request body, bytes (1 MiB). More is answered with 413.
     pub max_body: u64,
     /// Most connections open at a time (16384); more wait in the kernel.
@@ -109,7 +109,7 @@ pub unsafe extern "C" fn pagi_sse_server_open(
         let given = unsafe { self::options(options, 48) }?.ok_or(Error::NullPointer)?;
         let mut chosen = Options::default();
         // SAFETY: the caller's promise.
-        if let Some(listen) = unsafe { text("listen", given.listen, given.listen_len) }? {
+        if let Some(listen) = unsafe { text("listen", given.listen.data, given.listen.len) }? {
             chosen.listen = listen.to_owned();
         }
         if given.max_body > 0 {
@@ -390,9 +390,35 @@ pub unsafe extern "C" fn pagi_sse_server_stats(
     len: *mut usize,
 ) -> i32 {
     guard(|| {
-        let stats = stats(table().get(server)?.stats());
+        let stats = stats(&table().get(server)?.counts());
         // SAFETY: the caller's promise.
         unsafe { copy_out(stats.as_bytes(), buf, cap, len) }
+    })
+}
+
+/// Statistics, as numbers: see pagi_sse_host_counts.
+///
+/// # Safety
+/// `server`; `out` points to `size`, that is, sizeof(pagi_sse_host_counts),
+/// writable bytes.
+///
+/// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER (also for `size` 0),
+/// _BAD_ARGUMENT (an absurd size), or a handle error.
+/// *Ownership*: a copy.
+/// *Threads*: any.
+/// *Fork*: a handle error in a child.
+/// *Since*: 0.3.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pagi_sse_server_counters(
+    server: pagi_sse_server,
+    out: *mut HostCounts,
+    size: usize,
+) -> i32 {
+    guard(|| {
+        let counts = table().get(server)?.counts();
+        // SAFETY: the caller's promise; numbers of one size have no padding.
+        unsafe { set_struct(out, size, &counts) }?;
+        Ok(0)
     })
 }
 

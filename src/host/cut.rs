@@ -102,7 +102,7 @@ mod tests {
         }
 
         fn stats(&self, name: &str) -> u64 {
-            self.0.stats()[name].as_u64().unwrap()
+            self.0.counts().json()[name].as_u64().unwrap()
         }
 
         fn records(&self) -> String {

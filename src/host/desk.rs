@@ -10,6 +10,7 @@ use super::record::{self, Kind};
 use super::registry::Registry;
 use crate::conn::{self, Conn, Framing, Host, Report};
 use crate::core::account::Account;
+use crate::core::counts::HostCounts;
 use crate::core::error::{Error, Result};
 use crate::core::level::Level;
 use crate::core::limits;
@@ -259,13 +260,13 @@ impl Desk {
         );
     }
 
-    /// Statistics: those of `Registry::stats`, `records` that wait now, and
-    /// `logs_dropped`.
-    pub fn stats(&self) -> serde_json::Value {
-        let mut stats = self.registry.stats();
-        stats["records"] = self.mailbox.len().into();
-        stats["logs_dropped"] = self.notices.dropped().into();
-        stats
+    /// Figures: those of [`Registry::counts`], and of records.
+    pub fn counts(&self) -> HostCounts {
+        HostCounts {
+            records: self.mailbox.len() as u64,
+            logs_dropped: self.notices.dropped() as u64,
+            ..self.registry.counts()
+        }
     }
 }
 
@@ -579,7 +580,7 @@ mod tests {
         desk.discard();
         let found = |handle| conn::table().get(handle).is_ok();
         assert_eq!((found(asks), found(ended)), (false, true));
-        assert_eq!(desk.stats()["records"], 0);
+        assert_eq!(desk.counts().records, 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,8 +2,8 @@
 
 use crate::conn::{Conn, Counters};
 use crate::core::account::Account;
+use crate::core::counts::HostCounts;
 use crate::core::limits;
-use serde_json::json;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -194,12 +194,12 @@ impl Registry {
     }
 
     /// Numbers count from the beginning, but those of `open`, `queued_bytes` and
-    /// `queued_memory`, which are of now.
-    pub fn stats(&self) -> serde_json::Value {
+    /// `queued_memory`, which are of now. Of records it knows nothing.
+    pub fn counts(&self) -> HostCounts {
         self.survey(|| {})
     }
 
-    fn survey(&self, between: impl Fn()) -> serde_json::Value {
+    fn survey(&self, between: impl Fn()) -> HostCounts {
         let survey = self.survey.lock();
         let _survey = survey.unwrap_or_else(PoisonError::into_inner);
         let mut all = Figures::default();
@@ -233,18 +233,19 @@ impl Registry {
             }
             (inner.open.len(), inner.opened)
         };
-        json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "connections": { "open": open, "opened": opened },
-            "events": all.counters.events,
-            "comments": all.counters.comments,
-            "refused": all.counters.refused,
-            "bytes_sent": all.bytes_sent,
-            "queued_bytes": queued,
-            "queued_memory": self.account.now(),
-            "max_queued_bytes": self.account.limit(),
-            "cut": self.cut.load(Ordering::Relaxed),
-        })
+        HostCounts {
+            open: open as u64,
+            opened,
+            events: all.counters.events,
+            comments: all.counters.comments,
+            refused: all.counters.refused,
+            bytes_sent: all.bytes_sent,
+            queued_bytes: queued as u64,
+            queued_memory: self.account.now() as u64,
+            max_queued_bytes: self.account.limit() as u64,
+            cut: self.cut.load(Ordering::Relaxed),
+            ..HostCounts::default()
+        }
     }
 }
 
@@ -283,12 +284,12 @@ mod tests {
         let all = registry.conns();
         // The last of a slice, too; of those to come more than of those seen.
         let some = [0, SLICE - 1, 3 * SLICE - 3, 3 * SLICE - 2, 3 * SLICE - 1].map(|at| &all[at]);
-        let stats = registry.survey(|| some.iter().for_each(|c| c.release()));
-        assert_eq!(stats["events"], 3 * SLICE);
-        assert_eq!(stats["connections"]["open"], 3 * SLICE - 5);
-        assert_eq!(registry.stats()["events"], 3 * SLICE);
+        let counts = registry.survey(|| some.iter().for_each(|c| c.release()));
+        let all = 3 * SLICE as u64;
+        assert_eq!((counts.events, counts.open), (all, all - 5));
+        assert_eq!(registry.counts().events, all);
         conns.iter().for_each(Conn::release);
-        assert_eq!(registry.stats()["events"], 3 * SLICE);
+        assert_eq!(registry.counts().events, all);
         assert_eq!(registry.live(), 0);
     }
 
@@ -319,13 +320,21 @@ mod tests {
         };
         let conns = [begun(), begun(), begun()];
         for (open, queued) in [(3, 24), (2, 16), (1, 8), (0, 0)] {
-            let stats = desk.stats();
-            for (name, each) in [("events", 1), ("comments", 2), ("refused", 3)] {
-                assert_eq!(stats[name], 3 * each, "{name}, {open} open");
-            }
-            assert_eq!(stats["bytes_sent"], 3 * 9);
-            assert_eq!(stats["queued_bytes"], queued);
-            assert_eq!(stats["connections"]["open"], open);
+            let is = desk.counts();
+            let all = HostCounts {
+                open: open as u64,
+                opened: 3,
+                events: 3,
+                comments: 2 * 3,
+                refused: 3 * 3,
+                bytes_sent: 3 * 9,
+                queued_bytes: queued,
+                queued_memory: is.queued_memory,
+                max_queued_bytes: QUEUED_BYTES as u64,
+                records: is.records,
+                ..HostCounts::default()
+            };
+            assert_eq!(is, all, "{open} open");
             if open > 0 {
                 conns[open - 1].release();
             }
@@ -411,6 +420,6 @@ mod tests {
         assert_eq!(started.elapsed().as_secs(), 3);
         registry.settle(by, || false).await;
         assert_eq!(started.elapsed().as_secs(), 10);
-        assert_eq!(desk.stats()["connections"]["opened"], 3);
+        assert_eq!(desk.counts().opened, 3);
     }
 }

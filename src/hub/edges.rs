@@ -4,6 +4,7 @@ use super::tests::{Fixture, fixture, keep, read};
 use super::*;
 use crate::conn::Conn;
 use crate::core::outbox::{Full, Policy};
+use serde_json::json;
 use std::cell::Cell;
 
 fn hub() -> Fixture {
@@ -77,7 +78,7 @@ fn what_is_replayed_counts_as_delivered_and_the_owner_is_told_how_many_it_were()
         ..Wish::default()
     };
     let (sub, _) = f.hub.subscribe(&conn, &["a", "b"], &wish).unwrap();
-    assert_eq!(sub.stats()["delivered"], 2);
+    assert_eq!(sub.counts().delivered, 2);
     assert_eq!(conn.counters().events, 2);
     assert_eq!(f.joined(), [(2, Begin::Resumed, 2)]);
 }

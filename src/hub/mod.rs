@@ -26,6 +26,7 @@ pub use cursor::Begin;
 pub use history::{TopicChange, TopicSettings};
 pub use subscription::{Subscription, Wish};
 
+use crate::core::counts::{HubCounts, TopicCounts};
 use crate::core::error::{Error, Result};
 use crate::core::frame::{self, Event};
 use crate::core::limits;
@@ -40,7 +41,6 @@ use history::{Filling, Look};
 use ids::Ids;
 use parking_lot::MutexGuard;
 use ready::Ready;
-use serde_json::json;
 use std::cmp::Reverse;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
@@ -429,33 +429,41 @@ impl<S: Subscriber> Hub<S> {
     /// Names of the topics, in order.
     pub fn topics(&self) -> Vec<Arc<str>> {
         let mut names = Vec::new();
-        self.each_topic(|some| names.extend(some.into_iter().map(|f| f.name)));
+        self.each_topic(|some| names.extend(some.into_iter().map(|f| f.0)));
         names.sort_unstable();
         names
     }
 
-    /// Figures of now, and counts from the beginning. Topics are looked at
-    /// some at a time.
+    /// Figures of now, and counts from the beginning.
+    pub fn counts(&self) -> HubCounts {
+        let high = self.ready.high() as u64;
+        let t = self.lock();
+        HubCounts {
+            published: t.seq - t.silent,
+            connections: self.connections.load(Ordering::Relaxed) as u64,
+            pending_bytes: t.pending_bytes as u64,
+            kept_bytes: t.histories().bytes() as u64,
+            evicted: t.histories().evicted(),
+            dropped: self.dropped.load(Ordering::Relaxed),
+            overflows: self.overflows.load(Ordering::Relaxed),
+            high,
+        }
+    }
+
+    /// Those of a topic; `None`: there is none.
+    pub fn topic_counts(&self, topic: &str) -> Result<Option<TopicCounts>> {
+        check_topic(topic)?;
+        Ok(self.lock().counts(topic))
+    }
+
+    /// All of them, the hub's epoch too. Topics are looked at some at a time.
     pub fn stats(&self) -> serde_json::Value {
         let mut topics = serde_json::Map::new();
         self.each_topic(|some| {
-            topics.extend(some.iter().map(|f| (f.name.to_string(), f.json())));
+            topics.extend(some.iter().map(|(name, f)| (name.to_string(), f.json())));
         });
-        let high = self.ready.high();
-        let mut all = {
-            let t = self.lock();
-            json!({
-                "epoch": self.epoch(),
-                "published": t.seq - t.silent,
-                "connections": self.connections.load(Ordering::Relaxed),
-                "pending_bytes": t.pending_bytes,
-                "kept_bytes": t.histories().bytes(),
-                "evicted": t.histories().evicted(),
-                "dropped": self.dropped.load(Ordering::Relaxed),
-                "overflows": self.overflows.load(Ordering::Relaxed),
-                "high": high,
-            })
-        };
+        let mut all = self.counts().json();
+        all["epoch"] = self.epoch().into();
         // Not within `json!`, which copies.
         all["topics"] = topics.into();
         all

@@ -2,10 +2,10 @@
 
 use super::Hub;
 use super::fanout::Set;
+use crate::core::counts::SubscriptionCounts;
 use crate::core::limits;
 use crate::core::outbox::{Full, Policy};
 use crate::feed::{Subscriber, Watch};
-use serde_json::json;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -149,15 +149,15 @@ impl<S: Subscriber> Subscription<S> {
 
     /// Events delivered to the connection's queue or socket and not taken back,
     /// and left out.
-    pub fn stats(&self) -> serde_json::Value {
+    pub fn counts(&self) -> SubscriptionCounts {
         let dropped = self.dropped.load(Ordering::Relaxed);
         let taken = self.delivered.load(Ordering::Relaxed);
-        json!({
-            "delivered": taken.saturating_sub(dropped),
-            "dropped": dropped,
-            "queued_bytes": self.conn.buffered(),
-            "active": !self.is_over(),
-        })
+        SubscriptionCounts {
+            delivered: taken.saturating_sub(dropped),
+            dropped,
+            queued_bytes: self.conn.buffered() as u64,
+            active: u64::from(!self.is_over()),
+        }
     }
 
     /// Counts it among those above their high mark, or no more.

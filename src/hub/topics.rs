@@ -6,40 +6,18 @@ use super::history::{
     Filling, History, Look, Memory, Missing, State, TopicChange, TopicSettings, View,
 };
 use super::subscription::Subscription;
+use crate::core::counts::TopicCounts;
 use crate::core::error::{Error, Result};
 use crate::core::limits;
 use crate::core::ring::Entry;
 use crate::feed::Subscriber;
-use serde_json::json;
 use slab::Slab;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// What there is to say about a topic.
-pub(super) struct Figures {
-    pub name: Arc<str>,
-    subscribers: usize,
-    published: u64,
-    kept_events: usize,
-    kept_bytes: usize,
-    state: (usize, usize, u64),
-}
-
-impl Figures {
-    pub fn json(&self) -> serde_json::Value {
-        let (keys, state_bytes, refused) = self.state;
-        json!({
-            "subscribers": self.subscribers,
-            "published": self.published,
-            "kept_events": self.kept_events,
-            "kept_bytes": self.kept_bytes,
-            "keys": keys,
-            "state_bytes": state_bytes,
-            "refused_keys": refused,
-        })
-    }
-}
+/// A topic's name, and its figures.
+pub(super) type Figures = (Arc<str>, TopicCounts);
 
 struct Topic<S> {
     channel: Arc<Channel<S>>,
@@ -143,24 +121,33 @@ impl<S: Subscriber> Topics<S> {
         &self.histories
     }
 
-    /// About so many topics, from a place on, and where to go on; `None`: there
-    /// are no more.
+    /// Names and figures of some, from a place on; and where to go on.
     pub fn figures(&self, from: usize, n: usize) -> (Vec<Figures>, Option<usize>) {
         let to = self.topics.capacity().min(from.saturating_add(n));
         let some = (from..to).filter_map(|slot| self.topics.get(slot));
-        let figures = some.map(|topic| {
-            let history = &self.histories[topic.history];
-            Figures {
-                name: topic.channel.name.clone(),
-                subscribers: topic.channel.subscribers.load(Ordering::Relaxed),
-                published: topic.published,
-                kept_events: history.ring().len(),
-                kept_bytes: history.ring().bytes(),
-                state: history.state(),
-            }
-        });
+        let figures = some.map(|topic| (topic.channel.name.clone(), self.counts_of(topic)));
         let next = (to < self.topics.capacity()).then_some(to);
         (figures.collect(), next)
+    }
+
+    /// Figures of one, if it is there.
+    pub fn counts(&self, name: &str) -> Option<TopicCounts> {
+        let slot = *self.by_name.get(name)?;
+        Some(self.counts_of(&self.topics[slot]))
+    }
+
+    fn counts_of(&self, topic: &Topic<S>) -> TopicCounts {
+        let history = &self.histories[topic.history];
+        let (keys, state_bytes, refused_keys) = history.state();
+        TopicCounts {
+            subscribers: topic.channel.subscribers.load(Ordering::Relaxed) as u64,
+            published: topic.published,
+            kept_events: history.ring().len() as u64,
+            kept_bytes: history.ring().bytes() as u64,
+            keys: keys as u64,
+            state_bytes: state_bytes as u64,
+            refused_keys,
+        }
     }
 
     /// Puts a topic there if it is not, for the application or a subscriber.

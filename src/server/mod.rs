@@ -15,6 +15,7 @@ mod record;
 mod refusal;
 mod waits;
 
+use crate::core::counts::HostCounts;
 use crate::core::error::{Error, Failure, Result};
 use crate::core::level::Level;
 use crate::core::limits;
@@ -267,8 +268,8 @@ impl Server {
     }
 
     /// Statistics; see [`Desk::stats`].
-    pub fn stats(&self) -> serde_json::Value {
-        self.shared.desk.stats()
+    pub fn counts(&self) -> HostCounts {
+        self.shared.desk.counts()
     }
 
     /// Accepts no more connections or requests; what is in progress goes on.

@@ -18,7 +18,7 @@ static inline int next(int32_t kind, pagi_sse_conn c, pagi_sse_record *r)
 /* The server under test, on any port, with these options beside. */
 static inline void begin_server(pagi_sse_server_options o)
 {
-    o.size = sizeof o, o.listen = "127.0.0.1:0", o.listen_len = 11, o.workers = 1;
+    o.size = sizeof o, o.listen = B("127.0.0.1:0"), o.workers = 1;
     IS(pagi_sse_server_open(&o, &srv), 0);
     srv_fd = pagi_sse_server_fd(srv);
     IS(pagi_sse_server_start(srv), 0);
@@ -27,7 +27,7 @@ static inline void begin_server(pagi_sse_server_options o)
 static inline pagi_sse_server started(const char *listen)
 {
     pagi_sse_server s = 0;
-    pagi_sse_server_options o = {.size = sizeof o, .listen = listen, .listen_len = strlen(listen), .workers = 1};
+    pagi_sse_server_options o = {.size = sizeof o, .listen = L(listen, strlen(listen)), .workers = 1};
     IS(pagi_sse_server_open(&o, &s), 0);
     return s;
 }

@@ -139,7 +139,7 @@ static void json(void)
 static void marks(void)
 {
     pagi_sse_record r;
-    pagi_sse_counters n;
+    pagi_sse_conn_counts n;
     pagi_sse_conn c = opened(PAGI_SSE_WIRE_EVENTS);
     IS(pagi_sse_conn_counters(c, &n, sizeof n), 0);
     IS(n.low, 16384);
@@ -162,17 +162,17 @@ static void marks(void)
     IS(n.events, 3);
     IS(n.comments, 1);
     IS(n.refused, 1);
-    IS(n.queued, 30);
+    IS(n.queued_bytes, 30);
     IS(n.bytes_sent, 0);
     IS(taken(c), 30);
     OK(next(PAGI_SSE_KIND_DRAINED, c, &r));
     /* An older program's struct, and a newer one's. */
     uint64_t words[16];
     memset(words, 0xFF, sizeof words);
-    IS(pagi_sse_conn_counters(c, (pagi_sse_counters *)words, 16), 0);
+    IS(pagi_sse_conn_counters(c, (pagi_sse_conn_counts *)words, 16), 0);
     IS(words[1], 1);
     IS(words[2], -1);
-    IS(pagi_sse_conn_counters(c, (pagi_sse_counters *)words, sizeof words), 0);
+    IS(pagi_sse_conn_counters(c, (pagi_sse_conn_counts *)words, sizeof words), 0);
     IS(words[15], 0);
     IS(pagi_sse_conn_free(c), 0);
 }
@@ -256,7 +256,7 @@ static void one_record(void)
 
 static void detached(void)
 {
-    pagi_sse_counters n;
+    pagi_sse_conn_counts n;
     pagi_sse_conn c = 0;
     IS(pagi_sse_conn_open_detached(&c), 0);
     IS(pagi_sse_conn_admit_event(c, EVENT(.event = B("a\n"))), R(EVENT_NEWLINE));

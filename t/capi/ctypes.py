@@ -74,7 +74,7 @@ def opened(name, *arguments):
 
 def open_server(listen):
     options = struct("pagi_sse_server_options")
-    options.listen, options.listen_len = point(listen), len(listen)
+    options.listen = of(listen)
     return opened("server_open", c.byref(options))
 
 

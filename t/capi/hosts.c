@@ -166,12 +166,12 @@ static void every_kind_of_send(void)
     receives(c, ":c\n\n");
     BYTES(events, events_len,
           "data: a\ndata: b\n\nevent: t\nid: 7\nretry: 1500\ndata: x\n\ndata: {\"n\":[1,2]}\n\n:c\n\n");
-    pagi_sse_counters n;
+    pagi_sse_conn_counts n;
     IS(pagi_sse_conn_counters(c, &n, sizeof n), 0);
     IS(n.events, 3);
     IS(n.comments, 1);
     IS(n.bytes_sent, events_len);
-    IS(n.queued, 0);
+    IS(n.queued_bytes, 0);
     IS(pagi_sse_conn_close(c, NONE), 1);
     IS(pagi_sse_conn_close(c, NONE), 0);
     receives(c, NULL);
@@ -281,11 +281,11 @@ static void a_slow_client(void)
         high += result;
     IS(result, R(QUEUE_OVERFLOW));
     OK(high > 0);
-    pagi_sse_counters n;
+    pagi_sse_conn_counts n;
     IS(pagi_sse_conn_counters(c, &n, sizeof n), 0);
     IS(n.refused, 1);
     IS(n.events, sent);
-    OK(n.queued > 20000 && n.queued < 200000);
+    OK(n.queued_bytes > 20000 && n.queued_bytes < 200000);
     while (pagi_sse_conn_buffered(c) > 0)
         take(c, 1);
     OK(record(PAGI_SSE_KIND_DRAINED, c, &r));
@@ -300,7 +300,7 @@ static void a_slow_client(void)
 static pagi_sse_subscription subscribed(pagi_sse_conn c, const char *seen)
 {
     pagi_sse_subscription sub = 0;
-    pagi_sse_subscribe_options o = {.size = sizeof o, .last_event_id = seen, .last_event_id_len = strlen(seen)};
+    pagi_sse_subscribe_options o = {.size = sizeof o, .last_event_id = L(seen, strlen(seen))};
     IS(pagi_sse_hub_subscribe(hub, c, S("t"), &o, &sub), *seen != 0);
     return sub;
 }

@@ -78,8 +78,7 @@ static void errors()
         SAYS(e.what(), pagi_sse_result_text(R(HANDLE_INVALID)));
     }
     auto o = sse::options<pagi_sse_server_options>();
-    o.listen = "unix:/no/such/folder/socket";
-    o.listen_len = strlen(o.listen);
+    o.listen = PAGI_SSE_BYTES("unix:/no/such/folder/socket");
     try {
         sse::server s(o);
         OK(!"it threw");
@@ -192,8 +191,7 @@ static void hubs()
     OK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
     sse::conn c = rt.open_queue(PAGI_SSE_WIRE_EVENTS), d = rt.open_fd(pair[0], PAGI_SSE_WIRE_EVENTS);
     auto seen = sse::options<pagi_sse_subscribe_options>();
-    seen.last_event_id = "e.0";
-    seen.last_event_id_len = 3;
+    seen.last_event_id = PAGI_SSE_BYTES("e.0");
     sse::subscription s = hub.subscribe(c, "news", &seen), t = hub.subscribe(d, "news");
     IS(s.resume, PAGI_SSE_RESUME_RESUMED);
     IS(t.resume, PAGI_SSE_RESUME_NEW);
@@ -299,8 +297,7 @@ static bool echo(sse::conn &c, std::string &body)
 static void servers()
 {
     auto o = sse::options<pagi_sse_server_options>();
-    o.listen = "127.0.0.1:0";
-    o.listen_len = strlen(o.listen);
+    o.listen = PAGI_SSE_BYTES("127.0.0.1:0");
     sse::server server(o);
     server.start();
     SAYS(server.address(), "127.0.0.1:" + std::to_string(server.port()));

@@ -25,6 +25,8 @@ my %not_wrapped = map { $_ => 1 } qw(
     pagi_sse_client_open pagi_sse_client_next pagi_sse_client_state pagi_sse_client_last_event_id
     pagi_sse_client_close pagi_sse_client_free
     pagi_sse_scope_set pagi_sse_scope_get pagi_sse_scope_remove
+    pagi_sse_query_value pagi_sse_percent_decode
+    pagi_sse_server_counters pagi_sse_runtime_counters pagi_sse_hub_counters pagi_sse_topic_counters pagi_sse_subscription_counters
 );
 
 sub slurp {

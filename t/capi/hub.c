@@ -168,7 +168,7 @@ static void resuming(void)
     c = JOINS(RESUMED, "a", WISH(SEEN("e.2")));
     GETS(c, E(4) "id: e.6\n\n");
     leaves(c);
-    c = JOINS(NEW, "a\nb\nc", WISH(.last_event_id = "", .last_event_id_len = 0));
+    c = JOINS(NEW, "a\nb\nc", WISH(.last_event_id = B("")));
     GETS(c, "id: e.6\n\n");
     leaves(c);
     free_hub();
@@ -192,7 +192,7 @@ static void gap(void)
     c = JOINS(RESUMED, "quiet", WISH(SEEN("e.1")));
     GETS(c, E(5));
     leaves(c);
-    c = JOINS(TOO_OLD, "quiet\nt", WISH(SEEN("e.1"), .reset_event = "gap", .reset_event_len = 3));
+    c = JOINS(TOO_OLD, "quiet\nt", WISH(SEEN("e.1"), .reset_event = B("gap")));
     GETS(c, "event: gap\ndata: {\"reason\":\"too_old\"}\n\n" E(3) E(4) E(5));
     leaves(c);
     static const char *const unknown[] = {"f.2", "e.6", "e.99999999999999999999", "e.", "e.-1", "e.x", "e", "E.2", "2",
@@ -208,7 +208,7 @@ static void gap(void)
     /* A client may send what it likes. */
     static const char *const odd[] = {"\xff", "e.\xc3", "e\0", "\xed\xa0\x80"};
     for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
-        c = JOINS(UNKNOWN, "empty", WISH(.last_event_id = odd[i], .last_event_id_len = strlen(odd[i]) + (i == 2)));
+        c = JOINS(UNKNOWN, "empty", WISH(.last_event_id = L(odd[i], strlen(odd[i]) + (i == 2))));
         GETS(c, RESET("unknown_id") "id: e.5\n\n");
         leaves(c);
     }
@@ -590,12 +590,12 @@ static void wrong_subscribing(void)
     IS(TRY(S("t"), WISH(.reserved = 1)), R(BAD_ARGUMENT));
     IS(TRY(S("t\nu"), WISH(.max_topics = 1)), R(TOPIC_COUNT));
     IS(TRY(S("t"), WISH(.create = 2)), R(NO_TOPIC));
-    IS(TRY(S("t"), WISH(.last_event_id_len = 1)), R(NULL_POINTER));
-    IS(TRY(S("t"), WISH(.last_event_id = "x", .last_event_id_len = SIZE_MAX)), R(BAD_ARGUMENT));
-    IS(TRY(S("t"), WISH(.reset_event_len = 1)), R(NULL_POINTER));
-    IS(TRY(S("t"), WISH(.reset_event = "x", .reset_event_len = SIZE_MAX)), R(BAD_ARGUMENT));
-    IS(TRY(S("t"), WISH(.reset_event = "\xff", .reset_event_len = 1)), R(NOT_UTF8));
-    IS(TRY(S("t"), WISH(.reset_event = "a\nb", .reset_event_len = 3)), R(EVENT_NEWLINE));
+    IS(TRY(S("t"), WISH(.last_event_id = L(NULL, 1))), R(NULL_POINTER));
+    IS(TRY(S("t"), WISH(.last_event_id = L("x", SIZE_MAX))), R(BAD_ARGUMENT));
+    IS(TRY(S("t"), WISH(.reset_event = L(NULL, 1))), R(NULL_POINTER));
+    IS(TRY(S("t"), WISH(.reset_event = L("x", SIZE_MAX))), R(BAD_ARGUMENT));
+    IS(TRY(S("t"), WISH(.reset_event = B("\xff"))), R(NOT_UTF8));
+    IS(TRY(S("t"), WISH(.reset_event = B("a\nb"))), R(EVENT_NEWLINE));
     IS(pagi_sse_conn_state(c), PAGI_SSE_STATE_PENDING);
     IS(pagi_sse_conn_open_detached(&detached), 0);
     IS(pagi_sse_hub_subscribe(hub, detached, S("t"), NULL, &sub), R(NOT_HOSTED));
@@ -651,7 +651,7 @@ static const char *body(int fd, size_t want)
 
 static void over_http(void)
 {
-    pagi_sse_server_options o = {.size = sizeof o, .listen = "127.0.0.1:0", .listen_len = 11, .workers = 1};
+    pagi_sse_server_options o = {.size = sizeof o, .listen = B("127.0.0.1:0"), .workers = 1};
     pagi_sse_record r;
     pagi_sse_bytes id = {NULL, 0};
     pagi_sse_subscription sub = 0;
@@ -685,7 +685,7 @@ static void over_http(void)
     OK(publish("t", "2", NULL) && publish("t", "3", NULL));
     fd = asks("GET", "Last-Event-ID: e.1\r\n", &r);
     IS(pagi_sse_record_header(r.headers, S("last-event-id"), &id), 1);
-    const pagi_sse_subscribe_options *wish = WISH(.last_event_id = id.data, .last_event_id_len = id.len);
+    const pagi_sse_subscribe_options *wish = WISH(.last_event_id = L(id.data, id.len));
     IS(pagi_sse_hub_subscribe(hub, r.conn, S("t"), wish, &sub), RESUMED);
     IS(pagi_sse_conn_hand_over(r.conn), 0);
     OK(publish("t", "4", NULL));

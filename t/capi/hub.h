@@ -8,7 +8,7 @@
 #define TOPIC(...) (&(pagi_sse_topic_options){.size = sizeof(pagi_sse_topic_options), __VA_ARGS__})
 #define WISH(...) (&(pagi_sse_subscribe_options){.size = sizeof(pagi_sse_subscribe_options), __VA_ARGS__})
 /* For WISH. */
-#define SEEN(id) .last_event_id = (id), .last_event_id_len = strlen(id)
+#define SEEN(id) .last_event_id = L((id), strlen(id))
 
 /* Blocks as they go over the wire: an event whose data is its number, the one
  * that says "you missed something". */

@@ -19,7 +19,7 @@ static int64_t f12(uint64_t h) { char b[8]; return LEN(pagi_sse_conn_read(h, b, 
 static int64_t f13(uint64_t h) { return pagi_sse_conn_state(h); }
 static int64_t f14(uint64_t h) { return LEN(pagi_sse_conn_reason(h, NONE, &len_)); }
 static int64_t f16(uint64_t h) { return pagi_sse_conn_buffered(h); }
-static int64_t f17(uint64_t h) { pagi_sse_counters c; return pagi_sse_conn_counters(h, &c, sizeof c); }
+static int64_t f17(uint64_t h) { pagi_sse_conn_counts c; return pagi_sse_conn_counters(h, &c, sizeof c); }
 static int64_t f18(uint64_t h) { return pagi_sse_conn_set_marks(h, 1, 2, 3); }
 static int64_t f19(uint64_t h) { return pagi_sse_conn_respond(h, 200, NULL, 0); }
 static int64_t f20(uint64_t h) { return pagi_sse_conn_body(h, NONE, 0); }
@@ -214,7 +214,7 @@ static void *everything(void *unused)
     (void)unused;
     for (int i = 0; i < ROUNDS; i++) {
         pagi_sse_conn own = 0;
-        pagi_sse_counters n;
+        pagi_sse_conn_counts n;
         bad += pagi_sse_conn_send(shared, S("x")) < 0 && pagi_sse_conn_state(shared) == PAGI_SSE_STATE_STARTED
             && pagi_sse_conn_buffered(shared) == 0;
         bad += LEN(pagi_sse_conn_read(shared, buf, sizeof buf, &len_)) < 0;

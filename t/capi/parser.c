@@ -96,9 +96,38 @@ static void batches(void)
     IS(pagi_sse_parser_free(p), 0);
 }
 
+/* The largest record of a parser with those limits: an event, or a comment. */
+static void bound(void)
+{
+    char wire[400], buf[1000];
+    for (size_t line = 20; line < 100; line += 13)
+        for (size_t most = 1; most < 60; most += 7) {
+            pagi_sse_parser_options o = {.size = sizeof o, .max_line = line, .max_event = most, .max_id = most};
+            const size_t bytes = most + 6 < line ? most : line - 6, id = most + 3 < line ? most : line - 3;
+            pagi_sse_parser p = 0;
+            IS(pagi_sse_parser_open(&o, &p), 0);
+            size_t n = (size_t)sprintf(wire, "id:%.*s\ndata: %.*s\n", (int)id, "0123456789012345678901234567890123456789012345678901234567890123456789",
+                                       (int)bytes, "0123456789012345678901234567890123456789012345678901234567890123456789");
+            n += (size_t)sprintf(wire + n, "event:");
+            memset(wire + n, 0xff, line - 6);
+            n += line - 6;
+            n += (size_t)sprintf(wire + n, "\n\n:");
+            memset(wire + n, 0xff, line - 1);
+            n += line - 1;
+            wire[n++] = '\n';
+            IS(pagi_sse_parser_push(p, wire, n), n);
+            IS(NEEDS(pagi_sse_parser_next(p, buf, 1, &len_)), 25 + 3 * (line - 6) + bytes + id);
+            OK(len_ <= 32 + 3 * line + most + most);
+            IS(pagi_sse_parser_next(p, buf, len_, &len_), 1);
+            IS(NEEDS(pagi_sse_parser_next(p, buf, 1, &len_)), 17 + 3 * (line - 1));
+            OK(len_ <= 32 + 3 * line + most + most);
+            IS(pagi_sse_parser_free(p), 0);
+        }
+}
+
 static void limits(void)
 {
-    pagi_sse_parser_options o = {.size = sizeof o, .last_event_id = "0", .last_event_id_len = 1, .max_line = 8, .max_event = 4, .max_id = 2};
+    pagi_sse_parser_options o = {.size = sizeof o, .last_event_id = B("0"), .max_line = 8, .max_event = 4, .max_id = 2};
     pagi_sse_parser p = 0;
     IS(pagi_sse_parser_open(&o, &p), 0);
     const char wire[] = "data:abcd\n\ndata:ab\ndata:cd\n\nid:123\ndata:z\n\nid:12\ndata\n\n";
@@ -107,7 +136,7 @@ static void limits(void)
     sprintf(expected, "!%d;!%d;!%d;message=z#0;message=#12;", R(LINE_TOO_LONG), R(EVENT_TOO_LARGE), R(ID_TOO_LONG));
     ALL(p, expected);
     IS(pagi_sse_parser_free(p), 0);
-    o.last_event_id = "123", o.last_event_id_len = 3;
+    o.last_event_id = B("123");
     IS(pagi_sse_parser_open(&o, &p), R(ID_TOO_LONG));
     o.max_id = 0;
     IS(pagi_sse_parser_open(&o, &p), 0);
@@ -130,12 +159,12 @@ static void limits(void)
         {"a\nb", R(ID_NEWLINE)}, {"a\rb", R(ID_NEWLINE)}, {"a\0b", R(ID_NUL)}};
     o.size = sizeof o;
     for (int i = 0; i < 3; i++) {
-        o.last_event_id = impossible[i].id, o.last_event_id_len = 3;
+        o.last_event_id = L(impossible[i].id, 3);
         IS(pagi_sse_parser_open(&o, &p), impossible[i].result);
     }
-    o.size = sizeof o, o.last_event_id = "\xff", o.last_event_id_len = 1;
+    o.size = sizeof o, o.last_event_id = B("\xff");
     IS(pagi_sse_parser_open(&o, &p), R(NOT_UTF8));
-    o.last_event_id = NULL;
+    o.last_event_id = L(NULL, 1);
     IS(pagi_sse_parser_open(&o, &p), R(NULL_POINTER));
 }
 
@@ -271,6 +300,7 @@ static void misuse(void)
 }
 
 static const test tests[] = {
+    {"no record is larger than the limits say", bound},
     {"chunk borders mean nothing", chunks},
     {"records come whole and in batches of any size", batches},
     {"limits drop what is too large, and say so", limits},

@@ -336,7 +336,7 @@ CALL(pagi_sse_conn_reason) { return pagi_sse_conn_reason(H(CONN), INTO); }
 CALL(pagi_sse_conn_catch_up) { return pagi_sse_conn_catch_up(H(CONN)); }
 CALL(pagi_sse_conn_set_user) { return pagi_sse_conn_set_user(H(CONN), number()); }
 CALL(pagi_sse_conn_buffered) { return pagi_sse_conn_buffered(H(CONN)); }
-CALL(pagi_sse_conn_counters) { return pagi_sse_conn_counters(H(CONN), FIGURES(pagi_sse_counters)); }
+CALL(pagi_sse_conn_counters) { return pagi_sse_conn_counters(H(CONN), FIGURES(pagi_sse_conn_counts)); }
 CALL(pagi_sse_conn_set_marks) { return pagi_sse_conn_set_marks(H(CONN), (uint32_t)number(), (uint32_t)number(), (uint32_t)number()); }
 CALL(pagi_sse_conn_respond) { size_t n; const pagi_sse_header *f = fields(&n); return pagi_sse_conn_respond(H(CONN), STATUS, f, n); }
 CALL(pagi_sse_conn_body) { G(a); return pagi_sse_conn_body(H(CONN), a.p, a.n, (int32_t)below(2)); }
@@ -373,12 +373,9 @@ CALL(pagi_sse_hub_subscribe)
     TOPIC(t);
     pagi_sse_subscribe_options *o = given_struct(sizeof *o);
     given id = some(), reset = some();
-    o->last_event_id = id.p;
-    o->last_event_id_len = id.n;
-    if (!below(4)) {
-        o->reset_event = reset.p;
-        o->reset_event_len = reset.n;
-    }
+    o->last_event_id = L(id.p, id.n);
+    if (!below(4))
+        o->reset_event = L(reset.p, reset.n);
     o->full = (uint32_t)below(5);
     o->create = (uint32_t)below(4);
     o->last = (uint32_t)number();
@@ -389,9 +386,19 @@ CALL(pagi_sse_hub_close_streams) { TOPIC(t); G(a); return pagi_sse_hub_close_str
 CALL(pagi_sse_hub_history) { TOPIC(t); return pagi_sse_hub_history(H(HUB), t.p, t.n, (int32_t)below(3), number(), INTO); }
 CALL(pagi_sse_hub_has_topic) { TOPIC(t); return pagi_sse_hub_has_topic(H(HUB), t.p, t.n); }
 CALL(pagi_sse_hub_subscribers) { TOPIC(t); return pagi_sse_hub_subscribers(H(HUB), t.p, t.n); }
+CALL(pagi_sse_hub_counters) { return pagi_sse_hub_counters(H(HUB), FIGURES(pagi_sse_hub_counts)); }
+CALL(pagi_sse_topic_counters)
+{
+    G(a);
+    return pagi_sse_topic_counters(H(HUB), a.p, a.n, FIGURES(pagi_sse_topic_counts));
+}
 CALL(pagi_sse_hub_stats) { return pagi_sse_hub_stats(H(HUB), INTO); }
 CALL(pagi_sse_subscription_cancel) { return pagi_sse_subscription_cancel(H(SUBSCRIPTION)); }
 CALL(pagi_sse_subscription_free) { return pagi_sse_subscription_free(H(SUBSCRIPTION)); }
+CALL(pagi_sse_subscription_counters)
+{
+    return pagi_sse_subscription_counters(H(SUBSCRIPTION), FIGURES(pagi_sse_subscription_counts));
+}
 CALL(pagi_sse_subscription_stats) { return pagi_sse_subscription_stats(H(SUBSCRIPTION), INTO); }
 CALL(pagi_sse_client_open)
 {
@@ -426,8 +433,7 @@ CALL(pagi_sse_parser_open)
 {
     pagi_sse_parser_options *o = given_struct(sizeof *o);
     given id = some();
-    o->last_event_id = id.p;
-    o->last_event_id_len = id.n;
+    o->last_event_id = L(id.p, id.n);
     o->max_line = below(2) ? 0 : number();
     o->max_event = below(2) ? 0 : number();
     return opened(PARSER, pagi_sse_parser_open(below(2) ? o : NULL, out_at));
@@ -451,6 +457,8 @@ CALL(pagi_sse_record_read)
     G(a);
     return pagi_sse_record_read(a.p, a.n, below(20) ? &at : NULL, FIGURES(pagi_sse_record));
 }
+CALL(pagi_sse_query_value) { G(a); G(b); return pagi_sse_query_value(a.p, a.n, b.p, b.n, INTO); }
+CALL(pagi_sse_percent_decode) { G(a); return pagi_sse_percent_decode(a.p, a.n, INTO); }
 CALL(pagi_sse_record_header)
 {
     G(a);
@@ -471,6 +479,7 @@ CALL(pagi_sse_runtime_next) { return taken(pagi_sse_runtime_next, H(RUNTIME)); }
 CALL(pagi_sse_runtime_flush) { return pagi_sse_runtime_flush(H(RUNTIME)); }
 CALL(pagi_sse_runtime_wake) { return pagi_sse_runtime_wake(H(RUNTIME), number()); }
 CALL(pagi_sse_runtime_busy) { return pagi_sse_runtime_busy(H(RUNTIME)); }
+CALL(pagi_sse_runtime_counters) { return pagi_sse_runtime_counters(H(RUNTIME), FIGURES(pagi_sse_host_counts)); }
 CALL(pagi_sse_runtime_stats) { return pagi_sse_runtime_stats(H(RUNTIME), INTO); }
 CALL(pagi_sse_runtime_stop) { return pagi_sse_runtime_stop(H(RUNTIME), below(50)); }
 CALL(pagi_sse_runtime_free) { return pagi_sse_runtime_free(H(RUNTIME), below(50)); }
@@ -481,8 +490,7 @@ CALL(pagi_sse_server_open)
 {
     pagi_sse_server_options *o = given_struct(sizeof *o);
     given at = below(4) ? (given){S("127.0.0.1:0")} : some();
-    o->listen = at.p;
-    o->listen_len = at.n;
+    o->listen = L(at.p, at.n);
     o->workers = (uint32_t)below(3);
     o->max_body = below(2) ? 0 : number();
     o->max_connections = below(2) ? 0 : (uint32_t)number();
@@ -522,6 +530,7 @@ CALL(pagi_sse_server_next) { return taken(pagi_sse_server_next, H(SERVER)); }
 CALL(pagi_sse_server_flush) { return pagi_sse_server_flush(H(SERVER)); }
 CALL(pagi_sse_server_wake) { return pagi_sse_server_wake(H(SERVER), number()); }
 CALL(pagi_sse_server_busy) { return pagi_sse_server_busy(H(SERVER)); }
+CALL(pagi_sse_server_counters) { return pagi_sse_server_counters(H(SERVER), FIGURES(pagi_sse_host_counts)); }
 CALL(pagi_sse_server_stats) { return pagi_sse_server_stats(H(SERVER), INTO); }
 CALL(pagi_sse_server_drain) { return pagi_sse_server_drain(H(SERVER)); }
 CALL(pagi_sse_server_close_streams) { G(a); return pagi_sse_server_close_streams(H(SERVER), a.p, a.n); }
@@ -567,6 +576,8 @@ static const call calls[] = {
     ROW(pagi_sse_conn_read_body, 1),
     ROW(pagi_sse_frame_event, 1),
     ROW(pagi_sse_frame_comment, 1),
+    ROW(pagi_sse_query_value, 1),
+    ROW(pagi_sse_percent_decode, 1),
     ROW(pagi_sse_hub_open, 20),
     ROW(pagi_sse_hub_free, 20),
     ROW(pagi_sse_hub_topic, 1),
@@ -578,15 +589,21 @@ static const call calls[] = {
     ROW(pagi_sse_hub_has_topic, 1),
     ROW(pagi_sse_hub_subscribers, 1),
     ROW(pagi_sse_hub_stats, 1),
+    ROW(pagi_sse_hub_counters, 1),
+    ROW(pagi_sse_topic_counters, 1),
     ROW(pagi_sse_subscription_cancel, 1),
     ROW(pagi_sse_subscription_free, 1),
     ROW(pagi_sse_subscription_stats, 1),
+<<<<<<< HEAD
     ROW(pagi_sse_client_open, 1),
     ROW(pagi_sse_client_next, 1),
     ROW(pagi_sse_client_state, 1),
     ROW(pagi_sse_client_last_event_id, 1),
     ROW(pagi_sse_client_close, 1),
     ROW(pagi_sse_client_free, 1),
+=======
+    ROW(pagi_sse_subscription_counters, 1),
+>>>>>>> ae3dad1 (C ABI: query_value, percent_decode, counters as structs that the JSON is made of, bytes in options; ids that a replay may end with and a parser's bound are said)
     ROW(pagi_sse_parser_open, 1),
     ROW(pagi_sse_parser_free, 1),
     ROW(pagi_sse_parser_push, 1),
@@ -604,6 +621,7 @@ static const call calls[] = {
     ROW(pagi_sse_runtime_wake, 1),
     ROW(pagi_sse_runtime_busy, 1),
     ROW(pagi_sse_runtime_stats, 1),
+    ROW(pagi_sse_runtime_counters, 1),
     ROW(pagi_sse_runtime_stop, 100),
     ROW(pagi_sse_runtime_free, 100),
     ROW(pagi_sse_scope_set, 1),
@@ -624,6 +642,7 @@ static const call calls[] = {
     ROW(pagi_sse_server_wake, 1),
     ROW(pagi_sse_server_busy, 1),
     ROW(pagi_sse_server_stats, 1),
+    ROW(pagi_sse_server_counters, 1),
     ROW(pagi_sse_server_drain, 100),
     ROW(pagi_sse_server_close_streams, 1),
     ROW(pagi_sse_server_stop, 100),
@@ -658,7 +677,7 @@ static void *caller(void *number_of)
 /* Something to begin with: without it few calls would get far. */
 static void begin(void)
 {
-    pagi_sse_server_options options = {.size = sizeof options, .listen = "127.0.0.1:0", .listen_len = 11, .workers = 1};
+    pagi_sse_server_options options = {.size = sizeof options, .listen = B("127.0.0.1:0"), .workers = 1};
     IS(pagi_sse_server_open(&options, &live[SERVER][0]), 0);
     IS(pagi_sse_server_start(live[SERVER][0]), 0);
     IS(pagi_sse_runtime_open(NULL, &live[RUNTIME][0]), 0);

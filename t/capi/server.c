@@ -351,29 +351,29 @@ static void addresses(void)
 {
     char path[64], why[256];
     pagi_sse_server s = 0, t = 77;
-    pagi_sse_server_options o = {.size = sizeof o, .listen = "127.0.0.1", .listen_len = 9};
+    pagi_sse_server_options o = {.size = sizeof o, .listen = B("127.0.0.1")};
     IS(pagi_sse_server_open(&o, &t), R(LISTEN_ADDRESS));
-    o.listen = "192.0.2.1:0", o.listen_len = 11;
+    o.listen = B("192.0.2.1:0");
     IS(pagi_sse_server_open(&o, &t), R(BIND_FAILED));
     int64_t len = NEEDS(pagi_sse_error(NULL, 0, &len_));
     IS(LEN(pagi_sse_error(why, sizeof why, &len_)), len);
     BYTES(why, len, "the address cannot be bound: Cannot assign requested address");
     IS(NEEDS(pagi_sse_error(why, 10, &len_)), len);
-    o.listen = "unix:/no/such/dir", o.listen_len = 17;
+    o.listen = B("unix:/no/such/dir");
     IS(pagi_sse_server_open(&o, &t), R(BIND_FAILED));
     len = LEN(pagi_sse_error(why, sizeof why, &len_));
     BYTES(why, len, "the address cannot be bound: No such file or directory");
     // The system would bind another path.
-    o.listen = "unix:/tmp/pagi-sse-capi\0x", o.listen_len = 25;
+    o.listen = B("unix:/tmp/pagi-sse-capi\0x");
     IS(pagi_sse_server_open(&o, &t), R(LISTEN_ADDRESS));
     len = LEN(pagi_sse_error(why, sizeof why, &len_));
     BYTES(why, len, "the address must be HOST:PORT, unix:PATH or fd:NUMBER: control characters in unix:/tmp/pagi-sse-capi\\0x");
     IS(access("/tmp/pagi-sse-capi", F_OK), -1);
-    o.listen = "127.0.0.1\0:0", o.listen_len = 12;
+    o.listen = B("127.0.0.1\0:0");
     IS(pagi_sse_server_open(&o, &t), R(LISTEN_ADDRESS));
-    o.listen = "\xff", o.listen_len = 1;
+    o.listen = B("\xff");
     IS(pagi_sse_server_open(&o, &t), R(NOT_UTF8));
-    o.listen = NULL;
+    o.listen = L(NULL, 1);
     IS(pagi_sse_server_open(&o, &t), R(NULL_POINTER));
     o.size = 8;
     IS(pagi_sse_server_open(&o, &t), R(BAD_ARGUMENT));
@@ -383,7 +383,7 @@ static void addresses(void)
     snprintf(path, sizeof path, "unix:/tmp/pagi-sse-capi-%d.sock", (int)getpid());
     s = started(path);
     IS(pagi_sse_server_port(s), 0);
-    o = (pagi_sse_server_options){.size = sizeof o, .listen = path, .listen_len = strlen(path)};
+    o = (pagi_sse_server_options){.size = sizeof o, .listen = L(path, strlen(path))};
     IS(pagi_sse_server_open(&o, &t), R(ADDRESS_IN_USE));
     IS(pagi_sse_server_open(&o, NULL), R(NULL_POINTER));
     IS(t, 77);

@@ -22,7 +22,7 @@ static int32_t opened(int fd, pagi_sse_server *out)
 {
     char at[32];
     snprintf(at, sizeof at, "fd:%d", fd);
-    pagi_sse_server_options o = {.size = sizeof o, .listen = at, .listen_len = strlen(at), .workers = 1};
+    pagi_sse_server_options o = {.size = sizeof o, .listen = L(at, strlen(at)), .workers = 1};
     return pagi_sse_server_open(&o, out);
 }
 
@@ -231,7 +231,7 @@ static void others(void)
     static const char *const none[] = {"fd:", "fd:-1", "fd:x", "fd: 3", "fd:3 ", "fd:99999999999"};
     for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
         pagi_sse_server s = 77;
-        pagi_sse_server_options o = {.size = sizeof o, .listen = none[i], .listen_len = strlen(none[i])};
+        pagi_sse_server_options o = {.size = sizeof o, .listen = L(none[i], strlen(none[i]))};
         IS(pagi_sse_server_open(&o, &s), R(LISTEN_ADDRESS));
         IS(s, 77);
     }
@@ -242,7 +242,7 @@ static void names(void)
     static const char expected[] = "the host name does not resolve: no.such.name.invalid: ";
     char text[256];
     pagi_sse_server s = 77;
-    pagi_sse_server_options o = {.size = sizeof o, .listen = "no.such.name.invalid:0", .listen_len = 22};
+    pagi_sse_server_options o = {.size = sizeof o, .listen = B("no.such.name.invalid:0")};
     IS(pagi_sse_server_open(&o, &s), R(HOST_UNKNOWN));
     IS(s, 77);
     int64_t n = LEN(pagi_sse_error(text, sizeof text, &len_));

@@ -167,7 +167,7 @@ static void own_sends(void)
     IS(pagi_sse_conn_send(c.conn, S("more")), 0);
     OK(publish("t", "3", NULL) == 3);
     GETS(c, "id: e.0\n\ndata: own\n\n:note\n\ndata: more\n\n" E(3));
-    pagi_sse_counters n;
+    pagi_sse_conn_counts n;
     IS(pagi_sse_conn_counters(c.conn, &n, sizeof n), 0);
     IS(n.comments, 1);
     leaves(c);

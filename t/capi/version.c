@@ -42,7 +42,7 @@ static void errors(void)
     size_t len = 99;
     IS(words(NULL, 0), 0); /* none has failed */
     IS(pagi_sse_os_error(), 0);
-    pagi_sse_server_options o = {.size = sizeof o, .listen = "unix:/no/such/dir", .listen_len = 17};
+    pagi_sse_server_options o = {.size = sizeof o, .listen = B("unix:/no/such/dir")};
     pagi_sse_server srv = 0;
     IS(pagi_sse_server_open(&o, &srv), R(BIND_FAILED));
     static const char said[] = "the address cannot be bound: No such file or directory";

@@ -377,10 +377,12 @@ of the hub's, stands for the oldest event: rather one twice than one never.
 
 Clients also get ids of the hub's beside it: at the beginning, with events that
 have no other, and after a replay whose end is older than the newest event of the
-client's topics. With C<< ids => 'own' >> (see L</new>) they get none at all: a
-client that has seen no id of yours is a new one when it comes back. That is for
-ids that mean something elsewhere, as numbers of rows that any process can look
-up.
+client's topics, in a block of nothing but that C<id>. So a client may come back
+with an id that you have never given, and will not find in a table of your own:
+pass it to the hub, which knows both kinds. With C<< ids => 'own' >> (see L</new>)
+they get none at all: a client that has seen no id of yours is a new one when it
+comes back. That is for ids that mean something elsewhere, as numbers of rows that
+any process can look up.
 
 =head2 One subscription
 
