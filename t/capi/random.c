@@ -594,16 +594,13 @@ static const call calls[] = {
     ROW(pagi_sse_subscription_cancel, 1),
     ROW(pagi_sse_subscription_free, 1),
     ROW(pagi_sse_subscription_stats, 1),
-<<<<<<< HEAD
     ROW(pagi_sse_client_open, 1),
     ROW(pagi_sse_client_next, 1),
     ROW(pagi_sse_client_state, 1),
     ROW(pagi_sse_client_last_event_id, 1),
     ROW(pagi_sse_client_close, 1),
     ROW(pagi_sse_client_free, 1),
-=======
     ROW(pagi_sse_subscription_counters, 1),
->>>>>>> ae3dad1 (C ABI: query_value, percent_decode, counters as structs that the JSON is made of, bytes in options; ids that a replay may end with and a parser's bound are said)
     ROW(pagi_sse_parser_open, 1),
     ROW(pagi_sse_parser_free, 1),
     ROW(pagi_sse_parser_push, 1),
