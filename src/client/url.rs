@@ -4,12 +4,13 @@
 //! `http+unix:/run/app.sock` asks it for `/`, `http+unix:/run/app.sock:/events?x=1`
 //! for what stands after the first `:/`. In the socket's path `%3A` is a colon.
 //! The request's host is `localhost` unless a field `host` says otherwise.
+//! A URL has 65,534 bytes at most, and a host that a request can name.
 
 use crate::core::error::{Error, Failure};
-use crate::core::limits::SOCKET_PATH_BYTES;
+use crate::core::limits::{SOCKET_PATH_BYTES, URL_BYTES, URL_SHOWN};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use http::HeaderValue;
+use http::{HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 use std::ffi::OsStr;
 use std::fmt;
@@ -31,8 +32,25 @@ pub struct Target {
 const UNIX: &str = "http+unix:";
 
 fn bad(text: &str, why: impl fmt::Display) -> Failure {
-    let text = text.escape_debug();
+    let text = shown(text);
     Failure::new(Error::BadArgument, format!("the URL \"{text}\": {why}"))
+}
+
+/// What words say of a text that may be a URL: nobody is to read a password in
+/// a log, nor all of what is too long.
+fn shown(text: &str) -> String {
+    let is_unix = text
+        .get(..UNIX.len())
+        .is_some_and(|s| s.eq_ignore_ascii_case(UNIX));
+    let login = text.find(':').zip(text.rfind('@'));
+    let text = match login.filter(|(colon, at)| colon < at && !is_unix) {
+        Some((colon, at)) => &format!("{}…{}", &text[..=colon], &text[at..]),
+        None => text,
+    };
+    match text.char_indices().nth(URL_SHOWN) {
+        Some((at, _)) => format!("{}…", text[..at].escape_debug()),
+        None => text.escape_debug().to_string(),
+    }
 }
 
 impl Target {
@@ -41,20 +59,13 @@ impl Target {
         if text.contains(|c: char| c.is_control()) {
             return Err(bad(text, "it contains a control character"));
         }
-        // Nobody is to read a password in a log.
-        let shown = match (text.find("://"), text.rfind('@')) {
-            (Some(scheme), Some(at)) if scheme < at => {
-                format!("{}://…{}", &text[..scheme], &text[at..])
-            }
-            _ => text.to_owned(),
-        };
         match text.get(..UNIX.len()) {
-            Some(scheme) if scheme.eq_ignore_ascii_case(UNIX) => {
-                Self::unix(&text[UNIX.len()..]).map_err(|why| bad(text, why))
-            }
-            _ => Self::web(Url::parse(text).map_err(|why| bad(&shown, why))?)
-                .map_err(|why| bad(&shown, why)),
+            Some(scheme) if scheme.eq_ignore_ascii_case(UNIX) => Self::unix(&text[UNIX.len()..]),
+            _ => Url::parse(text)
+                .map_err(|why| why.to_string())
+                .and_then(Self::web),
         }
+        .map_err(|why| bad(text, why))
     }
 
     fn unix(rest: &str) -> Result<Self, String> {
@@ -79,14 +90,10 @@ impl Target {
         url.set_path(path_of.unwrap_or(request));
         url.set_query(query);
         let file = Path::new(OsStr::from_bytes(&bytes));
-        Ok(Target {
-            url,
-            socket: Some((path.into(), file.into())),
-            login: None,
-        })
+        Self::of(url, Some((path.into(), file.into())))
     }
 
-    fn web(mut url: Url) -> Result<Self, String> {
+    fn web(url: Url) -> Result<Self, String> {
         match url.scheme() {
             "http" => {}
             "https" if cfg!(feature = "tls") => {}
@@ -97,38 +104,39 @@ impl Target {
                 ));
             }
         }
+        Self::of(url, None)
+    }
+
+    fn of(mut url: Url, socket: Option<(Arc<str>, Arc<Path>)>) -> Result<Self, String> {
         let login = login_of(&url);
         url.set_fragment(None);
         // Neither fails where there is a host, and those schemes have one.
         let _ = url.set_username("");
         let _ = url.set_password(None);
-        Ok(Target {
-            url,
-            socket: None,
-            login,
-        })
+        let len = url.as_str().len();
+        if len > URL_BYTES {
+            return Err(format!("it has {len} bytes, the limit is {URL_BYTES}"));
+        }
+        // WHATWG's hosts have signs that a request cannot.
+        let uri = url.as_str().parse::<Uri>();
+        uri.map_err(|why| why.to_string())?;
+        Ok(Target { url, socket, login })
     }
 
     /// Where a `Location` in an answer from here leads to; else why not there.
     pub fn join(&self, location: &[u8], insecure: bool) -> Result<Self, String> {
         let location = String::from_utf8_lossy(location);
-        let shown = location.escape_debug();
-        let url = self
-            .url
-            .join(&location)
-            .map_err(|why| format!("it leads to \"{shown}\": {why}"))?;
+        let not = |why: String| format!("it leads to \"{}\"{why}", shown(&location));
+        let url = self.url.join(&location);
+        let url = url.map_err(|why| not(format!(": {why}")))?;
         if self.socket.is_some() {
             if url.origin() != self.url.origin() {
-                return Err(format!("it leads to \"{shown}\", away from the socket"));
+                return Err(not(", away from the socket".into()));
             }
-            let mut there = Target {
-                url,
-                ..self.clone()
-            };
-            there.url.set_fragment(None);
-            return Ok(there);
+            let there = Self::of(url, self.socket.clone());
+            return there.map_err(|why| not(format!(": {why}")));
         }
-        let there = Self::web(url).map_err(|why| format!("it leads to \"{shown}\": {why}"))?;
+        let there = Self::web(url).map_err(|why| not(format!(": {why}")))?;
         if self.is_https() && !there.is_https() && !insecure {
             return Err(format!("it leads from https to \"{there}\""));
         }
@@ -250,8 +258,43 @@ mod tests {
         let t = target("http://u%40x:p:q@h/");
         assert_eq!(t.to_string(), "http://h/");
         assert_eq!(t.login().unwrap(), "Basic dUB4OnA6cQ==");
-        let wrong = Target::parse("http://me:secret@h:99999/").unwrap_err();
-        assert!(!wrong.to_string().contains("secret"), "{wrong}");
+        assert_eq!(
+            target("http+unix:/s")
+                .join(b"http://u:p@localhost/b", false)
+                .unwrap()
+                .absolute(),
+            "http://localhost/b"
+        );
+        for text in [
+            "http://me:secret@h:99999/",
+            "http:me:secret@h:99999",
+            "http://me:secret@h/\n",
+        ] {
+            let wrong = Target::parse(text).unwrap_err().to_string();
+            assert!(wrong.contains("\"http:…@h"), "{wrong}");
+            let wrong = target("http://h/").join(text.replace('h', "ftp").as_bytes(), false);
+            assert!(!wrong.unwrap_err().contains("secret"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_url_is_as_long_as_a_request_takes_and_an_error_shows_its_beginning() {
+        let of = |n: usize| format!("http://h/{}", "x".repeat(n - 9));
+        assert_eq!(target(&of(URL_BYTES)).absolute().len(), URL_BYTES);
+        let shown = &of(URL_BYTES)[..URL_SHOWN];
+        assert_eq!(
+            Target::parse(&of(URL_BYTES + 1))
+                .unwrap_err()
+                .detail
+                .unwrap()
+                .as_ref(),
+            format!("the URL \"{shown}…\": it has 65535 bytes, the limit is 65534")
+        );
+        let long = of(URL_BYTES + 1);
+        for from in ["http://h/", "http+unix:/s"] {
+            let why = target(from).join(&long.as_bytes()[8..], false).unwrap_err();
+            assert!(why.ends_with("bytes, the limit is 65534"), "{why}");
+        }
     }
 
     #[test]
@@ -276,6 +319,7 @@ mod tests {
             ("http://", "empty host"),
             ("http://a b/", "invalid international domain name"),
             ("http://h:70000/", "invalid port number"),
+            ("http://a\"b/", "invalid"),
             (
                 "ftp://h/",
                 "the scheme ftp is none of http, https, http+unix",

@@ -214,6 +214,10 @@ pub const CLIENT_BYTES: usize = 1 << 20;
 pub const CLIENT_READ_BYTES: usize = 64 << 10;
 /// Longest path of a Unix socket, bytes.
 pub const SOCKET_PATH_BYTES: usize = 107;
+/// Longest URL, bytes, as the `http` crate has it.
+pub const URL_BYTES: usize = 65_534;
+/// Of a URL that is refused: characters that the words show.
+pub const URL_SHOWN: usize = 300;
 
 #[cfg(test)]
 mod tests {

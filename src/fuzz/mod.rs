@@ -5,12 +5,16 @@
 mod frame;
 mod handles;
 mod hub;
+#[cfg(feature = "client")]
+mod model;
 pub(crate) mod naive;
 mod parse;
+#[cfg(feature = "client")]
+mod url;
 
 use crate::core::parse::{Message, Parsed};
 pub(crate) use parse::Stream;
-#[cfg(feature = "server")]
+#[cfg(any(feature = "client", feature = "server"))]
 pub(crate) use parse::pieces;
 
 /// What is done with some bytes.
@@ -25,6 +29,10 @@ const TARGETS: &[(&str, Target)] = &[
     ("http", crate::server::fuzz::run),
     ("handles", handles::run),
     ("hub", hub::run),
+    #[cfg(feature = "client")]
+    ("url", url::run),
+    #[cfg(feature = "client")]
+    ("model", model::run),
 ];
 
 /// Runs one of them.

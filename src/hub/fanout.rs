@@ -348,6 +348,37 @@ mod tests {
     }
 
     #[test]
+    fn a_set_that_goes_leaves_the_others_in_their_channels() {
+        let channels: Vec<_> = (0..3).map(|n| Channel::new(n, 0, "t".into())).collect();
+        let mut all = Sets::<Conn>::default();
+        let mut join = |of: &[usize]| all.join(of.iter().map(|&n| channels[n].clone()).collect());
+        let sets = [join(&[0]), join(&[0, 1]), join(&[0, 2]), join(&[1, 2])];
+        let mut left: Vec<_> = sets.iter().collect();
+        // The last of a channel's takes the place of one that goes.
+        for gone in [0, 2, 1] {
+            all.dissolve(&sets[gone]);
+            left.retain(|set| !Arc::ptr_eq(set, &sets[gone]));
+            for channel in &channels {
+                let mut has = channel.sets();
+                has.sort_by_key(Arc::as_ptr);
+                let mut with: Vec<_> = left
+                    .iter()
+                    .filter(|set| set.place_in(channel).is_some())
+                    .copied()
+                    .collect();
+                with.sort_by_key(|set| Arc::as_ptr(set));
+                assert!(
+                    has.iter()
+                        .map(Arc::as_ptr)
+                        .eq(with.into_iter().map(Arc::as_ptr)),
+                    "{gone}"
+                );
+            }
+        }
+        assert!(channels[0].is_unused() && !channels[1].is_unused());
+    }
+
+    #[test]
     fn sets_that_get_the_same_share_it() {
         let users: [&[usize]; 4] = [&[0, 1], &[0, 2], &[3, 0, 3], &[9]];
         assert_eq!(groups(&users, &[0, 0]), [(vec![1, 2], 3)]);

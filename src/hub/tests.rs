@@ -895,6 +895,7 @@ fn nobody_who_has_ended_keeps_a_hub_from_being_ready() {
     f.publish("a", &"x".repeat(limits::HIGH_WATER_BYTES));
     f.hub.deliver();
     assert!(!f.hub.ready());
+    assert_eq!(f.hub.stats()["high"], 1);
     sub.unsubscribe();
     assert!(conn.is_high(), "though it has not drained");
     assert_eq!(f.hub.stats()["high"], 0);
@@ -946,6 +947,15 @@ fn ready_and_drained_are_told_when_what_was_left_out_has_made_the_room() {
 
 /// Against time: every client gets each number once and in order, whenever it
 /// comes, while publishing never pauses and sends of its own go between.
+/// Is true when this goes, be it by a panic.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn replay_and_live_are_joined_without_a_gap() {
     let mut all = keep(100_000);
@@ -964,10 +974,10 @@ fn replay_and_live_are_joined_without_a_gap() {
             }
         });
         let publisher = s.spawn(|| {
+            let _over = Over(&over);
             for _ in 0..20_000 {
                 f.publish("a", "x");
             }
-            over.store(true, Ordering::Relaxed);
         });
         let mut last = 0;
         while !publisher.is_finished() {
@@ -1069,14 +1079,18 @@ fn what_is_undelivered_is_bounded_by_those_who_publish() {
 fn what_all_have_got_and_the_history_has_forgotten_is_held_by_nobody() {
     let f = fixture(keep(1), 1 << 20);
     let conn = f.conn();
-    f.subscribe(&conn, &["a"], None).unwrap();
-    f.publish("a", "1");
-    let first = Arc::downgrade(&f.hub.read("a", false, 1).unwrap()[0]);
-    f.publish("a", "2");
-    assert_eq!(first.strong_count(), 2, "pending, and in its topic's queue");
+    let topics = ["a", "b"];
+    f.subscribe(&conn, &topics, None).unwrap();
+    let publish = |data| topics.map(|topic| f.publish(topic, data));
+    publish("1");
+    let first = topics.map(|topic| Arc::downgrade(&f.hub.read(topic, false, 1).unwrap()[0]));
+    let held = || first.each_ref().map(std::sync::Weak::strong_count);
+    assert_eq!(held(), [3, 3], "kept, pending, and in its topic's queue");
     f.hub.deliver();
     read(&conn);
-    assert_eq!(first.strong_count(), 0);
+    assert_eq!(held(), [1, 1]);
+    publish("2");
+    assert_eq!(held(), [0, 0]);
 }
 
 #[test]
@@ -1093,9 +1107,10 @@ fn closing_comes_after_the_beginning_of_whoever_is_found() {
                 f.hub.close(None, "over").unwrap();
             }
         });
+        let over = Over(&over);
         let begun = (0..300).map(|_| f.subscribe(&f.conn(), &["a"], Some("?")));
         let failed = begun.filter(Result::is_err).count();
-        over.store(true, Ordering::Relaxed);
+        drop(over);
         assert_eq!(failed, 0);
     });
 }
