@@ -12,7 +12,10 @@ use Test::More;
 eval { require Test::Pod::Coverage; 1 } or plan skip_all => 'Test::Pod::Coverage is not installed';
 
 my @public =
-    grep { -e T::Inc::root() . '/perl/lib/' . s{::}{/}gr . '.pm' } qw(PAGI::SSE PAGI::SSE::Server PAGI::SSE::Hub);
+    grep { -e T::Inc::root() . '/perl/lib/' . s{::}{/}gr . '.pm' }
+    qw(
+    PAGI::SSE PAGI::SSE::Server PAGI::SSE::Hub PAGI::SSE::Client PAGI::SSE::Client::Error PAGI::SSE::Event PAGI::SSE::Parser
+    );
 
 Test::Pod::Coverage::pod_coverage_ok($_) for @public;
 done_testing;

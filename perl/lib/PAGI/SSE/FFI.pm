@@ -124,6 +124,20 @@ $ffi->attach(runtime_free                      => [qw(uint64 uint64)]           
 $ffi->attach(conn_open_queue                   => [qw(uint64 sint32 uint64*)]        => 'sint32');
 $ffi->attach([conn_read => '_conn_read']       => [qw(uint64 opaque size_t size_t*)] => 'sint32');
 
+$ffi->attach([client_open => '_client_open']                   => [qw(uint64 opaque uint64*)]        => 'sint32');
+$ffi->attach([client_next => '_client_next']                   => [qw(uint64 opaque size_t size_t*)] => 'sint32');
+$ffi->attach(client_state                                      => ['uint64']                         => 'sint32');
+$ffi->attach([client_last_event_id => '_client_last_event_id'] => [qw(uint64 opaque size_t size_t*)] => 'sint32');
+$ffi->attach(client_free                                       => ['uint64']                         => 'sint32');
+
+$ffi->attach([parser_open => '_parser_open']                   => [qw(opaque uint64*)]               => 'sint32');
+$ffi->attach(parser_free                                       => ['uint64']                         => 'sint32');
+$ffi->attach(parser_push                                       => [qw(uint64 opaque size_t)]         => 'sint64');
+$ffi->attach([parser_next => '_parser_next']                   => [qw(uint64 opaque size_t size_t*)] => 'sint32');
+$ffi->attach([parser_last_event_id => '_parser_last_event_id'] => [qw(uint64 opaque size_t size_t*)] => 'sint32');
+$ffi->attach(parser_retry                                      => [qw(uint64 uint64*)]               => 'sint32');
+$ffi->attach(parser_reset                                      => ['uint64']                         => 'sint32');
+
 $ffi->attach([frame_event   => '_frame_event']   => [qw(string opaque size_t size_t*)]        => 'sint32');
 $ffi->attach([frame_comment => '_frame_comment'] => [qw(string size_t opaque size_t size_t*)] => 'sint32');
 
@@ -221,6 +235,15 @@ sub runtime_next {
     return _records(sub { _runtime_next($runtime, @_) });
 }
 
+sub client_next {
+    my ($client) = @_;
+    return _records(sub { _client_next($client, @_) });
+}
+sub parser_next {
+    my ($parser) = @_;
+    return _records(sub { _parser_next($parser, @_) });
+}
+
 sub _records {
     my ($count, $bytes) = _filled(@_);
     return $count > 0 ? unpack '(L/a)*', $bytes : ();
@@ -277,6 +300,58 @@ sub runtime_open {
     my $options = sized('J Q L L', 0, $workers, 0);
     my $code = _runtime_open(_address($options), \my $handle);
     return ($code, $handle);
+}
+
+# ($code, $handle). Texts are octets, undef if absent; headers are [name, value]
+# pairs; numbers are as the library has them.
+sub client_open {
+    my ($runtime, %option) = @_;
+    my @headers = _with_lengths(map { @$_ } @{ $option{headers} || [] });
+    my $headers = pack 'PJ' x (@headers / 2), @headers;
+    my $statuses = pack 'S*', @{ $option{retry_on} || [] };
+    my @texts = _with_lengths(@option{qw(url method body last_event_id proxy ca_file)});
+    my @numbers = map { $_ || 0 } @option{
+        qw(retry_ms backoff_ms connect_timeout_ms head_timeout_ms silence_ms max_age_ms max_line max_event max_bytes
+            max_refusal max_items max_failures max_redirects flags resume)
+    };
+    my $none;
+    my $options = sized(
+        'J PJPJ PJ PJPJPJPJ PJ Q10 L5 L Q',
+        @texts[0 .. 3],
+        @headers ? $headers : $none,
+        @headers / 4,
+        @texts[4 .. 11],
+        length $statuses ? $statuses : $none,
+        length($statuses) / 2,
+        @numbers, 0, 0
+    );
+    my $code = _client_open($runtime, _address($options), \my $handle);
+    return ($code, $handle);
+}
+
+# Texts, each with its length behind it.
+sub _with_lengths {
+    return map { ($_, defined $_ ? length $_ : 0) } @_;
+}
+
+# ($code, $id)
+sub client_last_event_id {
+    my ($client) = @_;
+    return _text(sub { _client_last_event_id($client, @_) });
+}
+
+# ($code, $handle)
+sub parser_open {
+    my ($id, @limits) = @_;    # line, event, id; 0: the default
+    my $options = sized('J PJ Q3', $id, length($id // ''), @limits);
+    my $code = _parser_open(_address($options), \my $handle);
+    return ($code, $handle);
+}
+
+# ($code, $id)
+sub parser_last_event_id {
+    my ($parser) = @_;
+    return _text(sub { _parser_last_event_id($parser, @_) });
 }
 
 # ($code, $handle)

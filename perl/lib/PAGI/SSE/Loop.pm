@@ -95,11 +95,11 @@ sub new_future {
 sub watch {
     my ($class, $fh, $code) = @_;
     my $driver = _loop();
-    return PAGI::SSE::Loop::Watch->by_look($code) if !defined $driver && !$class->problem;
+    return PAGI::SSE::Loop::Watch->by_look($fh, $code) if !defined $driver && !$class->problem;
     return if !defined $driver;
     return PAGI::SSE::Loop::Watch->by_io_async($fh, $code, _is_either($driver)) if $driver eq 'IO::Async';
     return PAGI::SSE::Loop::Watch->by_read($fh, $code) if Future::IO->HAVE_MULTIPLE_FILEHANDLES;
-    return PAGI::SSE::Loop::Watch->by_look($code);
+    return PAGI::SSE::Loop::Watch->by_look($fh, $code);
 }
 
 # ---- giving way
@@ -169,7 +169,10 @@ sub _turn {
 # The server is in dispatch.
 sub note_dispatch {
     my ($class, $server) = @_;
-    weaken($last = $server) if !$last || $last != $server;
+    return if $last && $last == $server;
+    my $is_first = !$last || !$last->_is_live;
+    weaken($last = $server);
+    PAGI::SSE::Loop::Watch->look_anew if $is_first;
     return;
 }
 
