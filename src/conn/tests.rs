@@ -618,6 +618,26 @@ fn a_start_is_output_where_it_is_pulled_and_something_stands_before_it() {
 }
 
 #[test]
+fn a_flush_of_what_is_pulled_tells_of_news_alone_and_once() {
+    let (host, conn) = FakeHost::conn(PULLED);
+    conn.start(200, []).unwrap();
+    conn.flush();
+    assert_eq!(host.outputs(), 0, "neither output nor an end");
+    send(&conn, "x").unwrap();
+    conn.flush();
+    assert_eq!(host.outputs(), 1);
+    assert_eq!(pull(&conn, 99).as_deref(), Some("data: x\n\n"));
+    conn.flush();
+    assert_eq!(host.outputs(), 0);
+    conn.close(None);
+    conn.flush();
+    assert_eq!(host.outputs(), 1, "its end");
+    assert_eq!(pull(&conn, 99), None);
+    conn.flush();
+    assert_eq!(host.outputs(), 0);
+}
+
+#[test]
 fn a_large_send_is_written_by_its_sender_and_a_head_request_has_none() {
     for (size, outputs) in [(1, 1), (limits::FLUSH_BYTES, 0)] {
         let (host, conn) = FakeHost::conn(BARE);

@@ -538,6 +538,18 @@ mod tests {
     }
 
     #[test]
+    fn a_topic_lives_through_the_last_millisecond_of_its_time() {
+        let mut t = topics();
+        t.defaults.keep.age_ms = 99;
+        publish(&mut t, "a");
+        // Looked at for its history.
+        assert!(!t.expire_some(100));
+        assert_eq!((t.history(0).ring().len(), t.topics.len()), (0, 1));
+        assert!(!t.expire_some(101));
+        assert_eq!((t.topics.len(), t.expired_topics), (0, 1));
+    }
+
+    #[test]
     fn a_topic_of_many_events_goes_after_them() {
         let mut t = topics();
         for _ in 0..AT_ONCE + 9 {
