@@ -42,8 +42,12 @@ fn hides(words: &str, text: &str) {
     let (scheme, rest) = text.split_once(':').unwrap_or_default();
     let rest = rest.trim_start_matches(['/', '\\']);
     let (login, _) = rest.rsplit_once('@').unwrap_or_default();
-    // A path is shown, and few signs are found in any words.
-    if login.contains(['/', '\\', '?', '#']) || login.len() < 9 || scheme.contains(login) {
+    // A path is shown, that of a socket, too, and few signs are found in any words.
+    if login.contains(['/', '\\', '?', '#'])
+        || login.len() < 9
+        || scheme.contains(login)
+        || scheme.eq_ignore_ascii_case("http+unix")
+    {
         return;
     }
     assert!(
