@@ -393,6 +393,33 @@ fn stalls() {
     }
 }
 
+/// The records of 5,000 queues, each of which has output.
+fn queues() {
+    let runtime = Open::start(Options::default()).unwrap();
+    let framing = Framing {
+        sse: true,
+        wire: Wire::Events,
+        ..Framing::default()
+    };
+    let (_world, hub) = hub();
+    let crowd = crowd(&hub, 5000, false, || runtime.pulled(framing).unwrap());
+    let mut buf = vec![0; 1 << 20];
+    let (mut told, mut read) = (Duration::MAX, Duration::MAX);
+    for _ in 0..30 {
+        for (conn, _) in &crowd {
+            conn.pull(usize::MAX, |_| ()).unwrap();
+        }
+        (0..250).for_each(|_| publish(&hub, "all"));
+        told = told.min(timed(|| hub.deliver()));
+        read = read.min(timed(|| while runtime.desk().next(&mut buf) > 0 {}));
+    }
+    println!(
+        "burst of 250 to 5,000 queues: {:.2} ms, records read {:.2} ms",
+        ms(told),
+        ms(read)
+    );
+}
+
 /// A child with `n` clients that read what comes.
 fn clients(port: u16, n: usize) {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -487,7 +514,7 @@ fn main() {
     {
         return clients(port.parse().unwrap(), n.parse().unwrap());
     }
-    let all: [(&str, fn()); 9] = [
+    let all: [(&str, fn()); 10] = [
         ("burst", burst),
         ("ahead", ahead),
         ("coming", coming),
@@ -496,6 +523,7 @@ fn main() {
         ("publishers", publishers),
         ("state", state),
         ("stalls", stalls),
+        ("queues", queues),
         ("sockets", sockets),
     ];
     for (name, measure) in all {

@@ -204,6 +204,8 @@ enum pagi_sse_result
   // No hub publishes to the connection's stream, or the host carries its
   // output, so that it cannot be handed over.
   PAGI_SSE_RESULT_NOT_SUBSCRIBED = -316,
+  // The host program has 65,536 ENDED records to read before it opens more.
+  PAGI_SSE_RESULT_RECORDS_UNREAD = -317,
   // The handle is zero or was never given out.
   PAGI_SSE_RESULT_HANDLE_INVALID = -400,
   // The handle's object was freed.
@@ -1354,13 +1356,14 @@ int32_t pagi_sse_conn_open_detached(pagi_sse_conn *out);
 // Opens a connection whose output the host takes with pagi_sse_conn_read and
 // carries over a transport of its own: inside another HTTP server, TLS,
 // FastCGI. The runtime's records say when there is output; its threads send
-// the keepalives.
+// the keepalives. pagi_sse_conn_free takes along the records that wait of it, but
+// for ENDED.
 //
 // *Parameters*: `runtime`; `wire` is one of enum pagi_sse_wire; `out` points to a writable
 // handle.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (wire), _STOPPED,
-// _HANDLES_EXHAUSTED, or a handle error.
+// _RECORDS_UNREAD (65,536 ENDED records), _HANDLES_EXHAUSTED, or a handle error.
 // *Ownership*: the caller's; pagi_sse_conn_free ends it.
 // *Threads*: any.
 // *Fork*: a handle error in a child.
@@ -1377,8 +1380,9 @@ int32_t pagi_sse_conn_open_queue(pagi_sse_runtime runtime, int32_t wire, pagi_ss
 // pagi_sse_wire; `out` points to a writable handle.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (wire),
-// _BAD_SOCKET, _OS (out of descriptors), _STOPPED, _HANDLES_EXHAUSTED, or a
-// handle error.
+// _BAD_SOCKET, _OS (out of descriptors), _STOPPED, _RECORDS_UNREAD (65,536 ENDED
+// records: each free of a socket leaves one), _HANDLES_EXHAUSTED, or a handle
+// error.
 // *Ownership*: after 0 `fd` is the library's, until it closes it: non-blocking
 // and close-on-exec. Take it out of the host's own epoll or poll set before or at
 // once afterwards (EPOLL_CTL_DEL works while it is open), else that wakes the
@@ -2556,9 +2560,9 @@ int32_t pagi_sse_server_address(pagi_sse_server server, char *buf, size_t cap, s
 //
 // *Returns* 0, or PAGI_SSE_RESULT_TOO_MANY_CONNECTIONS (as many are open as
 // `max_connections` allows; an idle one was told to make room, so try again
-// soon), _STOPPED (also after pagi_sse_server_drain), _BAD_SOCKET,
-// _BAD_ARGUMENT (`len`), _NULL_POINTER, _OS (out of descriptors), or a handle
-// error.
+// soon), _RECORDS_UNREAD (65,536 ENDED records), _STOPPED (also after
+// pagi_sse_server_drain), _BAD_SOCKET, _BAD_ARGUMENT (`len`), _NULL_POINTER, _OS
+// (out of descriptors), or a handle error.
 // *Ownership*: after 0 `fd` is the library's, until it closes it: non-blocking
 // and close-on-exec. Take it out of the host's own epoll or poll set before.
 // After an error it is the caller's as before, with its flags. The bytes are

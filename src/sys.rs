@@ -89,6 +89,17 @@ pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     }
 }
 
+/// Whether a read of it, or an accept, would not wait.
+pub fn is_readable(fd: &impl AsRawFd) -> bool {
+    let mut p = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one pollfd, live.
+    unsafe { libc::poll(&raw mut p, 1, 0) == 1 }
+}
+
 /// Has the runtime of this context watch a socket; after a failure it comes
 /// back.
 pub fn watch(

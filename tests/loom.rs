@@ -328,6 +328,27 @@ fn the_host_is_woken_though_the_kernel_refused_once() {
     });
 }
 
+/// As a desk does: whoever comes second sees the other.
+fn nothing_waits_of_whom_the_host_let_go() {
+    model(3, || {
+        let post = Post::new();
+        let gone = Arc::new(AtomicBool::new(false));
+        let (told, p) = (gone.clone(), post.clone());
+        let thread = thread::spawn(move || {
+            if !told.load(Ordering::Acquire) {
+                p.send(Kind::Output);
+                if told.load(Ordering::Acquire) {
+                    p.mailbox.forget(1, &[Kind::Output]);
+                }
+            }
+        });
+        gone.store(true, Ordering::Release);
+        post.mailbox.forget(1, &[Kind::Output]);
+        thread.join().unwrap();
+        assert!(post.mailbox.is_empty());
+    });
+}
+
 // ---- the bell
 
 fn the_bell_rings_for_all() {
@@ -445,6 +466,7 @@ fn main() {
         ready_when_it_ends_while_more_is_delivered
         the_host_sees_news_though_one_record_stands_for_two
         the_host_reads_every_record
+        nothing_waits_of_whom_the_host_let_go
         the_host_is_woken_though_the_kernel_refused_once
         the_bell_rings_for_all
         output_of_two_senders_is_written

@@ -25,6 +25,10 @@ pub trait Host: Send + Sync {
     }
     /// A message for the operator.
     fn log(&self, _level: Level, _text: fmt::Arguments<'_>) {}
+    /// The host program has given that hub's number back.
+    fn hub_let_go(&self, _hub: u64) {}
+    /// The host program has given the connection's number back.
+    fn let_go(&self, _conn: &Conn) {}
     /// Something that the host program wants to know.
     fn report(&self, conn: &Conn, what: Report);
 }

@@ -427,6 +427,9 @@ impl Conn {
     /// alone.
     fn let_go(&self) {
         self.let_go.store(true, Ordering::Release);
+        if let Some(host) = &self.host {
+            host.let_go(self);
+        }
     }
 
     /// Whether `Conn::let_go` was called.

@@ -78,6 +78,8 @@ pub enum Error {
     /// No hub publishes to the connection's stream, or the host carries its
     /// output, so that it cannot be handed over.
     NotSubscribed = -316,
+    /// The host program has 65,536 ENDED records to read before it opens more.
+    RecordsUnread = -317,
 
     /// The handle is zero or was never given out.
     HandleInvalid = -400,
@@ -152,6 +154,7 @@ impl Error {
         Error::BodyIncomplete,
         Error::ReasonTooLong,
         Error::NotSubscribed,
+        Error::RecordsUnread,
         Error::HandleInvalid,
         Error::HandleStale,
         Error::HandleKind,
@@ -218,6 +221,7 @@ impl Error {
             Error::NotSubscribed => {
                 c"a connection cannot be handed over whose output the host carries, or that no hub publishes to: nobody could end it"
             },
+            Error::RecordsUnread => c"65536 ENDED records wait: read them first",
             Error::HandleInvalid => c"the handle was never given out",
             Error::HandleStale => c"the handle's object was freed",
             Error::HandleKind => c"the handle belongs to another kind of object",

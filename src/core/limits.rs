@@ -160,6 +160,9 @@ pub const WAKE_AGAIN: Duration = Duration::from_millis(10);
 /// Requests that the host program has not read: from so many on no further
 /// connection is accepted.
 pub const REQUESTS_BEHIND: usize = 16;
+/// ENDED records that it has not read: from so many on none is accepted, and it
+/// can open none.
+pub const ENDED_BEHIND: usize = 65_536;
 /// Topics that expired and are still known by name.
 pub const EXPIRED_TOPICS: usize = 100_000;
 /// Events that a hub forgets, or topics that it looks at, before it lets others

@@ -194,14 +194,15 @@ pub unsafe extern "C" fn pagi_sse_conn_open_detached(out: *mut pagi_sse_conn) ->
 /// Opens a connection whose output the host takes with pagi_sse_conn_read and
 /// carries over a transport of its own: inside another HTTP server, TLS,
 /// FastCGI. The runtime's records say when there is output; its threads send
-/// the keepalives.
+/// the keepalives. pagi_sse_conn_free takes along the records that wait of it, but
+/// for ENDED.
 ///
 /// # Safety
 /// `runtime`; `wire` is one of enum pagi_sse_wire; `out` points to a writable
 /// handle.
 ///
 /// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (wire), _STOPPED,
-/// _HANDLES_EXHAUSTED, or a handle error.
+/// _RECORDS_UNREAD (65,536 ENDED records), _HANDLES_EXHAUSTED, or a handle error.
 /// *Ownership*: the caller's; pagi_sse_conn_free ends it.
 /// *Threads*: any.
 /// *Fork*: a handle error in a child.
@@ -233,8 +234,9 @@ pub unsafe extern "C" fn pagi_sse_conn_open_queue(
 /// pagi_sse_wire; `out` points to a writable handle.
 ///
 /// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (wire),
-/// _BAD_SOCKET, _OS (out of descriptors), _STOPPED, _HANDLES_EXHAUSTED, or a
-/// handle error.
+/// _BAD_SOCKET, _OS (out of descriptors), _STOPPED, _RECORDS_UNREAD (65,536 ENDED
+/// records: each free of a socket leaves one), _HANDLES_EXHAUSTED, or a handle
+/// error.
 /// *Ownership*: after 0 `fd` is the library's, until it closes it: non-blocking
 /// and close-on-exec. Take it out of the host's own epoll or poll set before or at
 /// once afterwards (EPOLL_CTL_DEL works while it is open), else that wakes the

@@ -216,9 +216,9 @@ pub unsafe extern "C" fn pagi_sse_server_address(
 ///
 /// *Returns* 0, or PAGI_SSE_RESULT_TOO_MANY_CONNECTIONS (as many are open as
 /// `max_connections` allows; an idle one was told to make room, so try again
-/// soon), _STOPPED (also after pagi_sse_server_drain), _BAD_SOCKET,
-/// _BAD_ARGUMENT (`len`), _NULL_POINTER, _OS (out of descriptors), or a handle
-/// error.
+/// soon), _RECORDS_UNREAD (65,536 ENDED records), _STOPPED (also after
+/// pagi_sse_server_drain), _BAD_SOCKET, _BAD_ARGUMENT (`len`), _NULL_POINTER, _OS
+/// (out of descriptors), or a handle error.
 /// *Ownership*: after 0 `fd` is the library's, until it closes it: non-blocking
 /// and close-on-exec. Take it out of the host's own epoll or poll set before.
 /// After an error it is the caller's as before, with its flags. The bytes are

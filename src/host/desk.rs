@@ -80,6 +80,21 @@ impl Desk {
         runtime.spawn(supervisor::keep(name, tell, start));
     }
 
+    /// Makes a connection of the host program's, as [`Desk::make`] does, unless
+    /// it reads no records.
+    pub fn make_own(self: &Arc<Self>, framing: Framing) -> Result<Arc<Conn>> {
+        self.may_open()?;
+        self.make(framing)
+    }
+
+    /// Whether the host program may begin another connection.
+    pub fn may_open(&self) -> Result<()> {
+        match self.mailbox.is_full() {
+            true => Err(Error::RecordsUnread),
+            false => Ok(()),
+        }
+    }
+
     /// Makes a connection with a handle that the host program will own. Until
     /// [`Desk::admit`] nobody else knows of it; else [`Desk::withdraw`].
     pub fn make(self: &Arc<Self>, framing: Framing) -> Result<Arc<Conn>> {
@@ -113,7 +128,7 @@ impl Desk {
 
     /// Both.
     pub fn open(self: &Arc<Self>, framing: Framing) -> Result<Arc<Conn>> {
-        let conn = self.make(framing)?;
+        let conn = self.make_own(framing)?;
         match self.admit(&conn, None) {
             true => Ok(conn),
             false => Err(Error::Stopped),
@@ -156,7 +171,7 @@ impl Desk {
     }
 
     /// Takes the next record.
-    pub fn take(&self) -> Option<Vec<u8>> {
+    pub fn take(&self) -> Option<Box<[u8]>> {
         self.notices.make_room();
         let mut records = std::iter::from_fn(|| self.mailbox.take_one());
         let record = records.find(|record| self.read(record));
@@ -196,15 +211,14 @@ impl Desk {
         self.stopped.load(Ordering::Acquire) && self.mailbox.is_empty()
     }
 
-    /// Waits while the host program has requests to read: what would come now
-    /// is better kept by the kernel, in less memory.
+    /// Waits while the host program is behind; see `Mailbox::is_behind`.
     pub async fn keeps_up(&self) {
         loop {
             let read = self.read.notified();
             tokio::pin!(read);
             // Before the look, so that no reading falls between the two.
             read.as_mut().enable();
-            if self.mailbox.requests() < limits::REQUESTS_BEHIND {
+            if !self.mailbox.is_behind() {
                 return;
             }
             read.await;
@@ -242,6 +256,14 @@ impl Desk {
             .filter_map(|r| record::handle_of(&r, Kind::Request))
         {
             let _ = conn::table().remove(handle);
+        }
+    }
+
+    fn forget_if_let_go(&self, conn: &Conn) {
+        if conn.is_let_go() {
+            // The end is news, after all.
+            let others = [Kind::Body, Kind::Drained, Kind::Closed, Kind::Output];
+            self.mailbox.forget(conn.handle(), &others);
         }
     }
 
@@ -299,6 +321,14 @@ impl Host for Desk {
         self.notices.tell(level, text);
     }
 
+    fn hub_let_go(&self, hub: u64) {
+        self.mailbox.forget(hub, &[Kind::Ready]);
+    }
+
+    fn let_go(&self, conn: &Conn) {
+        self.forget_if_let_go(conn);
+    }
+
     fn report(&self, conn: &Conn, what: Report) {
         // Nobody could act on it any more.
         if conn.is_let_go() && what != Report::Ended {
@@ -312,11 +342,13 @@ impl Host for Desk {
             Report::Ended => {
                 return self.registry.remove(conn, |took| {
                     self.push(record::ended(conn, took));
+                    self.forget_if_let_go(conn);
                     self.tell_end(conn, took);
                 });
             }
         };
         self.push(record);
+        self.forget_if_let_go(conn);
     }
 }
 
@@ -567,6 +599,42 @@ mod tests {
     }
 
     #[test]
+    fn records_that_were_not_read_go_with_the_number_that_was_given_back() {
+        let desk = Desk::new(limits::QUEUED_BYTES, Level::Warning).unwrap();
+        for is_gone in [false, true] {
+            for pull in [false, true] {
+                let conn = desk.open(Framing { pull, ..EVENTS }).unwrap();
+                conn.comment("x").unwrap();
+                desk.report(&conn, Report::Body);
+                desk.report(&conn, Report::Drained);
+                if is_gone {
+                    conn.abandon("client_closed".into());
+                    conn.transport_ended();
+                }
+                assert!(desk.mailbox.len() > usize::from(is_gone));
+                conn.release();
+                conn.transport_ended();
+                assert_eq!(kinds(&desk), [Kind::Ended]);
+            }
+        }
+        assert_eq!(desk.registry.live(), 0);
+        desk.ready(7);
+        desk.hub_let_go(7);
+        assert!(desk.mailbox.is_empty());
+    }
+
+    #[test]
+    fn who_reads_no_ends_opens_nothing_more() {
+        let desk = Desk::new(limits::QUEUED_BYTES, Level::Warning).unwrap();
+        for _ in 0..limits::ENDED_BEHIND {
+            desk.open(EVENTS).unwrap().release();
+        }
+        assert_eq!(desk.open(EVENTS).map(drop), Err(Error::RecordsUnread));
+        desk.next(&mut [0; 100]);
+        desk.open(EVENTS).unwrap();
+    }
+
+    #[test]
     fn a_request_that_was_not_read_goes_with_its_connection() {
         let desk = Desk::new(limits::QUEUED_BYTES, Level::Warning).unwrap();
         let made = |kind| {
@@ -630,13 +698,14 @@ mod tests {
         for handle in 0..1000 {
             desk.push(record::plain(Kind::Body, handle));
         }
-        let mut request = record::plain(Kind::Request, 1);
-        request.push(0);
-        for _ in 1..limits::REQUESTS_BEHIND {
-            desk.push(request.clone());
-        }
+        let request = |handle| {
+            let mut request = record::plain(Kind::Request, handle);
+            request.push(0);
+            desk.push(request);
+        };
+        (1..limits::REQUESTS_BEHIND as u64).for_each(request);
         assert!(keeps_up(&desk).await);
-        desk.push(request);
+        request(1000);
         assert!(!keeps_up(&desk).await);
         tokio::join!(desk.keeps_up(), async {
             kinds(&desk);

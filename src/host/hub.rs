@@ -56,6 +56,14 @@ impl Signals {
         }
     }
 
+    /// The host program has no number for it any more: nobody is told of it.
+    fn end(&self) {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        for host in hosts.drain(..).filter_map(|h| h.upgrade()) {
+            host.hub_let_go(self.handle.load(Ordering::Relaxed));
+        }
+    }
+
     /// What the hub's limits have cost since this was called last.
     fn tell_let_go(&self, now: (u64, u64)) {
         let mut told = self.let_go.lock().unwrap_or_else(PoisonError::into_inner);
@@ -155,6 +163,7 @@ impl RunningHub {
             let by = Instant::now() + deadline;
             self.hub.deliver_until(|| Instant::now() >= by);
             self.hub.part();
+            self.signals.end();
             // Its tasks wait for nothing.
             runtime.shutdown_timeout(by.saturating_duration_since(Instant::now()));
         }

@@ -1,28 +1,58 @@
 //! Records for the host program, and the descriptor that says there are some.
 //!
 //! It is bounded by what its records are about, however long the host program
-//! reads none. A record that says only "look" (`record::plain`) is in it once
-//! for each kind and connection (or hub): a second would say no more. Of the
-//! others a connection has one REQUEST, CLOSED and ENDED; while the host has not
-//! read a few REQUESTs, the server accepts no further connection, and what else
-//! there is the host itself has opened. LOG and ANSWERED are counted by
-//! [`super::notices`].
+//! reads none: a connection (or hub) has one of a kind in it, and takes them
+//! along when the host gives back its number, but for ENDED ([`Mailbox::forget`]).
+//! While the host has not read a few REQUESTs, or
+//! very many ENDEDs, no further connection begins ([`Mailbox::is_behind`]). LOG
+//! and ANSWERED are counted by [`super::notices`].
 
 use super::record::{Kind, PLAIN};
 use super::wake::Wake;
 use crate::core::limits;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
-use std::collections::{HashSet, VecDeque};
+use slab::Slab;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::PoisonError;
 
-#[derive(Default)]
+/// A kind and a number, as records begin.
+type About = [u8; PLAIN];
+
+/// A record, and its neighbours in the order in which they came.
+struct Link {
+    record: Box<[u8]>,
+    before: u32,
+    after: u32,
+}
+
+/// Neighbour of the first and of the last one.
+const NONE: u32 = u32::MAX;
+
 struct Inner {
-    records: VecDeque<Vec<u8>>,
-    /// Those of `records` that say only "look".
-    plain: HashSet<[u8; PLAIN]>,
+    /// A list, as any of them may go.
+    records: Slab<Link>,
+    first: u32,
+    last: u32,
+    /// The places of those that are about something.
+    about: HashMap<About, u32>,
     requests: usize,
+    ended: usize,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Inner {
+            records: Slab::new(),
+            first: NONE,
+            last: NONE,
+            about: HashMap::new(),
+            requests: 0,
+            ended: 0,
+        }
+    }
 }
 
 /// A queue from any thread of ours to the host program's one.
@@ -33,12 +63,8 @@ pub struct Mailbox {
     called: AtomicBool,
 }
 
-enum Taken {
-    Record(Vec<u8>),
-    /// The first needs so many bytes.
-    TooLong(usize),
-    None,
-}
+/// Records taken under the lock at once.
+const AT_ONCE: usize = 32;
 
 impl Mailbox {
     /// An empty mailbox.
@@ -88,28 +114,35 @@ impl Mailbox {
         if self.closed.load(Ordering::Acquire) {
             return;
         }
-        {
-            let mut inner = self.lock();
-            if let Ok(plain) = record.as_slice().try_into() {
-                // One that waits was announced.
-                if !inner.plain.insert(plain) {
-                    return;
-                }
-            }
-            inner.requests += usize::from(is_request(&record));
-            inner.records.push_back(record);
+        let record = record.into_boxed_slice();
+        // One that waits was announced.
+        if self.lock().add(record) {
+            self.wake.wake();
         }
-        self.wake.wake();
     }
 
-    fn take(&self, room: usize) -> Taken {
+    /// Nobody is told of those kinds any more about that number.
+    pub fn forget(&self, number: u64, kinds: &[Kind]) {
         let mut inner = self.lock();
-        match inner.records.front() {
-            None => return Taken::None,
-            Some(first) if 4 + first.len() > room => return Taken::TooLong(4 + first.len()),
-            Some(_) => {}
+        for kind in kinds {
+            if let Some(&at) = inner.about.get(&about(*kind as u8, number)) {
+                inner.remove(at);
+            }
         }
-        inner.pop().map_or(Taken::None, Taken::Record)
+    }
+
+    /// Takes some, if the first fits; else it returns how many bytes that needs.
+    fn take(&self, mut room: usize, taken: &mut Vec<Box<[u8]>>) -> Option<usize> {
+        let mut inner = self.lock();
+        while taken.len() < AT_ONCE {
+            let needed = 4 + inner.records.get(inner.first as usize)?.record.len();
+            if needed > room {
+                return taken.is_empty().then_some(needed);
+            }
+            room -= needed;
+            taken.extend(inner.pop());
+        }
+        None
     }
 
     /// Fills `buf` with whole records, each after its length as a native
@@ -118,17 +151,16 @@ impl Mailbox {
     /// descriptor stays readable while records remain.
     pub fn drain(&self, buf: &mut [u8], is_true: impl Fn(&[u8]) -> bool) -> usize {
         self.wake.clear();
-        let mut used = 0;
+        let (mut used, mut taken) = (0, Vec::new());
         loop {
-            let record = match self.take(buf.len() - used) {
-                Taken::Record(record) => record,
-                Taken::None => return used,
-                Taken::TooLong(needed) => {
-                    self.wake.wake();
-                    return if used == 0 { needed } else { used };
-                }
-            };
-            if is_true(&record) {
+            if let Some(needed) = self.take(buf.len() - used, &mut taken) {
+                self.wake.wake();
+                return if used == 0 { needed } else { used };
+            }
+            if taken.is_empty() {
+                return used;
+            }
+            for record in taken.drain(..).filter(|r| is_true(r)) {
                 let end = used + 4 + record.len();
                 buf[used..used + 4].copy_from_slice(&(record.len() as u32).to_ne_bytes());
                 buf[used + 4..end].copy_from_slice(&record);
@@ -139,7 +171,7 @@ impl Mailbox {
 
     /// Takes the first record. The descriptor stays readable while records
     /// remain.
-    pub fn take_one(&self) -> Option<Vec<u8>> {
+    pub fn take_one(&self) -> Option<Box<[u8]>> {
         let record = self.lock().pop();
         if self.is_empty() {
             self.wake.clear();
@@ -156,9 +188,16 @@ impl Mailbox {
         self.lock().records.len()
     }
 
-    /// REQUEST records among them.
-    pub fn requests(&self) -> usize {
-        self.lock().requests
+    /// The host program has requests to read: what would come now is better kept
+    /// by the kernel, in less memory. Or it is full.
+    pub fn is_behind(&self) -> bool {
+        let inner = self.lock();
+        inner.requests >= limits::REQUESTS_BEHIND || inner.is_full()
+    }
+
+    /// So many ends wait that only the host program's reading can bound them.
+    pub fn is_full(&self) -> bool {
+        self.lock().is_full()
     }
 
     /// None waits.
@@ -167,29 +206,92 @@ impl Mailbox {
     }
 
     /// Takes the records nobody will read.
-    pub fn discard(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
+    pub fn discard(&self) -> impl Iterator<Item = Box<[u8]>> + '_ {
         std::iter::from_fn(|| self.lock().pop())
     }
 }
 
 impl Inner {
-    fn pop(&mut self) -> Option<Vec<u8>> {
-        let record = self.records.pop_front()?;
-        // What comes from now on is news again.
-        if let Ok(plain) = <&[u8; PLAIN]>::try_from(record.as_slice()) {
-            self.plain.remove(plain);
+    fn is_full(&self) -> bool {
+        self.ended >= limits::ENDED_BEHIND
+    }
+
+    /// `false` when such a one waits.
+    fn add(&mut self, record: Box<[u8]>) -> bool {
+        // Of a live connection or hub each, of which there are fewer than 2^32.
+        let at = self.records.vacant_key() as u32;
+        if let Some(about) = about_of(&record) {
+            let Entry::Vacant(free) = self.about.entry(about) else {
+                return false;
+            };
+            free.insert(at);
         }
-        self.requests -= usize::from(is_request(&record));
+        if let Some(count) = self.count(&record) {
+            *count += 1;
+        }
+        let before = std::mem::replace(&mut self.last, at);
+        match self.records.get_mut(before as usize) {
+            Some(link) => link.after = at,
+            None => self.first = at,
+        }
+        self.records.insert(Link {
+            record,
+            before,
+            after: NONE,
+        });
+        true
+    }
+
+    fn pop(&mut self) -> Option<Box<[u8]>> {
+        self.remove(self.first)
+    }
+
+    fn remove(&mut self, at: u32) -> Option<Box<[u8]>> {
+        let link = self.records.try_remove(at as usize)?;
+        match self.records.get_mut(link.before as usize) {
+            Some(before) => before.after = link.after,
+            None => self.first = link.after,
+        }
+        match self.records.get_mut(link.after as usize) {
+            Some(after) => after.before = link.before,
+            None => self.last = link.before,
+        }
+        // What comes from now on is news again.
+        if let Some(about) = about_of(&link.record) {
+            self.about.remove(&about);
+        }
+        if let Some(count) = self.count(&link.record) {
+            *count -= 1;
+        }
         if self.records.is_empty() {
             // After a burst: nor any memory.
             *self = Inner::default();
         }
-        Some(record)
+        Some(link.record)
+    }
+
+    fn count(&mut self, record: &[u8]) -> Option<&mut usize> {
+        match *record.first()? {
+            REQUEST => Some(&mut self.requests),
+            ENDED => Some(&mut self.ended),
+            _ => None,
+        }
     }
 }
 
-fn is_request(record: &[u8]) -> bool {
-    record.first() == Some(&(Kind::Request as u8))
+const REQUEST: u8 = Kind::Request as u8;
+const ENDED: u8 = Kind::Ended as u8;
+
+fn about(kind: u8, number: u64) -> About {
+    let mut about = [kind; PLAIN];
+    about[1..].copy_from_slice(&number.to_ne_bytes());
+    about
+}
+
+/// Which connection or hub a record is about.
+fn about_of(record: &[u8]) -> Option<About> {
+    let about: About = *record.first_chunk()?;
+    (about[1..] != [0; PLAIN - 1]).then_some(about)
 }
 
 #[cfg(test)]
@@ -249,17 +351,54 @@ mod tests {
         assert_eq!(m.drain(&mut [0; 64], |_| true), 0);
     }
 
+    /// With something behind its beginning.
+    fn long(kind: Kind, number: u64) -> Vec<u8> {
+        let mut r = plain(kind, number);
+        r.push(0);
+        r
+    }
+
     #[test]
-    fn requests_are_counted_until_they_are_read() {
+    fn requests_and_ends_are_counted_until_they_are_read_or_forgotten() {
         let m = Mailbox::new().unwrap();
-        m.push(plain(Kind::Ended, 1));
-        m.push(vec![Kind::Request as u8; 30]);
-        m.push(vec![Kind::Request as u8; 30]);
-        assert_eq!((m.len(), m.requests()), (3, 2));
-        let mut buf = [0u8; 50];
-        assert_eq!(m.drain(&mut buf, |_| true), 13 + 34);
-        assert_eq!(m.requests(), 1);
-        assert_eq!(m.discard().count(), 1);
-        assert_eq!(m.requests(), 0);
+        let mut buf = [0u8; 14];
+        for (kind, most) in [
+            (Kind::Request, limits::REQUESTS_BEHIND),
+            (Kind::Ended, limits::ENDED_BEHIND),
+        ] {
+            for n in 1..=most as u64 {
+                assert!(!m.is_behind());
+                m.push(long(kind, n));
+            }
+            assert!(m.is_behind());
+            assert_eq!(m.drain(&mut buf, |_| true), 14);
+            assert!(!m.is_behind());
+            m.push(long(kind, 1));
+            assert!(m.is_behind());
+            m.forget(2, &[kind]);
+            assert!(!m.is_behind());
+            assert_eq!(m.discard().count(), most - 1);
+        }
+    }
+
+    #[test]
+    fn what_is_forgotten_goes_and_the_rest_keeps_its_order() {
+        let m = Mailbox::new().unwrap();
+        for n in [1, 2] {
+            m.push(plain(Kind::Output, n));
+            m.push(long(Kind::Closed, n));
+            m.push(long(Kind::Ended, n));
+        }
+        for _ in 0..2 {
+            m.push(long(Kind::Log, 0));
+        }
+        m.forget(1, &[Kind::Output, Kind::Closed, Kind::Body]);
+        m.forget(2, &[Kind::Ended]);
+        assert_eq!(m.len(), 5);
+        m.push(plain(Kind::Output, 1));
+        let mut buf = [0u8; 128];
+        m.drain(&mut buf, |_| true);
+        let kinds = [0, 14, 27, 41, 55, 69].map(|at| buf[at + 4]);
+        assert_eq!(kinds, [5, 7, 4, 6, 6, 7]);
     }
 }

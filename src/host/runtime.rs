@@ -85,7 +85,7 @@ impl Open {
             return Err((Error::Stopped.into(), fd));
         };
         let _context = runtime.enter();
-        let conn = match self.desk.make(framing) {
+        let conn = match self.desk.make_own(framing) {
             Ok(conn) => conn,
             Err(e) => return Err((e.into(), fd)),
         };

@@ -9,7 +9,7 @@ use std::io;
 use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::io::unix::AsyncFd;
 
 /// A bound address; clients wait in the kernel.
 #[allow(missing_docs)]
@@ -239,16 +239,11 @@ impl Peers {
 
 /// A listener that accepts.
 pub struct Accepting {
-    kind: Kind,
+    io: AsyncFd<Raw>,
     /// Of a TCP socket the address, else the path.
     at: std::result::Result<SocketAddr, String>,
     /// The host program's, and other processes' perhaps.
     is_shared: bool,
-}
-
-enum Kind {
-    Tcp(TcpListener),
-    Unix(UnixListener),
 }
 
 impl Accepting {
@@ -260,12 +255,8 @@ impl Accepting {
             Listener::Unix(s, f) => (s, Err(f.path)),
             Listener::Shared(s, at) => (s, at),
         };
-        let kind = match at {
-            Ok(_) => Kind::Tcp(TcpListener::from_std(socket.into())?),
-            Err(_) => Kind::Unix(UnixListener::from_std(socket.into())?),
-        };
         Ok(Accepting {
-            kind,
+            io: sys::watch(socket).map_err(|(e, _)| e)?,
             at,
             is_shared,
         })
@@ -276,36 +267,37 @@ impl Accepting {
         self.is_shared
     }
 
-    fn as_socket(&self) -> SockRef<'_> {
-        match &self.kind {
-            Kind::Tcp(l) => SockRef::from(l),
-            Kind::Unix(l) => SockRef::from(l),
+    /// A client waits.
+    pub fn is_called(&self) -> bool {
+        sys::is_readable(self.io.get_ref())
+    }
+
+    /// Returns when a client waits; another process that listens too may take
+    /// it.
+    pub async fn called(&self) -> io::Result<()> {
+        loop {
+            let mut ready = self.io.readable().await?;
+            // What the runtime has seen may be over.
+            if self.is_called() {
+                return Ok(());
+            }
+            ready.clear_ready();
         }
     }
 
-    /// The next client, when one comes.
-    pub async fn accept(&self) -> io::Result<(Socket, Peers)> {
-        let socket = match &self.kind {
-            Kind::Tcp(l) => Socket::Tcp(l.accept().await?.0),
-            Kind::Unix(l) => Socket::Unix(l.accept().await?.0),
-        };
-        if self.is_shared {
-            // Not inherited from a listener of ours.
-            socket.limit_buffer();
-        }
-        let peers = self.peers(&socket);
-        Ok((socket, peers))
-    }
-
-    /// One that waits already, if any does.
-    pub fn accept_now(&self) -> io::Result<(Socket, Peers)> {
-        let (socket, _) = self.as_socket().accept()?;
+    /// The client that waits, if one does.
+    pub fn accept(&self) -> io::Result<(Socket, Peers)> {
+        let (socket, _) = self.io.get_ref().accept()?;
         socket.set_nonblocking(true)?;
         let domain = match self.at {
             Ok(bound) => Domain::for_address(bound),
             Err(_) => Domain::UNIX,
         };
         let socket = Socket::of(socket, domain)?;
+        if self.is_shared {
+            // Not inherited from a listener of ours.
+            socket.limit_buffer();
+        }
         let peers = self.peers(&socket);
         Ok((socket, peers))
     }
@@ -326,6 +318,34 @@ impl Drop for Accepting {
             return;
         }
         // A forked child may have a copy: nobody is to wait at it.
-        let _ = self.as_socket().shutdown(Shutdown::Both);
+        let _ = self.io.get_ref().shutdown(Shutdown::Both);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn nobody_calls_who_was_taken_already() {
+        let bound = bind("127.0.0.1:0").unwrap();
+        let port = bound.port();
+        let listener = Accepting::new(bound).unwrap();
+        let is_called = async || {
+            let called = tokio::time::timeout(Duration::from_millis(20), listener.called());
+            called.await.is_ok()
+        };
+        assert!(!is_called().await);
+        for _ in 0..2 {
+            let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            listener.called().await.unwrap();
+            assert!(is_called().await, "as long as it waits");
+            listener.accept().unwrap();
+            assert!(!is_called().await);
+        }
+        let none = listener.accept().map(drop).unwrap_err();
+        assert_eq!(none.kind(), io::ErrorKind::WouldBlock);
     }
 }

@@ -7,6 +7,7 @@ use crate::net::listen::{Accepting, Listener, Peers};
 use crate::net::socket::Socket;
 use crate::rt::supervisor;
 use bytes::BytesMut;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
@@ -47,7 +48,7 @@ async fn accept_until_drained(listener: Listener, shared: &Arc<Shared>) {
     // Who waits in the kernel's queue is told, not reset.
     for _ in 0..limits::BACKLOG {
         let place = shared.permits.clone().try_acquire_owned();
-        let (Ok(permit), Ok((socket, peers))) = (place, listener.accept_now()) else {
+        let (Ok(permit), Ok((socket, peers))) = (place, listener.accept()) else {
             return;
         };
         serve(socket, peers, shared, permit);
@@ -78,6 +79,9 @@ pub fn adopt(
     held: &[u8],
     shared: &Arc<Shared>,
 ) -> std::result::Result<(), (Failure, OwnedFd)> {
+    if let Err(e) = shared.desk.may_open() {
+        return Err((e.into(), fd));
+    }
     let Ok(place) = shared.permits.clone().try_acquire_owned() else {
         // Whether one leaves or not, the host asks again.
         let _ = shared.idle.call();
@@ -92,53 +96,70 @@ pub fn adopt(
 async fn accept_all(listener: &Accepting, shared: &Arc<Shared>) {
     let mut is_told = false;
     loop {
-        // At the maximum, clients wait in the kernel's queue.
-        let mut place = pin!(next_place(shared));
-        let soon = timeout(limits::ROOM_PATIENCE, &mut place).await;
-        let was_told = std::mem::replace(&mut is_told, soon.is_err());
-        if is_told && !was_told {
-            let max = shared.options.max_connections;
-            shared.desk.notices().notice(
-                "max_connections is reached",
-                &format!(": {max} are open, others wait"),
-            );
-        }
-        let Some(permit) = (match soon {
-            Ok(permit) => permit,
-            Err(_) => place.await,
-        }) else {
-            return;
-        };
-        shared.desk.keeps_up().await;
-        match listener.accept().await {
-            Ok((socket, peers)) => {
-                serve(socket, peers, shared, permit);
-                // Its request first, so that `keeps_up` counts it.
-                tokio::task::yield_now().await;
-            }
-            Err(e) => {
-                shared
-                    .desk
-                    .notices()
-                    .notice("accept failed", &format!(": {}", reason(&e)));
-                // Out of descriptors: give others time to close some.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+        if let Err(e) = accept_one(listener, shared, &mut is_told).await {
+            let detail = format!(": {}", reason(&e));
+            shared.desk.notices().notice("accept failed", &detail);
+            // Out of descriptors: give others time to close some.
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 }
 
-/// Waits for a place. While there is none, idle connections make room, and those
-/// hurry who only see their last bytes out.
-pub(super) async fn next_place(shared: &Arc<Shared>) -> Option<OwnedSemaphorePermit> {
-    if let Ok(free) = shared.permits.clone().try_acquire_owned() {
-        return Some(free);
+async fn accept_one(
+    listener: &Accepting,
+    shared: &Arc<Shared>,
+    is_told: &mut bool,
+) -> io::Result<()> {
+    // At the maximum, clients wait in the kernel's queue.
+    listener.called().await?;
+    // First, so that none leaves for somebody who is not let in.
+    shared.desk.keeps_up().await;
+    let mut place = pin!(next_place(shared, || listener.called()));
+    let soon = timeout(limits::ROOM_PATIENCE, &mut place).await;
+    let is_full = soon.is_err() && listener.is_called();
+    let was_told = std::mem::replace(is_told, is_full);
+    if is_full && !was_told {
+        let max = shared.options.max_connections;
+        shared.desk.notices().notice(
+            "max_connections is reached",
+            &format!(": {max} are open, others wait"),
+        );
     }
-    let mut place = pin!(shared.permits.clone().acquire_owned());
+    let place = match soon {
+        Ok(place) => place?,
+        Err(_) => place.await?,
+    };
+    shared.desk.keeps_up().await;
+    match listener.accept() {
+        Ok((socket, peers)) => serve(socket, peers, shared, place),
+        // Another process took it.
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+        Err(e) => return Err(e),
+    }
+    // Its request first, so that `keeps_up` counts it.
+    tokio::task::yield_now().await;
+    Ok(())
+}
+
+/// Waits for a place for a client that waits, as `called` tells. While there is
+/// none, idle connections make room, and those hurry who only see their last bytes
+/// out.
+pub(super) async fn next_place<F: Future<Output = io::Result<()>>>(
+    shared: &Arc<Shared>,
+    called: impl Fn() -> F,
+) -> io::Result<OwnedSemaphorePermit> {
+    let mut is_late = false;
     loop {
-        let called = shared.idle.call();
+        // Each time, so that none leaves for somebody who has gone.
+        called().await?;
+        if let Ok(place) = shared.permits.clone().try_acquire_owned() {
+            return Ok(place);
+        }
+        if std::mem::take(&mut is_late) {
+            hurry_all(shared);
+        }
         let room = async {
-            match called {
+            match shared.idle.call() {
                 // One at a time, so that none leaves for nobody.
                 Ok(done) => drop(done.await),
                 Err(Some(from)) => tokio::select! {
@@ -150,14 +171,19 @@ pub(super) async fn next_place(shared: &Arc<Shared>) -> Option<OwnedSemaphorePer
         };
         tokio::select! {
             biased;
-            place = &mut place => return place.ok(),
-            () = room => continue,
-            () = tokio::time::sleep(limits::STOP_PATIENCE) => {}
+            place = shared.permits.clone().acquire_owned() => {
+                return place.map_err(io::Error::other);
+            }
+            () = room => {}
+            () = tokio::time::sleep(limits::STOP_PATIENCE) => is_late = true,
         }
-        let registry = shared.desk.registry();
-        let mut from = 0;
-        while let Some(next) = registry.slice(from, |conn| conn.hurry()) {
-            from = next;
-        }
+    }
+}
+
+fn hurry_all(shared: &Shared) {
+    let registry = shared.desk.registry();
+    let mut from = 0;
+    while let Some(next) = registry.slice(from, |conn| conn.hurry()) {
+        from = next;
     }
 }

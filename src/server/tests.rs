@@ -2,12 +2,15 @@
 
 use super::*;
 use crate::conn::{self, Conn};
-use crate::host::record::{Kind, Reader, handle_of};
+use crate::core::error::Error;
+use crate::host::record::{self, Kind, Reader, handle_of};
 use crate::net::listen::Peers;
 use crate::net::scripted::{self, Peer};
 use bytes::BytesMut;
 use proptest::prelude::*;
 use std::ops::Deref;
+use std::os::unix::net::UnixStream;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -197,6 +200,58 @@ async fn an_answer_on_its_way_counts_once_whose_ever_it_is() {
     }
 }
 
+/// For a client that waits.
+async fn place(shared: &Arc<Shared>) -> OwnedSemaphorePermit {
+    let place = accept::next_place(shared, async || Ok(()));
+    place.await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_leaves_for_one_that_a_host_adopts_and_whose_end_it_would_not_read() {
+    let shared = server(1);
+    let idle = client(&shared).await;
+    idle.says(GET).await;
+    answers(&asked(&shared)).await;
+    sleep(limits::NEW_PATIENCE).await;
+    for n in 1..=limits::ENDED_BEHIND as u64 {
+        shared.desk.push(record::plain(Kind::Ended, u64::MAX - n));
+    }
+    let adopt = || {
+        let (ours, _) = UnixStream::pair().unwrap();
+        accept::adopt(ours.into(), b"", &shared).map_err(|(f, _)| f.error)
+    };
+    assert_eq!(adopt(), Err(Error::RecordsUnread));
+    settle().await;
+    assert!(!idle.task.is_finished());
+    shared.desk.next(&mut [0; 1 << 10]);
+    assert_eq!(adopt(), Err(Error::TooManyConnections));
+    settle().await;
+    assert!(idle.task.is_finished());
+    assert_eq!(adopt(), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_leaves_for_nobody() {
+    let shared = server(1);
+    let idle = client(&shared).await;
+    idle.says(GET).await;
+    answers(&asked(&shared)).await;
+    let waits = Notify::new();
+    let called = async || {
+        waits.notified().await;
+        waits.notify_one();
+        Ok(())
+    };
+    let next = accept::next_place(&shared, called);
+    let mut next = std::pin::pin!(next);
+    let patience = Duration::from_secs(limits::WRITE_TIMEOUT_SECONDS / 2);
+    assert!(tokio::time::timeout(patience, &mut next).await.is_err());
+    assert!(!idle.task.is_finished());
+    waits.notify_one();
+    drop(next.await.unwrap());
+    assert!(idle.task.is_finished());
+}
+
 #[tokio::test(start_paused = true)]
 async fn idle_connections_make_room_the_longest_first_and_busy_ones_do_not() {
     let shared = server(3);
@@ -212,16 +267,16 @@ async fn idle_connections_make_room_the_longest_first_and_busy_ones_do_not() {
         sleep(Duration::from_secs(1)).await;
     }
     let before = Instant::now();
-    let one = accept::next_place(&shared).await.unwrap();
+    let one = place(&shared).await;
     assert!(clients[0].0.task.is_finished());
-    let two = accept::next_place(&shared).await.unwrap();
+    let two = place(&shared).await;
     assert!(clients[2].0.task.is_finished());
     assert!(before.elapsed() < Duration::from_millis(10));
-    let third = tokio::time::timeout(Duration::from_secs(5), accept::next_place(&shared));
+    let third = tokio::time::timeout(Duration::from_secs(5), place(&shared));
     assert!(third.await.is_err(), "who waits for an answer stays");
     answers(&clients[1].1).await;
     let after = Instant::now();
-    drop(accept::next_place(&shared).await.unwrap());
+    drop(place(&shared).await);
     assert!(after.elapsed() < Duration::from_millis(10));
     drop((one, two));
 }
@@ -232,17 +287,17 @@ async fn a_new_connection_has_a_moment_for_its_request() {
     let c = client(&shared).await;
     let wanted = tokio::spawn({
         let shared = shared.clone();
-        async move { accept::next_place(&shared).await }
+        async move { place(&shared).await }
     });
     sleep(limits::NEW_PATIENCE * 9 / 10).await;
     c.says(GET).await;
     sleep(Duration::from_secs(20)).await;
     assert!(!wanted.is_finished());
     answers(&asked(&shared)).await;
-    drop(wanted.await.unwrap().unwrap());
+    drop(wanted.await.unwrap());
     let c = client(&shared).await;
     let from = Instant::now();
-    drop(accept::next_place(&shared).await.unwrap());
+    drop(place(&shared).await);
     assert!(from.elapsed() <= limits::NEW_PATIENCE);
     assert!(c.task.is_finished());
 }

@@ -42,6 +42,27 @@ static void idle_ones_leave_for_others(void)
     IS(pagi_sse_server_free(srv, 1000), 0);
 }
 
+static void nobody_leaves_for_nobody(void)
+{
+    open_server(1, 0);
+    int fd = asks(ASK);
+    answer(request(), fd);
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    IS(poll(&p, 1, 3000), 0);
+    char stats[2048];
+    int64_t n = LEN(pagi_sse_server_stats(srv, stats, sizeof stats - 1, &len_));
+    stats[n > 0 ? n : 0] = 0;
+    OK(strstr(stats, "\"records\":1,") != NULL); /* ENDED, and no LOG */
+    OK(send(fd, S(ASK), MSG_NOSIGNAL) > 0);
+    answer(request(), fd);
+    int other = asks(ASK);
+    answer(request(), other);
+    receive(fd, NULL);
+    BYTES(got, strlen(got), "");
+    close(fd), close(other);
+    IS(pagi_sse_server_free(srv, 1000), 0);
+}
+
 static void who_is_answered_stays(void)
 {
     open_server(1, 0);
@@ -105,6 +126,7 @@ static void each_counts_once(void)
 
 static const test tests[] = {
     {"idle connections make room for new clients, the longest idle first", idle_ones_leave_for_others},
+    {"at the limit nobody leaves, and no notice comes, while nobody waits", nobody_leaves_for_nobody},
     {"a stream keeps its place, and a client gets it when it has ended", who_is_answered_stays},
     {"an idle connection is closed when its time is over", an_idle_one_is_closed_in_time},
     {"a request or stream counts once, a silent connection not at all", each_counts_once},

@@ -178,6 +178,82 @@ static void wakes(void)
     IS(pagi_sse_runtime_free(rt, 1000), 0);
 }
 
+static long rss_kib(void)
+{
+    long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (!f)
+        return 0;
+    if (fscanf(f, "%*d %ld", &pages) != 1)
+        pages = 0;
+    fclose(f);
+    return pages * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+/* Opened, used and freed, while nobody reads a record. */
+static void unread_of_freed(void)
+{
+    pagi_sse_runtime rt = opened();
+    long before = 0;
+    int32_t code = 0;
+    int n = 0;
+    for (; n < 200000; n++) {
+        pagi_sse_conn c = 0;
+        code = pagi_sse_conn_open_queue(rt, PAGI_SSE_WIRE_EVENTS, &c);
+        if (code < 0)
+            break;
+        pagi_sse_conn_send(c, S("x"));
+        if (n % 2)
+            pagi_sse_conn_disconnect(c, NONE);
+        pagi_sse_conn_free(c);
+        if (n == 1000)
+            before = rss_kib();
+    }
+    IS(code, R(RECORDS_UNREAD));
+    IS(n, 65536);
+    IS(figure(rt, "\"records\":"), 65536);
+    long more = rss_kib() - before;
+    if (!OK(more < 64 << 10))
+        printf("# %ld KiB more\n", more);
+    IS(pagi_sse_runtime_free(rt, 1000), 0);
+}
+
+static void unread_ends(void)
+{
+    pagi_sse_runtime rt = opened();
+    int32_t code = 0;
+    int opened_ = 0;
+    for (; code == 0 && opened_ < 200000; opened_++) {
+        int ends[2];
+        pagi_sse_conn c = 0;
+        if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0)
+            break;
+        code = pagi_sse_conn_open_fd(rt, ends[0], PAGI_SSE_WIRE_EVENTS, &c);
+        close(ends[1]);
+        if (code < 0)
+            close(ends[0]);
+        else
+            pagi_sse_conn_free(c);
+        /* Not more descriptors than one may have. */
+        int64_t deadline = now_ms() + PATIENCE_MS;
+        while (pagi_sse_runtime_busy(rt) > 200 && now_ms() < deadline)
+            poll(NULL, 0, 1);
+    }
+    IS(code, R(RECORDS_UNREAD));
+    OK(figure(rt, "\"records\":") >= 65536 && figure(rt, "\"records\":") <= 65536 + 201);
+    pagi_sse_conn c = 0;
+    IS(pagi_sse_conn_open_queue(rt, PAGI_SSE_WIRE_EVENTS, &c), R(RECORDS_UNREAD));
+    IS(c, 0);
+    char buf[PAGI_SSE_RECORD_MAX];
+    size_t used = 0;
+    int64_t deadline = now_ms() + PATIENCE_MS;
+    while ((pagi_sse_runtime_busy(rt) > 0 || figure(rt, "\"records\":") > 0) && now_ms() < deadline)
+        OK(pagi_sse_runtime_next(rt, buf, sizeof buf, &used) >= 0);
+    IS(pagi_sse_conn_open_queue(rt, PAGI_SSE_WIRE_EVENTS, &c), 0);
+    IS(pagi_sse_conn_free(c), 0);
+    IS(pagi_sse_runtime_free(rt, 1000), 0);
+}
+
 static const test tests[] = {
     {"options that make no sense are refused, extreme ones bounded", options},
     {"statistics count what was and what is", statistics},
@@ -185,5 +261,7 @@ static const test tests[] = {
     {"stop ends in order, and after it opening is an error", stops},
     {"connections outlive their runtime, closed", free_first},
     {"the descriptor wakes the host's loop", wakes},
+    {"unread records of a freed queue go with it, but for its ENDED", unread_of_freed},
+    {"who reads no ENDED of its sockets can open 65,536, and more after reading", unread_ends},
 };
 RUN(tests)

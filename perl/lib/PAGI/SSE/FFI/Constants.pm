@@ -135,6 +135,7 @@ BEGIN {
         RESULT_PANIC                => -4,
         RESULT_QUEUE_OVERFLOW       => -303,
         RESULT_REASON_TOO_LONG      => -315,
+        RESULT_RECORDS_UNREAD       => -317,
         RESULT_STATUS               => -306,
         RESULT_STOPPED              => -503,
         RESULT_SUBSCRIBED           => -603,
