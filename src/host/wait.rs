@@ -76,7 +76,7 @@ pub fn run(
         }
         let late = until.is_some_and(|by| Instant::now() >= by);
         {
-            let desk = desk()?;
+            let desk = look(desk)?;
             desk.flush_soon();
             if desk.was_called() || late {
                 return Ok(0);

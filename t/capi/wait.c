@@ -267,6 +267,7 @@ static void it_stops(void)
     IS(c.requests, 1);
     OK(c.others >= 4); /* three ENDED, and a CLOSED */
     IS(pagi_sse_server_run(srv, on_record, &c, FOREVER), R(STOPPED));
+    IS(pagi_sse_server_run(srv, on_record, &c, 0), R(STOPPED));
     IS(pagi_sse_conn_free(unanswered), 0);
     close(fds[0]), close(fds[1]), close(late);
     end();

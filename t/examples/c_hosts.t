@@ -198,4 +198,53 @@ subtest 'tls_host.c carries streams over TLS' => sub {
     is((ended($_))[1], 0, 'with its last chunk') for @streams[1, 2], $more;
 };
 
+# Streams until so many workers serve; those that are there, by pid.
+sub served_by {
+    my ($server, $streams, $enough) = @_;
+    my (%by, $deadline);
+    for my $stream (@$streams) { $by{$1}++ if $stream->{text} =~ /data: (\d+)/ }
+    $deadline = Time::HiRes::time() + $T::Serve::TIMEOUT;
+    while (!$enough->(\%by) && Time::HiRes::time() < $deadline) {
+        push @$streams, my $stream = follows($server->url('/'));
+        like reads($stream, qr/\n\n/), qr/\Aevent: served-by\ndata: \d+\n\n\z/ or last;
+        $by{$1}++ if $stream->{text} =~ /data: (\d+)/;
+    }
+    return \%by;
+}
+
+subtest 'prefork.c: many processes, one port; one that dies is replaced, and none stays behind' => sub {
+    my $program = example('prefork');
+    my $server = T::Serve->program($program, 0, 2);
+    my @streams;
+    my $by = served_by($server, \@streams, sub { keys %{ $_[0] } >= 2 });
+    my ($dies, $stays) = sort keys %$by;
+    ok defined $stays, "two of them serve: $dies, " . ($stays // 'nobody');
+    kill KILL => $dies;
+    my $new = $server->wait_for_log(qr/^worker $dies: signal 9$/m);
+    ok $new, 'the parent hears that one was killed' or diag $server->log;
+    my ($lost) = grep { $_->{text} =~ /data: $dies\n/ } @streams;
+    isnt((ended($lost))[1], 0, 'its streams break off');
+    @streams = grep { $_->{text} =~ /data: $stays\n/ } @streams;
+    $by = served_by($server, \@streams, sub { keys %{ $_[0] } >= 2 });
+    is [grep { $_ eq $dies } keys %$by], [], 'another has its place: ' . join ' ', sort keys %$by;
+    is $server->stop, 0, 'SIGTERM ends all of them in order' or diag $server->log;
+    is [ended($_)],   [$_->{text}, 0], 'each stream with its last chunk' for @streams;
+    is [map { [$server->log =~ /^worker $_: exit (\d+)$/mg] } keys %$by], [[0], [0]], 'no worker has a handle left';
+    is [asks('-w', '%{http_code}', $server->url('/'))],                   ['000', 7], 'nobody listens';
+};
+
+subtest 'prefork.c: workers whose parent was killed end by themselves' => sub {
+    my $server = T::Serve->program(example('prefork'), 0, 2);
+    my @streams;
+    served_by($server, \@streams, sub { keys %{ $_[0] } >= 1 });
+    $server->signal('KILL');
+    is $server->wait, 'signal 9';
+    is [ended($_)], [$_->{text}, 0], 'each stream with its last chunk' for @streams;
+    my $deadline = Time::HiRes::time() + $T::Serve::TIMEOUT;
+    my $answer;
+    do { $answer = [asks('-w', '%{http_code}', $server->url('/'))] }
+        while $answer->[1] != 7 && Time::HiRes::time() < $deadline;
+    is $answer, ['000', 7], 'nobody listens';
+};
+
 done_testing;
