@@ -1,6 +1,6 @@
 /* broadcast.c - a clock for any number of browsers: each tick is published
- * once, and a client that was away gets what it missed. One thread, one
- * descriptor, no list of clients: the library's threads do HTTP and write, the
+ * once, and a client that was away gets what it missed. One thread, no loop, no
+ * list of clients: the library's threads do HTTP and write, the
  * hub knows who is to get what.
  *
  * Build and run:
@@ -9,7 +9,6 @@
  */
 #define _POSIX_C_SOURCE 200809L
 #include <inttypes.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,18 +64,14 @@ static void answer(const pagi_sse_record *request)
     pagi_sse_conn_free(request->conn); /* what is queued is still sent */
 }
 
-static void take_records(void)
+static int32_t on_record(const pagi_sse_record *record, void *user)
 {
-    static char buf[PAGI_SSE_RECORD_MAX];
-    pagi_sse_record r;
-    size_t used;
-    while (pagi_sse_server_next(server, buf, sizeof buf, &used) > 0)
-        for (size_t at = 0; pagi_sse_record_read(buf, used, &at, &r, sizeof r) > 0;)
-        if (r.kind == PAGI_SSE_KIND_REQUEST)
-            answer(&r);
-        else if (r.kind == PAGI_SSE_KIND_LOG)
-            fprintf(stderr, "%.*s\n", (int)r.text.len, r.text.data);
-    pagi_sse_server_flush(server);
+    (void)user;
+    if (record->kind == PAGI_SSE_KIND_REQUEST)
+        answer(record);
+    else if (record->kind == PAGI_SSE_KIND_LOG)
+        fprintf(stderr, "%.*s\n", (int)record->text.len, record->text.data);
+    return 0;
 }
 
 /* One event for everybody; its number. Nobody waits for a slow client: one
@@ -108,11 +103,9 @@ int main(int argc, char **argv)
     sigaction(SIGINT, &action, NULL);
     fprintf(stderr, "listening on http://127.0.0.1:%d\n", (int)pagi_sse_server_port(server));
 
-    struct pollfd readable = {.fd = pagi_sse_server_fd(server), .events = POLLIN};
     for (int64_t due = now_ms(CLOCK_MONOTONIC) + interval; !stop;) {
         int64_t left = due - now_ms(CLOCK_MONOTONIC);
-        if (poll(&readable, 1, left > 0 ? (int)left : 0) > 0)
-            take_records();
+        pagi_sse_server_run(server, on_record, NULL, left > 0 ? (uint64_t)left : 0);
         if (now_ms(CLOCK_MONOTONIC) >= due) {
             ticks = tick();
             due += interval;

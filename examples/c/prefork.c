@@ -49,9 +49,8 @@ static int serve(int listener, pid_t parent)
 {
     char name[16];
     pagi_sse_server server;
-    pagi_sse_server_options options = {.size = sizeof options, .workers = 1};
-    options.listen = name;
-    options.listen_len = (size_t)snprintf(name, sizeof name, "fd:%d", listener);
+    snprintf(name, sizeof name, "fd:%d", listener);
+    pagi_sse_server_options options = {.size = sizeof options, .listen = pagi_sse_text(name), .workers = 1};
     if (pagi_sse_server_open(&options, &server) < 0 || pagi_sse_server_start(server) < 0) {
         char why[256];
         size_t used = 0;
