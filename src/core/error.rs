@@ -21,16 +21,16 @@ pub enum Error {
     /// the `size_t` beside it has the size needed.
     BufferSmall = -6,
 
-    /// An event type contains CR or LF (E5).
+    /// An event type contains CR or LF.
     EventNewline = -100,
-    /// An id contains CR or LF (E5).
+    /// An id contains CR or LF.
     IdNewline = -101,
-    /// An id contains NUL, which makes clients ignore it (E5).
+    /// An id contains NUL, which makes clients ignore it.
     IdNul = -102,
     /// The text is not JSON (RFC 8259).
     Json = -103,
     /// An id would not come back through a header: a control character other
-    /// than a tab inside it, white space at an end, or above 4096 bytes (E6).
+    /// than a tab inside it, white space at an end, or above 4096 bytes.
     IdHeader = -104,
 
     /// A line is longer than the parser's limit.
@@ -52,7 +52,7 @@ pub enum Error {
     HeaderName = -304,
     /// A header value contains a control character (RFC 9110).
     HeaderValue = -305,
-    /// A status code is outside 200..=599.
+    /// A status code is outside 200 to 599.
     Status = -306,
     /// A keepalive interval is neither 0 nor 10 to 86400000 milliseconds.
     Interval = -307,

@@ -1,8 +1,8 @@
 //! The client, for C.
 
-use super::conn::{fields, pagi_sse_header, which};
-use super::record::pagi_sse_bytes;
-use super::runtime::{pagi_sse_runtime, table as runtimes};
+use super::conn::{fields, which};
+use super::library::{pagi_sse_bytes, pagi_sse_client, pagi_sse_header, pagi_sse_runtime};
+use super::runtime::table as runtimes;
 use super::{Result, bytes, copy_out, guard, next, options, set, text, writable};
 use crate::client::options::{ClientResume, Options, Proxy};
 use crate::core::error::{Error, Failure};
@@ -17,11 +17,6 @@ use std::mem::offset_of;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// A client, which follows one stream of another server: a number, 0 is never
-/// one.
-#[allow(non_camel_case_types)]
-pub type pagi_sse_client = u64;
 
 /// In `flags` of a client's options: the request asks for gzip. A stream that
 /// has it is decompressed in any case.
@@ -334,11 +329,7 @@ fn choose(given: &pagi_sse_client_options, chosen: &mut Options) -> Result<()> {
 /// field that is the library's, a limit), _NOT_UTF8, _HEADER_NAME, _HEADER_VALUE,
 /// _OS (ca_file), _STOPPED, _HANDLES_EXHAUSTED, or a handle error of the runtime.
 /// Nothing has begun then.
-/// *Ownership*: the caller's; pagi_sse_client_free ends it. The options are
-/// copied.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child, which opens its own runtime.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_client_open(
     runtime: pagi_sse_runtime,
@@ -378,10 +369,7 @@ pub unsafe extern "C" fn pagi_sse_client_open(
 /// bytes; or PAGI_SSE_RESULT_BUFFER_SMALL (`used`: the size that the first
 /// needs, which waits), _NULL_POINTER (also for `cap` 0), _BAD_ARGUMENT, or a
 /// handle error.
-/// *Ownership*: the records are the caller's.
-/// *Threads*: any; one at a time for the records to have an order.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_client_next(
     client: pagi_sse_client,
@@ -398,13 +386,8 @@ pub unsafe extern "C" fn pagi_sse_client_next(
 
 /// Where the client is now. What is to be told of that may still wait.
 ///
-/// *Parameters*: `client`.
-///
 /// *Returns* one of enum pagi_sse_client_phase, or a handle error.
-/// *Ownership*: nothing.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_client_state(client: pagi_sse_client) -> i32 {
     guard(|| Ok(table().get(client)?.client().state() as i32))
@@ -414,16 +397,10 @@ pub extern "C" fn pagi_sse_client_state(client: pagi_sse_client) -> i32 {
 /// were taken. Empty: none.
 ///
 /// # Safety
-/// `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
-/// bytes; `len` points to a writable `size_t`.
+/// `buf`, `cap` and `len` are those of a text.
 ///
-/// *Returns* 0, and in `len` the length, bytes, without a NUL; or
-/// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _BAD_ARGUMENT, or a handle
-/// error.
-/// *Ownership*: a copy.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+/// *Returns* 0, or PAGI_SSE_RESULT_BUFFER_SMALL, or another error.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_client_last_event_id(
     client: pagi_sse_client,
@@ -441,13 +418,7 @@ pub unsafe extern "C" fn pagi_sse_client_last_event_id(
 /// Ends it: the connection is closed, what waits is dropped, and an END record
 /// follows. One that has ended keeps what waits. A second call does nothing.
 ///
-/// *Parameters*: `client`.
-///
 /// *Returns* 0, or a handle error.
-/// *Ownership*: the handle stays valid.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_client_close(client: pagi_sse_client) -> i32 {
     guard(|| {
@@ -459,13 +430,8 @@ pub extern "C" fn pagi_sse_client_close(client: pagi_sse_client) -> i32 {
 /// Gives a client back, closing it. No record of it follows, but a CLIENT record
 /// that waits already stays.
 ///
-/// *Parameters*: `client`.
-///
 /// *Returns* 0, or a handle error.
-/// *Ownership*: the handle is stale from now on.
-/// *Threads*: any; also while another is in pagi_sse_client_next.
-/// *Fork*: a child cannot free its parent's.
-/// *Since*: 0.3.0.
+/// *Threads*: also while another is in pagi_sse_client_next.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_client_free(client: pagi_sse_client) -> i32 {
     guard(|| {

@@ -1,7 +1,8 @@
 //! Connections, for C.
 
 use super::event::{self, Given, pagi_sse_event};
-use super::runtime::{self, pagi_sse_runtime};
+use super::library::{pagi_sse_conn, pagi_sse_header, pagi_sse_runtime};
+use super::runtime;
 use super::{Result, bytes, copy_out, guard, set, set_struct, some_buffer, text, writable};
 use crate::conn::{Conn, Field, Framing, table};
 use crate::core::error::{Error, Failure};
@@ -18,24 +19,6 @@ use http::{HeaderName, HeaderValue};
 use std::ffi::c_char;
 use std::os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::sync::Arc;
-
-/// One connection: a number, 0 is never one.
-#[allow(non_camel_case_types)]
-pub type pagi_sse_conn = u64;
-
-/// One header field. Names and values are bytes without CR, LF, NUL.
-#[allow(non_camel_case_types)]
-#[repr(C)]
-pub struct pagi_sse_header {
-    /// The name, a token (RFC 9110).
-    pub name: *const c_char,
-    /// Its length, bytes.
-    pub name_len: usize,
-    /// The value.
-    pub value: *const c_char,
-    /// Its length, bytes.
-    pub value_len: usize,
-}
 
 /// What pagi_sse_conn_read_body has met.
 #[derive(Clone, Copy)]
@@ -174,10 +157,7 @@ unsafe fn end(
 /// `out` points to a writable handle.
 ///
 /// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _HANDLES_EXHAUSTED.
-/// *Ownership*: the caller's; pagi_sse_conn_free ends it.
-/// *Threads*: any.
-/// *Fork*: a child opens its own.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_open_detached(out: *mut pagi_sse_conn) -> i32 {
     guard(|| {
@@ -203,10 +183,7 @@ pub unsafe extern "C" fn pagi_sse_conn_open_detached(out: *mut pagi_sse_conn) ->
 ///
 /// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (wire), _STOPPED,
 /// _RECORDS_UNREAD (65,536 ENDED records), _HANDLES_EXHAUSTED, or a handle error.
-/// *Ownership*: the caller's; pagi_sse_conn_free ends it.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_open_queue(
     runtime: pagi_sse_runtime,
@@ -242,9 +219,8 @@ pub unsafe extern "C" fn pagi_sse_conn_open_queue(
 /// once afterwards (EPOLL_CTL_DEL works while it is open), else that wakes the
 /// host for what the library reads. After an error it is the caller's as before,
 /// with its flags. The handle is the caller's; pagi_sse_conn_free ends it.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child; the socket stays the parent's.
-/// *Since*: 0.3.0.
+/// *Fork*: the socket stays the parent's.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_open_fd(
     runtime: pagi_sse_runtime,
@@ -290,14 +266,8 @@ fn give_back(conn: pagi_sse_conn, may: fn(&Conn) -> bool, end: fn(&Arc<Conn>)) -
 /// pagi_sse_conn_read could have taken it. Of its records only ENDED comes from
 /// now on.
 ///
-/// *Parameters*: `conn`.
-///
 /// *Returns* 0, or a handle error: PAGI_SSE_RESULT_HANDLE_STALE for a second
 /// call.
-/// *Ownership*: the handle is stale from now on.
-/// *Threads*: any; a call that another thread has in progress ends as usual.
-/// *Fork*: a child cannot free its parent's.
-/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_conn_free(conn: pagi_sse_conn) -> i32 {
     give_back(conn, |_| true, Conn::release)
@@ -308,16 +278,11 @@ pub extern "C" fn pagi_sse_conn_free(conn: pagi_sse_conn) -> i32 {
 /// only ENDED comes from now on. A stream that has ended meanwhile is just given
 /// back.
 ///
-/// *Parameters*: `conn`.
-///
 /// *Returns* 0, or PAGI_SSE_RESULT_NOT_SUBSCRIBED for a connection that nobody
 /// could answer or end then: one not begun or answered by an ordinary response,
 /// one without a subscription, a queue, a detached one; nothing has changed; or a
 /// handle error.
-/// *Ownership*: after 0 the number ends, the connection does not.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_conn_hand_over(conn: pagi_sse_conn) -> i32 {
     give_back(conn, Conn::may_be_handed_over, Conn::hand_over)
@@ -338,10 +303,7 @@ pub extern "C" fn pagi_sse_conn_hand_over(conn: pagi_sse_conn) -> i32 {
 /// PAGI_SSE_RESULT_CLOSED, _DECLINED, _STATUS, _BODILESS_STATUS (204, 205,
 /// 304), _HEADER_NAME, _HEADER_VALUE, _NULL_POINTER, _BAD_ARGUMENT, or a handle
 /// error; then nothing has changed.
-/// *Ownership*: the fields are copied.
-/// *Threads*: any; of many calls at a time one begins it.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_start(
     conn: pagi_sse_conn,
@@ -362,14 +324,9 @@ pub unsafe extern "C" fn pagi_sse_conn_start(
 /// For a host that does the I/O of a detached connection: may an event go out
 /// now? Begins the stream if it had not begun.
 ///
-/// *Parameters*: `conn`.
-///
 /// *Returns* 0: yes; 1: yes, and the stream's start must go out first; or
 /// PAGI_SSE_RESULT_CLOSED, _DECLINED, or a handle error.
-/// *Ownership*: nothing.
-/// *Threads*: any; of many calls at a time one gives 1.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_conn_admit(conn: pagi_sse_conn) -> i32 {
     guard(|| on(conn, |conn| Ok(conn.admit()?.into())))
@@ -382,10 +339,7 @@ pub extern "C" fn pagi_sse_conn_admit(conn: pagi_sse_conn) -> i32 {
 ///
 /// *Returns* as pagi_sse_conn_admit; or what pagi_sse_conn_send_event refuses an
 /// event by, and nothing has changed.
-/// *Ownership*: nothing is kept.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_admit_event(
     conn: pagi_sse_conn,
@@ -415,10 +369,7 @@ pub unsafe extern "C" fn pagi_sse_conn_admit_event(
 /// this event is not in it), _CLOSED, _DECLINED, _NOT_UTF8, _NOT_HOSTED,
 /// _NULL_POINTER (`data`, whatever the length), _BAD_ARGUMENT (a length beyond
 /// 1 GiB), or a handle error.
-/// *Ownership*: the data are copied.
-/// *Threads*: any; each thread's events keep their order.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_send(
     conn: pagi_sse_conn,
@@ -450,10 +401,7 @@ pub unsafe extern "C" fn pagi_sse_conn_send(
 /// (`event`, the data of PAGI_SSE_EVENT_JSON), _BAD_ARGUMENT (pagi_sse_error names it: a size, an unknown
 /// flag, `retry_ms` without its flag, `key` or a flag that is for
 /// pagi_sse_hub_publish, a length).
-/// *Ownership*: all is copied.
-/// *Threads*: any; each thread's events keep their order.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_send_event(
     conn: pagi_sse_conn,
@@ -475,10 +423,7 @@ pub unsafe extern "C" fn pagi_sse_conn_send_event(
 /// `len`; UTF-8.
 ///
 /// *Returns* as pagi_sse_conn_send, but an absent comment is no error.
-/// *Ownership*: the text is copied.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_comment(
     conn: pagi_sse_conn,
@@ -504,10 +449,6 @@ pub unsafe extern "C" fn pagi_sse_conn_comment(
 /// *Returns* 0, or PAGI_SSE_RESULT_INTERVAL, _CLOSED, _DECLINED, _NOT_HOSTED,
 /// _NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT, or a handle error; then the setting
 /// is as it was.
-/// *Ownership*: the text is copied.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_keepalive(
     conn: pagi_sse_conn,
@@ -536,10 +477,6 @@ pub unsafe extern "C" fn pagi_sse_conn_keepalive(
 /// *Returns* 1 if this call closed it; 0 if it was closed, and the first reason
 /// stays; or PAGI_SSE_RESULT_NOT_UTF8, _REASON_TOO_LONG (1024 bytes), _NULL_POINTER,
 /// _BAD_ARGUMENT, or a handle error.
-/// *Ownership*: the reason is copied. The handle stays valid.
-/// *Threads*: any; of many calls at a time one gives 1.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_close(
     conn: pagi_sse_conn,
@@ -558,10 +495,6 @@ pub unsafe extern "C" fn pagi_sse_conn_close(
 /// *Parameters*: `conn`; `stream`: 1 or 0.
 ///
 /// *Returns* 0, or a handle error.
-/// *Ownership*: nothing.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_conn_expect_stream(conn: pagi_sse_conn, stream: i32) -> i32 {
     guard(|| {
@@ -586,10 +519,6 @@ pub extern "C" fn pagi_sse_conn_expect_stream(conn: pagi_sse_conn, stream: i32) 
 /// *Returns* 1 if this call closed it; 0 if it was closed, and the first reason
 /// stays; or PAGI_SSE_RESULT_NOT_UTF8, _REASON_TOO_LONG (1024 bytes), _NULL_POINTER,
 /// _BAD_ARGUMENT, or a handle error.
-/// *Ownership*: the reason is copied. The handle stays valid.
-/// *Threads*: any; of many calls at a time one gives 1.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_abort(
     conn: pagi_sse_conn,
@@ -612,10 +541,6 @@ pub unsafe extern "C" fn pagi_sse_conn_abort(
 /// *Returns* 1 if this call closed it; 0 if it was closed, and the first reason
 /// stays; or PAGI_SSE_RESULT_NOT_UTF8, _REASON_TOO_LONG (1024 bytes), _NULL_POINTER,
 /// _BAD_ARGUMENT, or a handle error.
-/// *Ownership*: the reason is copied. The handle stays valid.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_disconnect(
     conn: pagi_sse_conn,
@@ -639,9 +564,7 @@ pub unsafe extern "C" fn pagi_sse_conn_disconnect(
 /// caller's to read; _NULL_POINTER (also for `cap` 0), _BAD_ARGUMENT, or a
 /// handle error.
 /// *Ownership*: the bytes are the caller's, and no longer queued.
-/// *Threads*: any; one at a time for the bytes to have an order.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_read(
     conn: pagi_sse_conn,
@@ -663,13 +586,8 @@ pub unsafe extern "C" fn pagi_sse_conn_read(
 
 /// Where the connection stands.
 ///
-/// *Parameters*: `conn`.
-///
 /// *Returns* one of enum pagi_sse_state, or a handle error.
-/// *Ownership*: nothing.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_conn_state(conn: pagi_sse_conn) -> i32 {
     guard(|| Ok(table().get(conn)?.phase() as i32))
@@ -678,16 +596,12 @@ pub extern "C" fn pagi_sse_conn_state(conn: pagi_sse_conn) -> i32 {
 /// Why the connection closed: PAGI's reason token, as `client_closed`.
 ///
 /// # Safety
-/// `conn`; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
-/// writable bytes; `len` points to a writable `size_t`.
+/// `conn`; `buf`, `cap` and `len` are those of a text.
 ///
 /// *Returns* 0, and in `len` the length, bytes, without a NUL, which is 0 while
 /// open or when no reason is known; or PAGI_SSE_RESULT_BUFFER_SMALL,
 /// _NULL_POINTER, _BAD_ARGUMENT, or a handle error.
-/// *Ownership*: a copy.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_reason(
     conn: pagi_sse_conn,
@@ -707,13 +621,7 @@ pub unsafe extern "C" fn pagi_sse_conn_reason(
 /// subscription do so by themselves; a host program that has another way to the
 /// client does it before using that.
 ///
-/// *Parameters*: `conn`.
-///
 /// *Returns* 0, or a handle error.
-/// *Ownership*: nothing.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_conn_catch_up(conn: pagi_sse_conn) -> i32 {
     guard(|| {
@@ -735,9 +643,6 @@ pub extern "C" fn pagi_sse_conn_catch_up(conn: pagi_sse_conn) -> i32 {
 /// *Returns* 0; or 1: the connection ended before, so that its ENDED record has
 /// the number only if it is read before pagi_sse_conn_free; or a handle error.
 /// *Ownership*: what it stands for stays the host's.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_conn_set_user(conn: pagi_sse_conn, user: u64) -> i32 {
     guard(|| Ok((!table().get(conn)?.set_user(user)).into()))
@@ -745,13 +650,8 @@ pub extern "C" fn pagi_sse_conn_set_user(conn: pagi_sse_conn, user: u64) -> i32 
 
 /// Bytes queued and not yet taken by the kernel, or by pagi_sse_conn_read.
 ///
-/// *Parameters*: `conn`.
-///
 /// *Returns* their number, or a handle error.
-/// *Ownership*: nothing.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_conn_buffered(conn: pagi_sse_conn) -> i64 {
     guard(|| Ok(table().get(conn)?.buffered() as i64))
@@ -765,10 +665,7 @@ pub extern "C" fn pagi_sse_conn_buffered(conn: pagi_sse_conn) -> i64 {
 ///
 /// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER (also for `size` 0),
 /// _BAD_ARGUMENT (an absurd size), or a handle error.
-/// *Ownership*: a copy.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_counters(
     conn: pagi_sse_conn,
@@ -803,10 +700,6 @@ pub unsafe extern "C" fn pagi_sse_conn_counters(
 /// `limit` (1048576).
 ///
 /// *Returns* 0, or PAGI_SSE_RESULT_BAD_ARGUMENT, _NOT_HOSTED, or a handle error.
-/// *Ownership*: nothing.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_conn_set_marks(
     conn: pagi_sse_conn,
@@ -836,10 +729,7 @@ pub extern "C" fn pagi_sse_conn_set_marks(
 /// already), _CLOSED, _STATUS, _HEADER_NAME, _HEADER_VALUE, _CONTENT_LENGTH (no
 /// number, or several), _NOT_HOSTED, _NULL_POINTER, _BAD_ARGUMENT, or a handle error; then
 /// nothing has changed.
-/// *Ownership*: the fields are copied.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_respond(
     conn: pagi_sse_conn,
@@ -867,10 +757,7 @@ pub unsafe extern "C" fn pagi_sse_conn_respond(
 /// *Returns* as pagi_sse_conn_send; or PAGI_SSE_RESULT_NO_RESPONSE before
 /// pagi_sse_conn_respond and after the end, _CONTENT_LENGTH if the body is not
 /// as long as the field of that name said.
-/// *Ownership*: the bytes are copied.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_body(
     conn: pagi_sse_conn,
@@ -899,10 +786,7 @@ pub unsafe extern "C" fn pagi_sse_conn_body(
 /// ended its side, and a server of this library answers 400 to one that is
 /// closed without), _NULL_POINTER (also for `cap` 0), _BAD_ARGUMENT, or a handle
 /// error.
-/// *Ownership*: the bytes are the caller's.
-/// *Threads*: any; one at a time for the bytes to have an order.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_conn_read_body(
     conn: pagi_sse_conn,

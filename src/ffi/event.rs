@@ -1,6 +1,6 @@
 //! An event as C gives it, read into one of the library's own.
 
-use super::record::pagi_sse_bytes;
+use super::library::pagi_sse_bytes;
 use super::{Result, options, text};
 use crate::core::error::{Error, Failure};
 use crate::core::frame::Event;

@@ -52,10 +52,7 @@ unsafe fn room<'a>(
 /// *Returns* 0, and in `len` the frame's length; or
 /// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _NOT_UTF8, _EVENT_NEWLINE, _ID_NEWLINE,
 /// _ID_NUL, _ID_HEADER, _JSON, _BAD_ARGUMENT (as there; overlap).
-/// *Ownership*: nothing is kept.
-/// *Threads*: any.
-/// *Fork*: no difference.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_frame_event(
     event: *const pagi_sse_event,
@@ -90,10 +87,7 @@ pub unsafe extern "C" fn pagi_sse_frame_event(
 /// *Returns* 0, and in `len` the frame's length; or
 /// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _NOT_UTF8, _BAD_ARGUMENT (overlap, a length
 /// beyond SSIZE_MAX).
-/// *Ownership*: nothing is kept.
-/// *Threads*: any.
-/// *Fork*: no difference.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_frame_comment(
     comment: *const c_char,

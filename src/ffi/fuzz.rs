@@ -1,12 +1,11 @@
 //! Records as C reads them, from any bytes and from what a parser has packed.
 
+use super::library::pagi_sse_bytes;
 use super::parser::{
     pagi_sse_parser_free, pagi_sse_parser_next, pagi_sse_parser_open, pagi_sse_parser_options,
     pagi_sse_parser_push,
 };
-use super::record::{
-    pagi_sse_bytes, pagi_sse_record, pagi_sse_record_header_at, pagi_sse_record_read,
-};
+use super::record::{pagi_sse_record, pagi_sse_record_header_at, pagi_sse_record_read};
 use crate::core::error::{Error, Result};
 use crate::core::parse::{Message, Parsed};
 use crate::fuzz::Stream;

@@ -1,8 +1,7 @@
 //! Hubs and subscriptions, for C.
 
-use super::conn::pagi_sse_conn;
 use super::event::{self, Given, pagi_sse_event};
-use super::record::pagi_sse_bytes;
+use super::library::{pagi_sse_bytes, pagi_sse_conn, pagi_sse_hub, pagi_sse_subscription};
 use super::runtime::deadline;
 use super::{Result, bytes, copy_out, guard, set, set_struct, text, writable};
 use crate::conn;
@@ -19,14 +18,6 @@ use crate::sys::PerProcess;
 use serde_json::{Value, json};
 use std::ffi::c_char;
 use std::sync::Arc;
-
-/// One hub: a number, 0 is never one.
-#[allow(non_camel_case_types)]
-pub type pagi_sse_hub = u64;
-
-/// One subscription: a number, 0 is never one.
-#[allow(non_camel_case_types)]
-pub type pagi_sse_subscription = u64;
 
 /// What a hub is like; add them up.
 #[derive(Clone, Copy)]
@@ -226,10 +217,7 @@ fn flags(given: u32) -> Result<[bool; 2]> {
 ///
 /// *Returns* 0, or PAGI_SSE_RESULT_BAD_ARGUMENT, _NULL_POINTER, _NOT_UTF8, _OS,
 /// _HANDLES_EXHAUSTED.
-/// *Ownership*: the caller's; pagi_sse_hub_free ends it. All is copied.
-/// *Threads*: any.
-/// *Fork*: fork first, then open; a child opens its own.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_hub_open(
     epoch: *const c_char,
@@ -276,10 +264,8 @@ pub unsafe extern "C" fn pagi_sse_hub_open(
 /// 60000: what is undelivered by then is left out.
 ///
 /// *Returns* 0, or a handle error.
-/// *Ownership*: the number ends; connections stay.
-/// *Threads*: any. It waits as long as the delivery lasts, as no other function of hubs does.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+/// *Threads*: It waits as long as the delivery lasts, as no other function of
+/// hubs does.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_hub_free(hub: pagi_sse_hub, deadline_ms: u64) -> i32 {
     guard(|| {
@@ -297,10 +283,7 @@ pub extern "C" fn pagi_sse_hub_free(hub: pagi_sse_hub, deadline_ms: u64) -> i32 
 ///
 /// *Returns* 0, or PAGI_SSE_RESULT_TOPIC_NAME, _TOO_MANY_TOPICS, _BAD_ARGUMENT,
 /// _NULL_POINTER, _NOT_UTF8, or a handle error.
-/// *Ownership*: all is copied.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_hub_topic(
     hub: pagi_sse_hub,
@@ -333,10 +316,7 @@ pub unsafe extern "C" fn pagi_sse_hub_topic(
 /// _ID_NUL, _ID_HEADER, _JSON, _NOT_UTF8, _BAD_ARGUMENT (pagi_sse_error names it: a size, an
 /// unknown flag, `retry_ms` without its flag, a length, a deletion without a key, an event of
 /// nothing under PAGI_SSE_HUB_FLAG_OWN_IDS), _NULL_POINTER, or a handle error.
-/// *Ownership*: all is copied.
-/// *Threads*: any; each thread's events keep their order.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_hub_publish(
     hub: pagi_sse_hub,
@@ -388,9 +368,7 @@ pub unsafe extern "C" fn pagi_sse_hub_publish(
 /// _NULL_POINTER, _NOT_UTF8, _HANDLES_EXHAUSTED, or a handle error.
 /// *Ownership*: the subscription's handle is the caller's;
 /// pagi_sse_subscription_free gives it back. All else is copied.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_hub_subscribe(
     hub: pagi_sse_hub,
@@ -459,13 +437,7 @@ pub unsafe extern "C" fn pagi_sse_hub_subscribe(
 /// pagi_sse_conn_hand_over, which nobody else could end: it is closed in order,
 /// reason `app_closed`.
 ///
-/// *Parameters*: `subscription`.
-///
 /// *Returns* 0, also when it has ended already; or a handle error.
-/// *Ownership*: the number stays the caller's.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_subscription_cancel(subscription: pagi_sse_subscription) -> i32 {
     guard(|| {
@@ -476,13 +448,7 @@ pub extern "C" fn pagi_sse_subscription_cancel(subscription: pagi_sse_subscripti
 
 /// Gives the handle back. The subscription goes on to its connection's end.
 ///
-/// *Parameters*: `subscription`.
-///
 /// *Returns* 0, or a handle error.
-/// *Ownership*: the number ends, the subscription does not.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_subscription_free(subscription: pagi_sse_subscription) -> i32 {
     guard(|| {
@@ -495,16 +461,10 @@ pub extern "C" fn pagi_sse_subscription_free(subscription: pagi_sse_subscription
 /// pagi_sse_subscription_counts, `active` as true or false.
 ///
 /// # Safety
-/// `subscription`; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
-/// writable bytes; `len` points to a writable `size_t`.
+/// `subscription`; `buf`, `cap` and `len` are those of a text.
 ///
-/// *Returns* 0, and in `len` the length, bytes, without a NUL; or
-/// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _BAD_ARGUMENT, or a handle
-/// error.
-/// *Ownership*: a copy.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+/// *Returns* 0, or PAGI_SSE_RESULT_BUFFER_SMALL, or another error.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_subscription_stats(
     subscription: pagi_sse_subscription,
@@ -531,10 +491,7 @@ pub unsafe extern "C" fn pagi_sse_subscription_stats(
 ///
 /// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER (also for `size` 0),
 /// _BAD_ARGUMENT (an absurd size), or a handle error.
-/// *Ownership*: a copy.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_subscription_counters(
     subscription: pagi_sse_subscription,
@@ -552,14 +509,9 @@ pub unsafe extern "C" fn pagi_sse_subscription_counters(
 /// For producers that can wait: whether no subscriber's queue is above its
 /// high mark and less than 64 KiB is undelivered. Delivers nothing by itself.
 ///
-/// *Parameters*: `hub`.
-///
 /// *Returns* 1: ready; 0: not, and a READY record will come to every server and
 /// runtime that has subscribers of this hub; or a handle error.
-/// *Ownership*: nothing.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_hub_ready(hub: pagi_sse_hub) -> i32 {
     guard(|| Ok(hubs().get(hub)?.hub().ready().into()))
@@ -574,10 +526,6 @@ pub extern "C" fn pagi_sse_hub_ready(hub: pagi_sse_hub) -> i32 {
 ///
 /// *Returns* how many, or PAGI_SSE_RESULT_TOPIC_NAME, _REASON_TOO_LONG (1024
 /// bytes), _NULL_POINTER, _NOT_UTF8, _BAD_ARGUMENT, or a handle error.
-/// *Ownership*: the reason is copied.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_hub_close_streams(
     hub: pagi_sse_hub,
@@ -604,17 +552,14 @@ pub unsafe extern "C" fn pagi_sse_hub_close_streams(
 /// `key`, those that the event has, and `delete`: true if it deleted the key.
 ///
 /// # Safety
-/// `hub`; `topic` is valid for its length; `state` is one of enum pagi_sse_kept; `last`: the newest so many of them, 0 for all;
-/// `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
-/// bytes; `len` points to a writable `size_t`.
+/// `hub`; `topic` is valid for its length; `state` is one of enum pagi_sse_kept;
+/// `last`: the newest so many of them, 0 for all; `buf`, `cap` and `len` are
+/// those of a text.
 ///
 /// *Returns* 0, and in `len` the length, bytes, without a NUL, of `[]` for a
 /// topic that does not exist; or PAGI_SSE_RESULT_BUFFER_SMALL, _TOPIC_NAME,
 /// _NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT, or a handle error.
-/// *Ownership*: a copy.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_hub_history(
     hub: pagi_sse_hub,
@@ -678,10 +623,7 @@ fn shown(entry: &Entry) -> Value {
 ///
 /// *Returns* 1 or 0, or PAGI_SSE_RESULT_TOPIC_NAME, _NULL_POINTER, _NOT_UTF8,
 /// _BAD_ARGUMENT, or a handle error.
-/// *Ownership*: nothing.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_hub_has_topic(
     hub: pagi_sse_hub,
@@ -703,10 +645,7 @@ pub unsafe extern "C" fn pagi_sse_hub_has_topic(
 ///
 /// *Returns* their number, or PAGI_SSE_RESULT_TOPIC_NAME, _NULL_POINTER,
 /// _NOT_UTF8, _BAD_ARGUMENT, or a handle error.
-/// *Ownership*: nothing.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_hub_subscribers(
     hub: pagi_sse_hub,
@@ -726,16 +665,10 @@ pub unsafe extern "C" fn pagi_sse_hub_subscribers(
 /// pagi_sse_topic_counts.
 ///
 /// # Safety
-/// `hub`; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
-/// writable bytes; `len` points to a writable `size_t`.
+/// `hub`; `buf`, `cap` and `len` are those of a text.
 ///
-/// *Returns* 0, and in `len` the length, bytes, without a NUL; or
-/// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _BAD_ARGUMENT, or a handle
-/// error.
-/// *Ownership*: a copy.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+/// *Returns* 0, or PAGI_SSE_RESULT_BUFFER_SMALL, or another error.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_hub_stats(
     hub: pagi_sse_hub,
@@ -758,10 +691,7 @@ pub unsafe extern "C" fn pagi_sse_hub_stats(
 ///
 /// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER (also for `size` 0),
 /// _BAD_ARGUMENT (an absurd size), or a handle error.
-/// *Ownership*: a copy.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_hub_counters(
     hub: pagi_sse_hub,
@@ -784,10 +714,7 @@ pub unsafe extern "C" fn pagi_sse_hub_counters(
 ///
 /// *Returns* 1, or 0 for a topic that is not there, and then all are 0; or PAGI_SSE_RESULT_TOPIC_NAME, _NOT_UTF8, _NULL_POINTER (also for `size` 0),
 /// _BAD_ARGUMENT (an absurd size), or a handle error.
-/// *Ownership*: a copy.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_topic_counters(
     hub: pagi_sse_hub,

@@ -1,6 +1,6 @@
 //! The parser, for C: for clients, and for tests of servers.
 
-use super::record::pagi_sse_bytes;
+use super::library::{pagi_sse_bytes, pagi_sse_parser};
 use super::{Result, bytes, copy_out, guard, next, options, set, text, writable};
 use crate::core::error::{Error, Failure};
 use crate::core::limits;
@@ -11,10 +11,6 @@ use crate::sys::PerProcess;
 use bytes::{Buf as _, BufMut as _, BytesMut};
 use std::ffi::c_char;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// A parser of one stream: a number, 0 is never one.
-#[allow(non_camel_case_types)]
-pub type pagi_sse_parser = u64;
 
 /// How a parser is to work. Zero the struct, set `size` and what matters; 0
 /// elsewhere means the default.
@@ -164,11 +160,7 @@ fn limit(what: &str, given: u64, default: usize) -> Result<usize> {
 ///
 /// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (a size or a
 /// limit), _NOT_UTF8, _ID_TOO_LONG, _ID_NEWLINE, _ID_NUL (`last_event_id`), _HANDLES_EXHAUSTED.
-/// *Ownership*: the caller's; pagi_sse_parser_free ends it. The options are
-/// copied.
-/// *Threads*: any.
-/// *Fork*: a child opens its own.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_parser_open(
     options: *const pagi_sse_parser_options,
@@ -220,13 +212,7 @@ pub unsafe extern "C" fn pagi_sse_parser_open(
 
 /// Gives a parser back.
 ///
-/// *Parameters*: `parser`.
-///
 /// *Returns* 0, or a handle error.
-/// *Ownership*: the handle is stale from now on, what it had is freed.
-/// *Threads*: any.
-/// *Fork*: a child cannot free its parent's.
-/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_parser_free(parser: pagi_sse_parser) -> i32 {
     guard(|| {
@@ -246,10 +232,7 @@ pub extern "C" fn pagi_sse_parser_free(parser: pagi_sse_parser) -> i32 {
 /// *Returns* how many of the bytes it took: if not all, read the records, then
 /// push the rest; or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT, or a handle
 /// error. What the stream does wrong is no error here but a record.
-/// *Ownership*: the bytes are copied.
-/// *Threads*: any; one at a time for the bytes to have an order.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_parser_push(
     parser: pagi_sse_parser,
@@ -278,10 +261,7 @@ pub unsafe extern "C" fn pagi_sse_parser_push(
 /// *Returns* how many records it put there, 0 for none, and in `used` their
 /// bytes; or PAGI_SSE_RESULT_BUFFER_SMALL (`used`: the size that the first
 /// needs), _NULL_POINTER (also for `cap` 0), _BAD_ARGUMENT, or a handle error.
-/// *Ownership*: the records are the caller's.
-/// *Threads*: any; one at a time for the records to have an order.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_parser_next(
     parser: pagi_sse_parser,
@@ -300,16 +280,10 @@ pub unsafe extern "C" fn pagi_sse_parser_next(
 /// last block that ended. Empty: send none.
 ///
 /// # Safety
-/// `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
-/// bytes; `len` points to a writable `size_t`.
+/// `buf`, `cap` and `len` are those of a text.
 ///
-/// *Returns* 0, and in `len` the length, bytes, without a NUL; or
-/// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _BAD_ARGUMENT, or a handle
-/// error.
-/// *Ownership*: a copy.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+/// *Returns* 0, or PAGI_SSE_RESULT_BUFFER_SMALL, or another error.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_parser_last_event_id(
     parser: pagi_sse_parser,
@@ -332,10 +306,7 @@ pub unsafe extern "C" fn pagi_sse_parser_last_event_id(
 ///
 /// *Returns* 1, and 0 if there was none and `out` is as it was; or
 /// PAGI_SSE_RESULT_NULL_POINTER, or a handle error.
-/// *Ownership*: nothing.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_parser_retry(parser: pagi_sse_parser, out: *mut u64) -> i32 {
     guard(|| {
@@ -353,13 +324,7 @@ pub unsafe extern "C" fn pagi_sse_parser_retry(parser: pagi_sse_parser, out: *mu
 /// dropped, the last event id and the reconnection time stay. Records that
 /// wait stay too.
 ///
-/// *Parameters*: `parser`.
-///
 /// *Returns* 0, or a handle error.
-/// *Ownership*: nothing.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_parser_reset(parser: pagi_sse_parser) -> i32 {
     guard(|| {

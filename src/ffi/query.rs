@@ -12,17 +12,13 @@ use std::ffi::c_char;
 ///
 /// # Safety
 /// `query`, as a REQUEST record has it, and `name`, decoded, are valid for their
-/// lengths; `buf` is NULL with `cap` 0, to ask for the size, or points to `cap`
-/// writable bytes; `len` points to a writable `size_t`.
+/// lengths; `buf`, `cap` and `len` are those of a text.
 ///
 /// *Returns* 1, and in `len` the value's length, bytes, without a NUL; it is
 /// UTF-8, with U+FFFD for what was none; 0 if there is no such parameter, and
 /// nothing was written; or PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER,
 /// _BAD_ARGUMENT.
-/// *Ownership*: a copy.
-/// *Threads*: any.
-/// *Fork*: no difference.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_query_value(
     query: *const c_char,
@@ -51,15 +47,11 @@ pub unsafe extern "C" fn pagi_sse_query_value(
 /// As REQUEST's `path` is made of its `raw_path`: decodes `%` and two hexadecimal digits; all else stays, a `+` too.
 ///
 /// # Safety
-/// `text` is valid for `text_len`; `buf` is NULL with `cap` 0, to ask for the
-/// size, or points to `cap` writable bytes; `len` points to a writable `size_t`.
+/// `text` is valid for `text_len`; `buf`, `cap` and `len` are those of a text.
 ///
 /// *Returns* 0, and in `len` the length, bytes, without a NUL, of any bytes; or
 /// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _BAD_ARGUMENT.
-/// *Ownership*: a copy.
-/// *Threads*: any.
-/// *Fork*: no difference.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_percent_decode(
     text: *const c_char,

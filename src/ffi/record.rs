@@ -1,6 +1,6 @@
 //! Reading records, for C: from packed bytes to a struct.
 
-use super::conn::{pagi_sse_conn, pagi_sse_header};
+use super::library::{pagi_sse_bytes, pagi_sse_conn, pagi_sse_header};
 use super::{Result, bytes, guard, set, set_struct, writable};
 use crate::core::error::Error;
 use crate::core::reason::Why;
@@ -21,18 +21,6 @@ const _: () = assert!(
         && PAGI_SSE_FLAG_PATH_IS_TEXT == record::PATH_IS_TEXT
         && PAGI_SSE_FLAG_UNIX == record::UNIX
 );
-
-/// Bytes, not NUL-terminated; in a record, inside the buffer that it was read
-/// from. Absent: NULL with length 0.
-#[allow(non_camel_case_types)]
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct pagi_sse_bytes {
-    /// The first byte.
-    pub data: *const c_char,
-    /// How many.
-    pub len: usize,
-}
 
 /// A record, read by pagi_sse_record_read. What a type does not have is 0.
 #[allow(non_camel_case_types)]
@@ -264,9 +252,7 @@ pub(super) fn read(bytes: &[u8], before: &[u8]) -> Result<pagi_sse_record> {
 /// or PAGI_SSE_RESULT_BAD_ARGUMENT (bytes that are no record, an impossible `at`
 /// or `size`), _NULL_POINTER, and `at` is as it was.
 /// *Ownership*: the record's bytes are in `buf` and live as long.
-/// *Threads*: any.
-/// *Fork*: no difference.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_record_read(
     buf: *const c_char,
@@ -325,9 +311,7 @@ fn fields(packed: &[u8]) -> impl Iterator<Item = Result<(&[u8], &[u8])>> {
 /// none and `out` is as it was; or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT
 /// (bytes that are no header fields).
 /// *Ownership*: the value is in the record's buffer.
-/// *Threads*: any.
-/// *Fork*: no difference.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_record_header(
     headers: pagi_sse_bytes,
@@ -364,9 +348,7 @@ pub unsafe extern "C" fn pagi_sse_record_header(
 /// PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (bytes that are no header
 /// fields).
 /// *Ownership*: name and value are in the record's buffer.
-/// *Threads*: any.
-/// *Fork*: no difference.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_record_header_at(
     headers: pagi_sse_bytes,

@@ -1,5 +1,6 @@
 //! The runtime, for C: connections on the host's own transports.
 
+use super::library::pagi_sse_runtime;
 use super::{copy_out, guard, next, options, set, set_struct, writable};
 use crate::core::counts::HostCounts;
 use crate::core::error::{Error, Result};
@@ -10,11 +11,6 @@ use crate::sys::PerProcess;
 use std::ffi::c_char;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// A runtime: threads, a descriptor and a queue of records for connections
-/// that no server of this library accepted. A number, 0 is never one.
-#[allow(non_camel_case_types)]
-pub type pagi_sse_runtime = u64;
 
 /// How a runtime is to run. Zero the struct, set `size` and what matters; 0
 /// elsewhere means the default.
@@ -55,7 +51,7 @@ pub(super) fn deadline(ms: u64) -> Duration {
 /// Statistics as JSON.
 pub(super) fn stats(counts: &HostCounts) -> String {
     let mut stats = counts.json();
-    stats["abi"] = super::PAGI_SSE_ABI_VERSION.into();
+    stats["abi"] = super::library::PAGI_SSE_ABI_VERSION.into();
     stats.to_string()
 }
 
@@ -67,11 +63,7 @@ pub(super) fn stats(counts: &HostCounts) -> String {
 ///
 /// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (a size or a
 /// level), _OS (threads or descriptors), _HANDLES_EXHAUSTED.
-/// *Ownership*: the caller's; pagi_sse_runtime_free ends it. The options are
-/// copied.
-/// *Threads*: any.
-/// *Fork*: fork first, then open; a child opens its own.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_runtime_open(
     options: *const pagi_sse_runtime_options,
@@ -103,14 +95,10 @@ pub unsafe extern "C" fn pagi_sse_runtime_open(
 
 /// The descriptor that is readable while pagi_sse_runtime_next has records.
 ///
-/// *Parameters*: `runtime`.
-///
 /// *Returns* it, or a handle error.
 /// *Ownership*: the runtime's, until pagi_sse_runtime_free. Watch it, or a
 /// duplicate; do not read or close it.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_runtime_fd(runtime: pagi_sse_runtime) -> i32 {
     guard(|| Ok(table().get(runtime)?.desk().fd()))
@@ -126,10 +114,7 @@ pub extern "C" fn pagi_sse_runtime_fd(runtime: pagi_sse_runtime) -> i32 {
 /// *Returns* how many records it put there, 0 for none, and in `used` their
 /// bytes; or PAGI_SSE_RESULT_BUFFER_SMALL (`used`: the size that the first
 /// needs), _NULL_POINTER (also for `cap` 0), _BAD_ARGUMENT, or a handle error.
-/// *Ownership*: the records are the caller's.
-/// *Threads*: any; one at a time for the records to have an order.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_runtime_next(
     runtime: pagi_sse_runtime,
@@ -148,13 +133,7 @@ pub unsafe extern "C" fn pagi_sse_runtime_next(
 /// called at the end of a turn of the host's loop; without it output waits a
 /// millisecond or so.
 ///
-/// *Parameters*: `runtime`.
-///
 /// *Returns* 0, or a handle error.
-/// *Ownership*: nothing.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_runtime_flush(runtime: pagi_sse_runtime) -> i32 {
     guard(|| {
@@ -169,10 +148,6 @@ pub extern "C" fn pagi_sse_runtime_flush(runtime: pagi_sse_runtime) -> i32 {
 /// *Parameters*: `runtime`; `delay_ms`, 0 for at once.
 ///
 /// *Returns* 0, or a handle error.
-/// *Ownership*: nothing.
-/// *Threads*: any; made for other threads of the host's.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_runtime_wake(runtime: pagi_sse_runtime, delay_ms: u64) -> i32 {
     guard(|| {
@@ -185,13 +160,8 @@ pub extern "C" fn pagi_sse_runtime_wake(runtime: pagi_sse_runtime, delay_ms: u64
 /// Counts the connections in progress: those for which no ENDED record has
 /// been made.
 ///
-/// *Parameters*: `runtime`.
-///
 /// *Returns* their number, or a handle error.
-/// *Ownership*: nothing.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_runtime_busy(runtime: pagi_sse_runtime) -> i64 {
     guard(|| Ok(table().get(runtime)?.desk().registry().live() as i64))
@@ -202,16 +172,10 @@ pub extern "C" fn pagi_sse_runtime_busy(runtime: pagi_sse_runtime) -> i64 {
 /// may come.
 ///
 /// # Safety
-/// `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
-/// bytes; `len` points to a writable `size_t`.
+/// `buf`, `cap` and `len` are those of a text.
 ///
-/// *Returns* 0, and in `len` the length, bytes, without a NUL; or
-/// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _BAD_ARGUMENT, or a handle
-/// error.
-/// *Ownership*: a copy.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+/// *Returns* 0, or PAGI_SSE_RESULT_BUFFER_SMALL, or another error.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_runtime_stats(
     runtime: pagi_sse_runtime,
@@ -234,10 +198,7 @@ pub unsafe extern "C" fn pagi_sse_runtime_stats(
 ///
 /// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER (also for `size` 0),
 /// _BAD_ARGUMENT (an absurd size), or a handle error.
-/// *Ownership*: a copy.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_runtime_counters(
     runtime: pagi_sse_runtime,
@@ -261,10 +222,7 @@ pub unsafe extern "C" fn pagi_sse_runtime_counters(
 /// *Parameters*: `runtime`; `deadline_ms`, the longest wait, at most 60000.
 ///
 /// *Returns* 0, or a handle error.
-/// *Ownership*: the handle stays valid.
-/// *Threads*: any. The one call that waits, with pagi_sse_runtime_free.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+/// *Threads*: The one call that waits, with pagi_sse_runtime_free.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_runtime_stop(runtime: pagi_sse_runtime, deadline_ms: u64) -> i32 {
     guard(|| {
@@ -281,10 +239,6 @@ pub extern "C" fn pagi_sse_runtime_stop(runtime: pagi_sse_runtime, deadline_ms: 
 /// less) to 60000.
 ///
 /// *Returns* 0, or a handle error.
-/// *Ownership*: the handle is stale from now on.
-/// *Threads*: any; the runtime ends when calls that are in it have returned.
-/// *Fork*: a child cannot free its parent's.
-/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_runtime_free(runtime: pagi_sse_runtime, deadline_ms: u64) -> i32 {
     guard(|| {

@@ -1,6 +1,6 @@
 //! The scope cache, for C: a host's own 64-bit key leads to a connection.
 
-use super::conn::pagi_sse_conn;
+use super::library::pagi_sse_conn;
 use super::{guard, set, writable};
 use crate::conn::table;
 use crate::host::scope::scopes;
@@ -14,10 +14,6 @@ use crate::host::scope::scopes;
 /// *Parameters*: `key`, any number; `conn`.
 ///
 /// *Returns* 0, or a handle error.
-/// *Ownership*: nothing is kept.
-/// *Threads*: any.
-/// *Fork*: a child has no keys of its parent.
-/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_scope_set(key: u64, conn: pagi_sse_conn) -> i32 {
     guard(|| {
@@ -36,10 +32,7 @@ pub extern "C" fn pagi_sse_scope_set(key: u64, conn: pagi_sse_conn) -> i32 {
 ///
 /// *Returns* 1, and 0 if there is none and `out` is as it was; or
 /// PAGI_SSE_RESULT_NULL_POINTER.
-/// *Ownership*: the connection stays whose it was.
-/// *Threads*: any.
-/// *Fork*: a child has no keys of its parent.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_scope_get(key: u64, out: *mut pagi_sse_conn) -> i32 {
     guard(|| {
@@ -58,10 +51,6 @@ pub unsafe extern "C" fn pagi_sse_scope_get(key: u64, out: *mut pagi_sse_conn) -
 /// *Parameters*: `key`, any number.
 ///
 /// *Returns* 1, or 0 if there was none.
-/// *Ownership*: the connection stays whose it was.
-/// *Threads*: any.
-/// *Fork*: a child has no keys of its parent.
-/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_scope_remove(key: u64) -> i32 {
     guard(|| Ok(scopes().remove(key).into()))

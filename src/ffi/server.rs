@@ -1,6 +1,6 @@
 //! The embedded server, for C.
 
-use super::record::pagi_sse_bytes;
+use super::library::{pagi_sse_bytes, pagi_sse_server};
 use super::runtime::{deadline, level, stats};
 use super::{copy_out, guard, next, options, set, set_struct, text, writable};
 use crate::core::counts::HostCounts;
@@ -13,10 +13,6 @@ use std::ffi::c_char;
 use std::os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// One server: a number, 0 is never one.
-#[allow(non_camel_case_types)]
-pub type pagi_sse_server = u64;
 
 /// How a server is to run. Zero the struct, set `size` and what matters; 0
 /// elsewhere means the default.
@@ -93,11 +89,7 @@ pub(super) fn table() -> &'static Table<Arc<Server>> {
 /// _BIND_FAILED (pagi_sse_error has the system's reason), _HOST_UNKNOWN (the
 /// resolver's), _NOT_LISTENING (`fd:N`), _OS (threads or descriptors), _NULL_POINTER, _BAD_ARGUMENT (a size), _NOT_UTF8,
 /// _HANDLES_EXHAUSTED.
-/// *Ownership*: the caller's; pagi_sse_server_free ends it. The options are
-/// copied.
-/// *Threads*: any.
-/// *Fork*: fork first, then open; a child opens its own.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_server_open(
     options: *const pagi_sse_server_options,
@@ -147,14 +139,9 @@ pub unsafe extern "C" fn pagi_sse_server_open(
 
 /// Begins to accept connections.
 ///
-/// *Parameters*: `server`.
-///
 /// *Returns* 0, also when it does already; or PAGI_SSE_RESULT_STOPPED, or a
 /// handle error.
-/// *Ownership*: nothing.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_start(server: pagi_sse_server) -> i32 {
     guard(|| {
@@ -165,13 +152,8 @@ pub extern "C" fn pagi_sse_server_start(server: pagi_sse_server) -> i32 {
 
 /// The TCP port bound.
 ///
-/// *Parameters*: `server`.
-///
 /// *Returns* it; 0 for a Unix socket; or a handle error.
-/// *Ownership*: nothing.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_port(server: pagi_sse_server) -> i32 {
     guard(|| Ok(table().get(server)?.port().into()))
@@ -181,16 +163,10 @@ pub extern "C" fn pagi_sse_server_port(server: pagi_sse_server) -> i32 {
 /// of `fd:N` too.
 ///
 /// # Safety
-/// `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
-/// bytes; `len` points to a writable `size_t`.
+/// `buf`, `cap` and `len` are those of a text.
 ///
-/// *Returns* 0, and in `len` the length, bytes, without a NUL; or
-/// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _BAD_ARGUMENT, or a handle
-/// error.
-/// *Ownership*: a copy.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+/// *Returns* 0, or PAGI_SSE_RESULT_BUFFER_SMALL, or another error.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_server_address(
     server: pagi_sse_server,
@@ -223,9 +199,7 @@ pub unsafe extern "C" fn pagi_sse_server_address(
 /// and close-on-exec. Take it out of the host's own epoll or poll set before.
 /// After an error it is the caller's as before, with its flags. The bytes are
 /// copied.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_server_adopt(
     server: pagi_sse_server,
@@ -253,14 +227,10 @@ pub unsafe extern "C" fn pagi_sse_server_adopt(
 
 /// The descriptor that is readable while pagi_sse_server_next has records.
 ///
-/// *Parameters*: `server`.
-///
 /// *Returns* it, or a handle error.
 /// *Ownership*: the server's, until pagi_sse_server_free. Watch it, or a
 /// duplicate; do not read or close it.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_fd(server: pagi_sse_server) -> i32 {
     guard(|| Ok(table().get(server)?.fd()))
@@ -296,9 +266,7 @@ pub extern "C" fn pagi_sse_server_fd(server: pagi_sse_server) -> i32 {
 /// needs), _NULL_POINTER (also for `cap` 0), _BAD_ARGUMENT, or a handle error.
 /// *Ownership*: the records are the caller's, and the connections of REQUEST
 /// records.
-/// *Threads*: any; one at a time for the records to have an order.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_server_next(
     server: pagi_sse_server,
@@ -317,13 +285,7 @@ pub unsafe extern "C" fn pagi_sse_server_next(
 /// called at the end of a turn of the host's loop; without it output waits a
 /// millisecond or so.
 ///
-/// *Parameters*: `server`.
-///
 /// *Returns* 0, or a handle error.
-/// *Ownership*: nothing.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_flush(server: pagi_sse_server) -> i32 {
     guard(|| {
@@ -338,10 +300,6 @@ pub extern "C" fn pagi_sse_server_flush(server: pagi_sse_server) -> i32 {
 /// *Parameters*: `server`; `delay_ms`, 0 for at once.
 ///
 /// *Returns* 0, or a handle error.
-/// *Ownership*: nothing.
-/// *Threads*: any; made for other threads of the host's.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_wake(server: pagi_sse_server, delay_ms: u64) -> i32 {
     guard(|| {
@@ -357,13 +315,8 @@ pub extern "C" fn pagi_sse_server_wake(server: pagi_sse_server, delay_ms: u64) -
 /// has been looked at once more. After that, 0 means that
 /// pagi_sse_server_free cuts nobody off.
 ///
-/// *Parameters*: `server`.
-///
 /// *Returns* their number, or a handle error.
-/// *Ownership*: nothing.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_busy(server: pagi_sse_server) -> i64 {
     guard(|| Ok(table().get(server)?.busy() as i64))
@@ -372,16 +325,10 @@ pub extern "C" fn pagi_sse_server_busy(server: pagi_sse_server) -> i64 {
 /// Statistics, as a JSON object; see pagi_sse_runtime_stats.
 ///
 /// # Safety
-/// `buf` is NULL with `cap` 0, to ask for the size, or points to `cap` writable
-/// bytes; `len` points to a writable `size_t`.
+/// `buf`, `cap` and `len` are those of a text.
 ///
-/// *Returns* 0, and in `len` the length, bytes, without a NUL; or
-/// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _BAD_ARGUMENT, or a handle
-/// error.
-/// *Ownership*: a copy.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+/// *Returns* 0, or PAGI_SSE_RESULT_BUFFER_SMALL, or another error.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_server_stats(
     server: pagi_sse_server,
@@ -404,10 +351,7 @@ pub unsafe extern "C" fn pagi_sse_server_stats(
 ///
 /// *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER (also for `size` 0),
 /// _BAD_ARGUMENT (an absurd size), or a handle error.
-/// *Ownership*: a copy.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_server_counters(
     server: pagi_sse_server,
@@ -426,13 +370,7 @@ pub unsafe extern "C" fn pagi_sse_server_counters(
 /// waits in the kernel to be accepted, or sends a request now, gets 503 (a
 /// stream an empty one, so that its client comes back).
 ///
-/// *Parameters*: `server`.
-///
 /// *Returns* 0, or a handle error.
-/// *Ownership*: nothing.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_drain(server: pagi_sse_server) -> i32 {
     guard(|| {
@@ -451,10 +389,6 @@ pub extern "C" fn pagi_sse_server_drain(server: pagi_sse_server) -> i32 {
 ///
 /// *Returns* 0, or PAGI_SSE_RESULT_NOT_UTF8, _REASON_TOO_LONG (1024 bytes),
 /// _NULL_POINTER, _BAD_ARGUMENT, or a handle error.
-/// *Ownership*: the reason is copied.
-/// *Threads*: any.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_server_close_streams(
     server: pagi_sse_server,
@@ -480,10 +414,7 @@ pub unsafe extern "C" fn pagi_sse_server_close_streams(
 /// *Parameters*: `server`; `deadline_ms`, the longest wait, at most 60000.
 ///
 /// *Returns* 0, or a handle error.
-/// *Ownership*: the handle stays valid.
-/// *Threads*: any. The one call that waits, with pagi_sse_server_free.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+/// *Threads*: The one call that waits, with pagi_sse_server_free.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_stop(server: pagi_sse_server, deadline_ms: u64) -> i32 {
     guard(|| {
@@ -500,10 +431,6 @@ pub extern "C" fn pagi_sse_server_stop(server: pagi_sse_server, deadline_ms: u64
 /// less) to 60000.
 ///
 /// *Returns* 0, or a handle error.
-/// *Ownership*: the handle is stale from now on.
-/// *Threads*: any; the server ends when calls that are in it have returned.
-/// *Fork*: a child cannot free its parent's.
-/// *Since*: 0.3.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_free(server: pagi_sse_server, deadline_ms: u64) -> i32 {
     guard(|| {

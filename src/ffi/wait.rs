@@ -1,9 +1,12 @@
 //! A thread of the host's that waits for records, for C.
 
-use super::record::{self, pagi_sse_record};
-use super::runtime::{self, pagi_sse_runtime};
+use super::library::pagi_sse_runtime;
 #[cfg(feature = "server")]
-use super::server::{self, pagi_sse_server};
+use super::library::pagi_sse_server;
+use super::record::{self, pagi_sse_record};
+use super::runtime;
+#[cfg(feature = "server")]
+use super::server;
 use super::{Result, guard};
 use crate::core::error::Error;
 use crate::host::desk::Desk;
@@ -62,13 +65,11 @@ fn of_runtime(runtime: pagi_sse_runtime) -> impl Fn() -> Result<Arc<Desk>> {
 /// handled a signal; or PAGI_SSE_RESULT_STOPPED (pagi_sse_server_stop has
 /// returned, and all records were taken), _OS, or a handle error:
 /// PAGI_SSE_RESULT_HANDLE_STALE also when the server is freed meanwhile.
-/// *Ownership*: nothing.
-/// *Threads*: any, and several at a time. A signal that comes just before the wait
-/// ends none: use a time, pagi_sse_server_wake by another thread, or ppoll on
+/// *Threads*: several at a time. A signal that comes just before the wait ends
+/// none: use a time, pagi_sse_server_wake by another thread, or ppoll on
 /// pagi_sse_server_fd.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
 #[cfg(feature = "server")]
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_wait(server: pagi_sse_server, timeout_ms: u64) -> i32 {
     guard(|| wait_for(of_server(server), timeout_ms))
@@ -90,12 +91,12 @@ pub extern "C" fn pagi_sse_server_wait(server: pagi_sse_server, timeout_ms: u64)
 /// meanwhile, as by the callback.
 /// *Ownership*: the connections of REQUEST records are the caller's. What it has
 /// not called back with stays for the next call, or for pagi_sse_server_next.
-/// *Threads*: any; of several at a time each gets other records. Nothing of the
-/// server is held while the callback runs: it may stop and free it. As
+/// *Threads*: of several at a time each gets other records. Nothing of the server
+/// is held while the callback runs: it may stop and free it. As
 /// pagi_sse_server_wait for signals.
-/// *Fork*: a handle error in a child; a callback that forks goes on in the parent.
-/// *Since*: 0.3.0.
+/// *Fork*: a callback that forks goes on in the parent.
 #[cfg(feature = "server")]
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_server_run(
     server: pagi_sse_server,
@@ -112,10 +113,8 @@ pub unsafe extern "C" fn pagi_sse_server_run(
 /// *Parameters*: `runtime`; `timeout_ms` as for pagi_sse_server_wait.
 ///
 /// *Returns* as pagi_sse_server_wait.
-/// *Ownership*: nothing.
 /// *Threads*: as pagi_sse_server_wait.
-/// *Fork*: a handle error in a child.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_runtime_wait(runtime: pagi_sse_runtime, timeout_ms: u64) -> i32 {
     guard(|| wait_for(of_runtime(runtime), timeout_ms))
@@ -127,10 +126,8 @@ pub extern "C" fn pagi_sse_runtime_wait(runtime: pagi_sse_runtime, timeout_ms: u
 /// `runtime`; the others as for pagi_sse_server_run.
 ///
 /// *Returns* as pagi_sse_server_run.
-/// *Ownership*: as pagi_sse_server_run.
 /// *Threads*: as pagi_sse_server_run.
-/// *Fork*: as pagi_sse_server_run.
-/// *Since*: 0.3.0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pagi_sse_runtime_run(
     runtime: pagi_sse_runtime,

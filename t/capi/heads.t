@@ -1,7 +1,7 @@
 use strict;
 use warnings;
 
-# The server that README shows, pasted, against request heads of
+# The servers that README and the header show, pasted, against request heads of
 # every size: each is answered, and the next client too.
 
 use FindBin;
@@ -33,7 +33,8 @@ sub program {
     return $program;
 }
 
-my %shown = ('README.md' => program(slurp("$root/README.md")));
+my ($top) = slurp("$root/include/pagi_sse.h") =~ m{\A/\*\n(.*?)\*/}s;
+my %shown = ('README.md' => program(slurp("$root/README.md")), 'pagi_sse.h' => program($top =~ s/^ \*(?:   )?//gmr));
 
 # Any port: nothing else of it is changed.
 sub pasted {

@@ -1,8 +1,8 @@
 use strict;
 use warnings;
 
-# README's C program: what compilers of C and C++ say to it when they say all
-# they can; and that it serves.
+# The C programs of README and of the header's top: what compilers of C and C++
+# say to them when they say all they can; and that README's serves.
 
 use FindBin;
 use lib "$FindBin::Bin/../lib";
@@ -25,22 +25,31 @@ sub content {
 
 my ($text) = content("$root/README.md") =~ /^## C\n\n```c\n(.*?)^```$/ms or die 'README.md has no C program';
 
-my $source = T::CAPI::dir() . '/hello.c';
-{
-    open my $out, '>', $source or die "$source: $!";
-    print {$out} $text;
-    close $out or die "$source: $!";
+my ($top) = content("$root/include/pagi_sse.h") =~ m{\A/\*\n.*?^( \*   #include .*?^ \*   int main.*?^ \*   \})$}ms
+    or die 'the header shows no program';
+$top =~ s/^ \*(?:   )?//gm;
+
+sub written {
+    my ($name, $program) = @_;
+    my $file = T::CAPI::dir() . "/$name.c";
+    open my $out, '>', $file or die "$file: $!";
+    print {$out} "$program\n";
+    close $out or die "$file: $!";
+    return $file;
 }
 
+my $source = written('hello', $text);
 my @compilers = map { [$_, $cc] } qw(c99 c11 c17);
 push @compilers, ['c++17', T::CAPI::command('g++', 'c++'), qw(-x c++)] if T::CAPI::command('g++', 'c++');
-for my $compiler (@compilers) {
-    my ($standard, @command) = @$compiler;
-    my ($said,     $status) = T::CAPI::run([
-        @command, "-std=$standard", qw(-Wall -Wextra -Wconversion -Wpedantic -Werror),
-        "-I$root/include", '-c', $source, '-o', "$source.o"
-    ]);
-    is [$status, $said], [0, ''], "nothing to say as $standard";
+for my $file ($source, written('top', $top)) {
+    for my $compiler (@compilers) {
+        my ($standard, @command) = @$compiler;
+        my ($said,     $status) = T::CAPI::run([
+            @command, "-std=$standard", qw(-Wall -Wextra -Wconversion -Wpedantic -Werror),
+            "-I$root/include", '-c', $file, '-o', "$file.o"
+        ]);
+        is [$status, $said], [0, ''], "nothing to say as $standard";
+    }
 }
 
 subtest 'it serves' => sub {

@@ -16,7 +16,7 @@ open my $in, '<', $file or die "$file: $!";
 my $header = do { local $/; <$in> };
 close $in;
 
-my ($enum) = $header =~ /^enum pagi_sse_result\b(.*?)^\};/ms;
+my ($enum) = $header =~ /^PAGI_SSE_ENUM\(pagi_sse_result\)(.*?)^\};/ms;
 my %in_c = $enum =~ /^\s*PAGI_SSE_RESULT_(\w+) = (-?\d+),/mg;
 
 subtest 'the result codes of PAGI::SSE::FFI are those of the header' => sub {
@@ -41,7 +41,7 @@ subtest 'the ABI number is the header\'s' => sub {
 };
 
 subtest 'every number of the header is in Perl, by the same name' => sub {
-    my %number = $header =~ /^(?:#define | +)PAGI_SSE_(\w+)(?: =)? (-?\d+),?$/mg;
+    my %number = $header =~ /^(?:#define | +)PAGI_SSE_(\w+)(?: =)? (-?\d+),?\s*(?:\/\/.*)?$/mg;
     ok keys %number > 60, 'the header has numbers';
     is(PAGI::SSE::FFI::Constants::all(),       \%number,    'script/header writes them');
     is(PAGI::SSE::FFI::Constants->can($_)->(), $number{$_}, $_) for qw(KIND_REQUEST STATE_CLOSED REASON_BYTES);
