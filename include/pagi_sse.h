@@ -104,6 +104,7 @@
  *   connection without request idle_timeout_ms (75 s)   closed
  *   connections of a server    max_connections (16384)  wait in the kernel
  *   REQUEST records unread     16                       no connection is accepted
+ *   ENDED records unread       65536                    the same; nothing opens: RECORDS_UNREAD
  *   LOG records unread         1024                     counted in another
  *   any other record           one of a kind for each connection
  *   size of a record           PAGI_SSE_RECORD_MAX      never; parsers, clients: their options
@@ -249,6 +250,8 @@ PAGI_SSE_ENUM(pagi_sse_result) {
   PAGI_SSE_RESULT_NOT_SUBSCRIBED = -316,        // No hub publishes to the connection's stream, or
                                                 // the host carries its output, so that it cannot be
                                                 // handed over.
+  PAGI_SSE_RESULT_RECORDS_UNREAD = -317,        // The host program has 65,536 ENDED records to read
+                                                // before it opens more.
   PAGI_SSE_RESULT_HANDLE_INVALID = -400,        // The handle is zero or was never given out.
   PAGI_SSE_RESULT_HANDLE_STALE = -401,          // The handle's object was freed.
   PAGI_SSE_RESULT_HANDLE_KIND = -402,           // The handle belongs to an object of another kind.
@@ -532,9 +535,9 @@ int32_t pagi_sse_server_address(pagi_sse_server server,
 //
 // *Returns* 0, or PAGI_SSE_RESULT_TOO_MANY_CONNECTIONS (as many are open as
 // `max_connections` allows; an idle one was told to make room, so try again
-// soon), _STOPPED (also after pagi_sse_server_drain), _BAD_SOCKET,
-// _BAD_ARGUMENT (`len`), _NULL_POINTER, _OS (out of descriptors), or a handle
-// error.
+// soon), _RECORDS_UNREAD (65,536 ENDED records), _STOPPED (also after
+// pagi_sse_server_drain), _BAD_SOCKET, _BAD_ARGUMENT (`len`), _NULL_POINTER, _OS
+// (out of descriptors), or a handle error.
 // *Ownership*: after 0 `fd` is the library's, until it closes it: non-blocking
 // and close-on-exec. Take it out of the host's own epoll or poll set before.
 // After an error it is the caller's as before, with its flags. The bytes are
@@ -664,7 +667,6 @@ int32_t pagi_sse_server_close_streams(pagi_sse_server server, const char *reason
 // *Parameters*: `server`; `deadline_ms`, the longest wait, at most 60000.
 //
 // *Returns* 0, or a handle error.
-// *Threads*: The one call that waits, with pagi_sse_server_free.
 int32_t pagi_sse_server_stop(pagi_sse_server server, uint64_t deadline_ms);
 
 // As pagi_sse_server_stop, if that was not called, but requests without an
@@ -1095,13 +1097,14 @@ int32_t pagi_sse_conn_open_detached(pagi_sse_conn *out);
 // Opens a connection whose output the host takes with pagi_sse_conn_read and
 // carries over a transport of its own: inside another HTTP server, TLS,
 // FastCGI. The runtime's records say when there is output; its threads send
-// the keepalives.
+// the keepalives. pagi_sse_conn_free takes along the records that wait of it, but
+// for ENDED.
 //
 // *Parameters*: `runtime`; `wire` is one of enum pagi_sse_wire; `out` points to a writable
 // handle.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (wire), _STOPPED,
-// _HANDLES_EXHAUSTED, or a handle error.
+// _RECORDS_UNREAD (65,536 ENDED records), _HANDLES_EXHAUSTED, or a handle error.
 PAGI_SSE_NODISCARD
 int32_t pagi_sse_conn_open_queue(pagi_sse_runtime runtime,
                                  int32_t wire,
@@ -1117,8 +1120,9 @@ int32_t pagi_sse_conn_open_queue(pagi_sse_runtime runtime,
 // pagi_sse_wire; `out` points to a writable handle.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (wire),
-// _BAD_SOCKET, _OS (out of descriptors), _STOPPED, _HANDLES_EXHAUSTED, or a
-// handle error.
+// _BAD_SOCKET, _OS (out of descriptors), _STOPPED, _RECORDS_UNREAD (65,536 ENDED
+// records: each free of a socket leaves one), _HANDLES_EXHAUSTED, or a handle
+// error.
 // *Ownership*: after 0 `fd` is the library's, until it closes it: non-blocking
 // and close-on-exec. Take it out of the host's own epoll or poll set before or at
 // once afterwards (EPOLL_CTL_DEL works while it is open), else that wakes the
@@ -2060,7 +2064,6 @@ int32_t pagi_sse_runtime_counters(pagi_sse_runtime runtime,
 // *Parameters*: `runtime`; `deadline_ms`, the longest wait, at most 60000.
 //
 // *Returns* 0, or a handle error.
-// *Threads*: The one call that waits, with pagi_sse_runtime_free.
 int32_t pagi_sse_runtime_stop(pagi_sse_runtime runtime,
                               uint64_t deadline_ms);
 

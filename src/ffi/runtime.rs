@@ -222,7 +222,6 @@ pub unsafe extern "C" fn pagi_sse_runtime_counters(
 /// *Parameters*: `runtime`; `deadline_ms`, the longest wait, at most 60000.
 ///
 /// *Returns* 0, or a handle error.
-/// *Threads*: The one call that waits, with pagi_sse_runtime_free.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_runtime_stop(runtime: pagi_sse_runtime, deadline_ms: u64) -> i32 {
     guard(|| {

@@ -414,7 +414,6 @@ pub unsafe extern "C" fn pagi_sse_server_close_streams(
 /// *Parameters*: `server`; `deadline_ms`, the longest wait, at most 60000.
 ///
 /// *Returns* 0, or a handle error.
-/// *Threads*: The one call that waits, with pagi_sse_server_free.
 #[unsafe(no_mangle)]
 pub extern "C" fn pagi_sse_server_stop(server: pagi_sse_server, deadline_ms: u64) -> i32 {
     guard(|| {

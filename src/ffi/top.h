@@ -104,6 +104,7 @@
  *   connection without request idle_timeout_ms (75 s)   closed
  *   connections of a server    max_connections (16384)  wait in the kernel
  *   REQUEST records unread     16                       no connection is accepted
+ *   ENDED records unread       65536                    the same; nothing opens: RECORDS_UNREAD
  *   LOG records unread         1024                     counted in another
  *   any other record           one of a kind for each connection
  *   size of a record           PAGI_SSE_RECORD_MAX      never; parsers, clients: their options
