@@ -115,11 +115,14 @@ sub _ready_event {
     return Future->done($self->_event(shift @{ $self->{queue} }));
 }
 
+# What a thread began with is a copy, of an object that is not its own.
+sub _is_ours { return $_[0] && $_[0]->isa(__PACKAGE__) }
+
 # False where there is no loop.
 sub _pump_later {
     my ($self) = @_;
     Scalar::Util::weaken($self);
-    return PAGI::SSE::Loop->later(sub { $self->_pump if $self });
+    return PAGI::SSE::Loop->later(sub { $self->_pump if _is_ours($self) });
 }
 
 # The runtime: the library has something.
@@ -215,7 +218,7 @@ sub _wait_for {
         undef $held;
         my $failure = $done->is_cancelled ? undef : $done->failure;
         PAGI::SSE::Check::warning("PAGI::SSE::Client: a callback of on($name) failed: $failure") if defined $failure;
-        return if !$self;
+        return if !_is_ours($self);
         $self->{is_busy}--;
         $self->_pump;
     });
