@@ -157,9 +157,9 @@ subtest 'events that are there already do not keep others from their turn' => su
     $timer = sub { $turns++; PAGI::SSE::Loop->later($timer) if $timer };
     is $client->next->get->data, 'x';
     PAGI::SSE::Loop->later($timer);
-    for (1 .. 2000) { $client->next->get }
+    for (1 .. 20_000) { $client->next->get }
     undef $timer;
-    ok $turns >= 20, "$turns turns in 2000 events";
+    ok $turns >= 5, "$turns turns in 20,000 events";
     $client->close;
 };
 

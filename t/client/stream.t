@@ -164,6 +164,20 @@ subtest 'with on(event) events are pushed, one after the other' => sub {
     like [$client->next->failure]->[0], qr/\APAGI::SSE::Client->next: the events go to on\(event\) at \Q$0\E line/;
 };
 
+subtest 'a Future of a callback holds up next, too' => sub {
+    my $server = T::Scripted->new(stream(": c\n\ndata: 1\n\n"), T::Scripted::NO_CONTENT);
+    my $client = client(url => $server->url);
+    my @seen;
+    $client->on(
+        comment => sub {
+            return PAGI::SSE::Loop->sleep(0.1)->on_done(sub { push @seen, 'slept' });
+        }
+    );
+    push @seen, $client->next->get->data;
+    is \@seen, ['slept', 1];
+    $client->close;
+};
+
 subtest 'a callback that dies is a warning, and the next is called' => sub {
     my $server = T::Scripted->new(stream("data: 1\n\n"), T::Scripted::NO_CONTENT);
     my $client = client(url => $server->url);

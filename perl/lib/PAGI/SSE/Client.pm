@@ -25,10 +25,7 @@ our $VERSION = '0.003000';
 # What waits is the library's to keep, so that what nobody takes stops the
 # reading of the socket; here is one batch of it at most.
 
-use constant {
-    SHARED  => 0x8000_0000,    # in the length of an id: that of the last one in the batch
-    AT_ONCE => 64,             # events that are there already, before others have a turn
-};
+use constant SHARED => 0x8000_0000;    # in the length of an id: that of the last one in the batch
 
 my %NAMES = map { $_ => 1 } qw(event comment open retry error end);
 my @STATES = qw(connecting open closed);
@@ -54,7 +51,6 @@ sub new {
         queue         => [],
         batch_id      => '',
         last_event_id => $options->{last_event_id} // '',
-        left          => AT_ONCE,
     }, $class;
     PAGI::SSE::Thread::own($handle, $self);
     PAGI::SSE::Client::Runtime->add($handle, $self);
@@ -98,21 +94,35 @@ sub _waiter {
     return $self->{waiter};
 }
 
-# What is there now. After many, a Future for the next turn, as nobody else has
-# one otherwise.
+# What is there now. When this turn has taken its time, a Future for the next
+# one, as nobody else has a turn otherwise.
 sub _ready_event {
     my ($self) = @_;
-    $self->_pump;
-    if (defined $self->{ended} && !@{ $self->{queue} }) {
+    my $queue = $self->{queue};
+    $self->_pump if !@$queue || ord $queue->[0] != KIND_EVENT;
+    if (!@$queue) {
+        return if !defined $self->{ended};
         my $failure = delete $self->{failure};
         return $failure ? Future->fail($failure->_at(PAGI::SSE::Check::place())) : Future->done(undef);
     }
-    return if !@{ $self->{queue} };
-    if (!$self->{left}--) {
-        $self->{left} = AT_ONCE;
-        return if $self->_pump_later;
+    return if $self->{is_busy} || !--$PAGI::SSE::Loop::LEFT && $self->_gives_way;
+    return Future->done($self->_event(shift @$queue));
+}
+
+sub _gives_way {
+    my ($self) = @_;
+    my $way = PAGI::SSE::Loop->give_way($self, '');
+    if (!$way) {
+        return 0 if PAGI::SSE::Loop->is_known;
+        # Our events come by it, so somebody drives it.
+        my $now = PAGI::SSE::Loop::Turns::now();
+        return 0 if $now - ($self->{since} //= $now) < PAGI::SSE::Loop::TURN_SECONDS;
+        delete $self->{since};
+        return $self->_pump_later;
     }
-    return Future->done($self->_event(shift @{ $self->{queue} }));
+    Scalar::Util::weaken($self);
+    $way->on_done(sub { $self->_pump if _is_ours($self) });
+    return 1;
 }
 
 # What a thread began with is a copy, of an object that is not its own.
@@ -159,8 +169,7 @@ sub _first {
 
 sub _wants_event {
     my ($self) = @_;
-    return !$self->{is_busy} if $self->{on}{event};
-    return $self->_waiter;
+    return !$self->{is_busy} && ($self->{on}{event} || $self->_waiter);
 }
 
 sub _tell {
@@ -467,8 +476,9 @@ True: any certificate will do, and a redirection from https to http.
 A Future of the next L<PAGI::SSE::Event>; of undef at the end. When the client ends by a failure it fails, once, with a
 L<PAGI::SSE::Client::Error>; then there is undef. Reconnections are no failures.
 
-One at a time. A C<next> that is cancelled loses nothing: the event is that of the one after it. After 64 events that
-were there already it waits for the loop's next turn, so that others have theirs.
+One at a time. A C<next> that is cancelled loses nothing: the event is that of the one after it. When events are there
+already, C<next> is done at once; after 10 milliseconds of a turn it waits for the loop's next one, so that others have
+theirs.
 
 The client lives while a C<next> waits.
 
