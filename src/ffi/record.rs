@@ -265,13 +265,16 @@ pub unsafe extern "C" fn pagi_sse_record_read(
         // SAFETY: the caller's promise.
         let buf = unsafe { bytes(buf, used) }?.unwrap_or_default();
         writable(at)?;
+        writable(out)?;
+        if size == 0 {
+            return Err(Error::NullPointer.into());
+        }
         // SAFETY: not NULL, and the caller's promise.
         let from = unsafe { at.read_unaligned() };
         let (before, rest) = buf.split_at_checked(from).ok_or(Error::BadArgument)?;
         if rest.is_empty() {
             return Ok(0);
         }
-        writable(out)?;
         let mut reader = Reader::new(rest);
         let record = read(reader.bytes()?, before)?;
         // SAFETY: the caller's promise; the struct has no padding (docs/abi.md

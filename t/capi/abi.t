@@ -58,6 +58,22 @@ subtest 'random calls (t/capi/random.c) are made of every function' => sub {
     is [sort @called], [sort @listed];
 };
 
+subtest 'every function with a handle is given wrong ones by t/capi/misuse.c' => sub {
+    my $handle = qr/pagi_sse_(?:server|conn|hub|subscription|parser|runtime|client) \w/;
+    my @with = slurp("$root/t/capi/abi.txt") =~ /^function [^(\n]*\b(pagi_sse_\w+)\((?:[^)\n]*, )?$handle/mg;
+    my %tried =
+        map { $_ => 1 } slurp("$root/t/capi/misuse.c") =~ /^static int64_t \w+\(uint64_t h\) \{.*?\b(pagi_sse_\w+)\(/mg;
+    ok @with > 70, scalar(@with) . ' functions';
+    is [grep { !$tried{$_} } sort @with], [];
+};
+
+subtest 'of every function with an output t/capi/null.c claims what NULL does' => sub {
+    my @with = slurp("$root/t/capi/abi.txt") =~ /^function [^(\n]*\b(pagi_sse_\w+)\([^)\n]*\*(?:len|used|at|out)\b/mg;
+    my @claimed = slurp("$root/t/capi/null.c") =~ /^    ROW\((\w+)\),$/mg;
+    ok @with > 30, scalar(@with) . ' functions';
+    is [sort @claimed], [sort @with];
+};
+
 subtest 'every name of the header is ours' => sub {
     my @names = $header =~ /^#define (\w+)/mg;
     push @names, $header =~ /^(?:typedef struct |PAGI_SSE_ENUM\()(\w+)/mg, $header =~ /^} (\w+);/mg,
@@ -77,7 +93,9 @@ my %said = (
 subtest 'each function\'s comment has its parts, in order' => sub {
     like $top, $said{$_}, "$_ of all" for sort keys %said;
     my %seen;
-    while ($header =~ m{((?:^//[^\n]*\n)+)(?:PAGI_SSE_NODISCARD\n)?(?!static )[\w ]+?[ *]+(pagi_sse_\w+)\(([^()]*)\);$}mg) {
+    while (
+        $header =~ m{((?:^//[^\n]*\n)+)(?:PAGI_SSE_NODISCARD\n)?(?!static )[\w ]+?[ *]+(pagi_sse_\w+)\(([^()]*)\);$}mg)
+    {
         my ($comment, $name, $parameters) = ($1, $2, $3);
         $comment =~ s{^// ?}{}mg;
         my @parts = $comment =~ /^\*(\w+)\*/mg;

@@ -28,6 +28,8 @@ static int64_t f22(uint64_t h) { return pagi_sse_scope_set(1, h); }
 static int64_t f23(uint64_t h) { return pagi_sse_conn_hand_over(h); }
 static int64_t f24(uint64_t h) { return pagi_sse_conn_catch_up(h); }
 static int64_t f25(uint64_t h) { return pagi_sse_conn_set_user(h, 1); }
+static int64_t f26(uint64_t h) { return pagi_sse_conn_abort(h, NONE); }
+static int64_t f27(uint64_t h) { return pagi_sse_conn_expect_stream(h, 1); }
 static int64_t s1(uint64_t h) { return pagi_sse_server_start(h); }
 static int64_t s2(uint64_t h) { return pagi_sse_server_port(h); }
 static int64_t s3(uint64_t h) { return pagi_sse_server_fd(h); }
@@ -42,6 +44,10 @@ static int64_t s11(uint64_t h) { return pagi_sse_server_stop(h, 0); }
 static int64_t s12(uint64_t h) { return pagi_sse_server_free(h, 0); }
 static int64_t s13(uint64_t h) { return LEN(pagi_sse_server_address(h, NONE, &len_)); }
 static int64_t s14(uint64_t h) { return pagi_sse_server_adopt(h, 0, NONE); }
+static int32_t never(const pagi_sse_record *record, void *user) { return record && user ? 1 : 1; }
+static int64_t s15(uint64_t h) { pagi_sse_host_counts n; return pagi_sse_server_counters(h, &n, sizeof n); }
+static int64_t s16(uint64_t h) { return pagi_sse_server_wait(h, 0); }
+static int64_t s17(uint64_t h) { return pagi_sse_server_run(h, never, NULL, 0); }
 static int64_t r1(uint64_t h) { return pagi_sse_runtime_fd(h); }
 static int64_t r2(uint64_t h) { char b[8]; return LEN(pagi_sse_runtime_next(h, b, sizeof b, &len_)); }
 static int64_t r3(uint64_t h) { return pagi_sse_runtime_flush(h); }
@@ -53,6 +59,9 @@ static int64_t r8(uint64_t h) { return pagi_sse_runtime_free(h, 0); }
 static int64_t r9(uint64_t h) { pagi_sse_conn c; return pagi_sse_conn_open_queue(h, 0, &c); }
 static int64_t r10(uint64_t h) { pagi_sse_conn c; return pagi_sse_conn_open_fd(h, 0, 0, &c); }
 static int64_t r11(uint64_t h) { pagi_sse_client c; return pagi_sse_client_open(h, NULL, &c); }
+static int64_t r12(uint64_t h) { pagi_sse_host_counts n; return pagi_sse_runtime_counters(h, &n, sizeof n); }
+static int64_t r13(uint64_t h) { return pagi_sse_runtime_wait(h, 0); }
+static int64_t r14(uint64_t h) { return pagi_sse_runtime_run(h, never, NULL, 0); }
 static int64_t p1(uint64_t h) { return pagi_sse_parser_push(h, NONE); }
 static int64_t p2(uint64_t h) { char b[8]; return LEN(pagi_sse_parser_next(h, b, sizeof b, &len_)); }
 static int64_t p3(uint64_t h) { return LEN(pagi_sse_parser_last_event_id(h, NONE, &len_)); }
@@ -69,6 +78,8 @@ static int64_t h7(uint64_t h) { return LEN(pagi_sse_hub_stats(h, NONE, &len_)); 
 static int64_t h8(uint64_t h) { return LEN(pagi_sse_hub_history(h, S("t"), 0, 0, NONE, &len_)); }
 static int64_t h9(uint64_t h) { return pagi_sse_hub_has_topic(h, S("t")); }
 static int64_t h10(uint64_t h) { return pagi_sse_hub_free(h, 1000); }
+static int64_t h11(uint64_t h) { pagi_sse_hub_counts n; return pagi_sse_hub_counters(h, &n, sizeof n); }
+static int64_t h12(uint64_t h) { pagi_sse_topic_counts n; return pagi_sse_topic_counters(h, S("t"), &n, sizeof n); }
 static int64_t c1(uint64_t h) { char b[8]; return LEN(pagi_sse_client_next(h, b, sizeof b, &len_)); }
 static int64_t c2(uint64_t h) { return pagi_sse_client_state(h); }
 static int64_t c3(uint64_t h) { return LEN(pagi_sse_client_last_event_id(h, NONE, &len_)); }
@@ -78,15 +89,17 @@ static int64_t u1(uint64_t h) { return pagi_sse_subscription_cancel(h); }
 static int64_t u2(uint64_t h) { return LEN(pagi_sse_subscription_stats(h, NONE, &len_)); }
 static int64_t u3(uint64_t h) { return pagi_sse_subscription_free(h); }
 
-/* Every function that takes a handle, by the kind of its object. */
+static int64_t u4(uint64_t h) { pagi_sse_subscription_counts n; return pagi_sse_subscription_counters(h, &n, sizeof n); }
+
+/* Every function that takes a handle (t/capi/abi.t asks for them), by the kind of its object. */
 static handle_function *const of_conn[] = {f1,  f2,  f3,  f4,  f5,  f6,  f8,  f9,  f10, f11,
-                                           f12, f13, f14, f16, f17, f18, f19, f20, f21, f22, f23, f24, f25};
-static handle_function *const of_server[] = {s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12, s13, s14};
-static handle_function *const of_runtime[] = {r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11};
+                                           f12, f13, f14, f16, f17, f18, f19, f20, f21, f22, f23, f24, f25, f26, f27};
+static handle_function *const of_server[] = {s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12, s13, s14, s15, s16, s17};
+static handle_function *const of_runtime[] = {r1, r2, r3, r4, r5, r6, r7, r8, r9, r10, r11, r12, r13, r14};
 static handle_function *const of_parser[] = {p1, p2, p3, p4, p5, p6};
-static handle_function *const of_hub[] = {h1, h2, h3, h4, h5, h6, h7, h8, h9, h10};
+static handle_function *const of_hub[] = {h1, h2, h3, h4, h5, h6, h7, h8, h9, h10, h11, h12};
 static handle_function *const of_client[] = {c1, c2, c3, c4, c5};
-static handle_function *const of_subscription[] = {u1, u2, u3};
+static handle_function *const of_subscription[] = {u1, u2, u3, u4};
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 enum { CONN, SERVER, RUNTIME, PARSER, HUB, CLIENT, SUBSCRIPTION, KINDS };

@@ -51,7 +51,8 @@ subtest 'the crate, the library, the header and Changes have it' => sub {
     is "v$native",                version->parse($perl)->normal, 'the same as in Perl';
     my $header = slurp('include/pagi_sse.h');
     like $header, qr/as `"\Q$native\E"`/, 'the header';
-    is [grep { $_ ne $native } $header =~ /(?:\*Since\*: |since )([0-9.]*[0-9])/g], [], 'nothing in it is of another version';
+    is [grep { $_ ne $native } $header =~ /(?:\*Since\*: |since )([0-9.]*[0-9])/g], [],
+        'nothing in it is of another version';
     my ($newest) = slurp('Changes') =~ /^(\d\S*)/m;
     is $newest, $native, 'Changes';
 };
