@@ -13,6 +13,7 @@ ulimit -n "$(ulimit -Hn)"
 for name in examples/c/broadcast bench/peers/clients/clients; do
     cc -O2 -std=c11 -I"$root/include" "$root/$name.c" -o "$tmp/$(basename $name)" -L"$lib" -lpagi_sse -Wl,-rpath,"$lib"
 done
+: >"$tmp/log"
 "$tmp/broadcast" 127.0.0.1:0 $((1000 / rate)) 2>"$tmp/log" &
 server=$!
 pids=()

@@ -427,8 +427,7 @@ pub extern "C" fn pagi_sse_client_close(client: pagi_sse_client) -> i32 {
     })
 }
 
-/// Gives a client back, closing it. No record of it follows, but a CLIENT record
-/// that waits already stays.
+/// Gives a client back, closing it. No record of it follows.
 ///
 /// *Returns* 0, or a handle error.
 /// *Threads*: also while another is in pagi_sse_client_next.

@@ -49,12 +49,12 @@ impl Bell {
 
 impl client::Host for Bell {
     fn look(&self) {
-        let handle = match &mut *self.name() {
-            Name::Unknown(waits) => return *waits = true,
-            Name::Is(handle) => *handle,
-            Name::Gone => return,
-        };
-        self.desk.push(record::plain(Kind::Client, handle));
+        // Held, so that none is queued for one that has been given back.
+        match &mut *self.name() {
+            Name::Unknown(waits) => *waits = true,
+            Name::Is(handle) => self.desk.push_soon(record::plain(Kind::Client, *handle)),
+            Name::Gone => {}
+        }
     }
 }
 
@@ -87,7 +87,10 @@ impl Hosted {
 
     /// The host program has given it back.
     pub fn leave(&self) {
-        *self.bell.name() = Name::Gone;
+        let before = std::mem::replace(&mut *self.bell.name(), Name::Gone);
+        if let Name::Is(handle) = before {
+            self.bell.desk.forget_client(handle);
+        }
         self.client.close();
     }
 

@@ -34,6 +34,8 @@ pub struct Desk {
     flush: Arc<Flush>,
     sweep: Arc<Sweep>,
     alarm: Arc<Alarm>,
+    #[cfg(feature = "client")]
+    soon: Arc<Notify>,
     stopped: AtomicBool,
 }
 
@@ -50,6 +52,8 @@ impl Desk {
             flush: Arc::default(),
             sweep: Arc::default(),
             alarm: Arc::default(),
+            #[cfg(feature = "client")]
+            soon: Arc::default(),
             stopped: AtomicBool::new(false),
         }))
     }
@@ -64,6 +68,13 @@ impl Desk {
         self.keep(runtime, "cut", move || {
             cut::run(registry.clone(), notices.clone())
         });
+        #[cfg(feature = "client")]
+        {
+            let (mailbox, soon) = (mailbox.clone(), self.soon.clone());
+            self.keep(runtime, "soon", move || {
+                wake_soon(mailbox.clone(), soon.clone())
+            });
+        }
         let (late, alarm) = (mailbox.clone(), self.alarm.clone());
         self.keep(runtime, "wake", move || wake_again(mailbox.clone()));
         self.keep(runtime, "alarm", move || ring(alarm.clone(), late.clone()));
@@ -160,6 +171,22 @@ impl Desk {
     /// Queues a record.
     pub fn push(&self, record: Vec<u8>) {
         self.mailbox.push(record);
+    }
+
+    /// Queues a record that many may have at once: the host program is woken
+    /// when the tasks that can run now have had their turn, if the runtime
+    /// lives.
+    #[cfg(feature = "client")]
+    pub fn push_soon(&self, record: Vec<u8>) {
+        if self.mailbox.put(record) {
+            self.soon.notify_one();
+        }
+    }
+
+    /// A client was given back.
+    #[cfg(feature = "client")]
+    pub fn forget_client(&self, handle: u64) {
+        self.mailbox.forget(handle, &[Kind::Client]);
     }
 
     /// Fills `buf` with records; see `Mailbox::drain`.
@@ -376,6 +403,17 @@ async fn wake_again(mailbox: Arc<Mailbox>) {
     loop {
         mailbox.wake().failed().await;
         tokio::time::sleep(limits::WAKE_AGAIN).await;
+        mailbox.wake().wake();
+    }
+}
+
+/// Wakes the host's loop once for what the tasks of one turn have queued: else
+/// it takes turns with them, two switches for each record.
+#[cfg(feature = "client")]
+async fn wake_soon(mailbox: Arc<Mailbox>, soon: Arc<Notify>) {
+    loop {
+        soon.notified().await;
+        tokio::task::yield_now().await;
         mailbox.wake().wake();
     }
 }

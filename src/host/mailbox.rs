@@ -110,15 +110,21 @@ impl Mailbox {
 
     /// Queues a record: anything after its own four length bytes.
     pub fn push(&self, record: Vec<u8>) {
+        if self.put(record) {
+            self.wake.wake();
+        }
+    }
+
+    /// The same, but that the caller has to wake the host program, if `true`.
+    #[must_use]
+    pub fn put(&self, record: Vec<u8>) -> bool {
         debug_assert!(4 + record.len() <= limits::RECORD_BYTES);
         if self.closed.load(Ordering::Acquire) {
-            return;
+            return false;
         }
         let record = record.into_boxed_slice();
         // One that waits was announced.
-        if self.lock().add(record) {
-            self.wake.wake();
-        }
+        self.lock().add(record)
     }
 
     /// Nobody is told of those kinds any more about that number.
