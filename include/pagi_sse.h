@@ -2329,8 +2329,7 @@ int32_t pagi_sse_client_last_event_id(pagi_sse_client client,
 // *Returns* 0, or a handle error.
 int32_t pagi_sse_client_close(pagi_sse_client client);
 
-// Gives a client back, closing it. No record of it follows, but a CLIENT record
-// that waits already stays.
+// Gives a client back, closing it. No record of it follows.
 //
 // *Returns* 0, or a handle error.
 // *Threads*: also while another is in pagi_sse_client_next.
