@@ -1,7 +1,7 @@
 use strict;
 use warnings;
 
-# The servers that README and the header show, pasted, against request heads of
+# The servers that README and the header show, and its loop, pasted, against request heads of
 # every size: each is answered, and the next client too.
 
 use FindBin;
@@ -34,7 +34,30 @@ sub program {
 }
 
 my ($top) = slurp("$root/include/pagi_sse.h") =~ m{\A/\*\n(.*?)\*/}s;
-my %shown = ('README.md' => program(slurp("$root/README.md")), 'pagi_sse.h' => program($top =~ s/^ \*(?:   )?//gmr));
+$top =~ s/^ \*(?:   )?//gm;
+
+# The same with the loop that it shows for hosts of another kind.
+sub looping {
+    my ($next) = $top =~ /^(while \(pagi_sse_server_next.*?^pagi_sse_server_flush\(server\);)$/ms or return undef;
+    my ($begin) = program($top) =~ /\A(.*)^[^\n]*pagi_sse_server_run\(/ms                         or return undef;
+    return <<"END";
+$begin
+    static char buf[PAGI_SSE_RECORD_MAX];
+    pagi_sse_record record;
+    size_t used;
+    while (code == 0 && pagi_sse_server_wait(server, PAGI_SSE_FOREVER) == 1) {
+        $next
+    }
+    return 1;
+}
+END
+}
+
+my %shown = (
+    'README.md'          => program(slurp("$root/README.md")),
+    'pagi_sse.h'         => program($top),
+    'pagi_sse.h, a loop' => looping(),
+);
 
 # Any port: nothing else of it is changed.
 sub pasted {

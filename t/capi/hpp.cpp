@@ -326,6 +326,9 @@ static void servers()
     server.close_streams("enough");
     server.drain();
     server.stop(1s);
+    int seen = 0;
+    IS(pagi_sse_server_run(server.get(), [](const pagi_sse_record *, void *n) -> std::int32_t { return ++*static_cast<std::int32_t *>(n) > 1000; }, &seen, 0), R(STOPPED));
+    OK(seen < 1000);
     IS(thrown([&] { server.start(); }), R(STOPPED));
     IS(thrown([&] { while (server.wait(0ms)) server.next(); }), R(STOPPED));
 }

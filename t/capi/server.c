@@ -392,6 +392,11 @@ static void addresses(void)
     /* A newer program's larger struct: fine, if what it adds is zero. */
     struct { pagi_sse_server_options o; uint64_t later; } larger = {.o = {.size = sizeof larger, .workers = 1}};
     IS(pagi_sse_server_open(&larger.o, &s), 0);
+    /* It names no address. */
+    snprintf(path, sizeof path, "127.0.0.1:%d", (int)pagi_sse_server_port(s));
+    OK(pagi_sse_server_port(s) > 0);
+    len = LEN(pagi_sse_server_address(s, why, sizeof why, &len_));
+    BYTES(why, len, path);
     IS(pagi_sse_server_free(s, 1000), 0);
     larger.later = 1;
     IS(pagi_sse_server_open(&larger.o, &s), R(BAD_ARGUMENT));

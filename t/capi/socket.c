@@ -62,6 +62,33 @@ static pagi_sse_conn opened(int server, int32_t wire)
     return c;
 }
 
+/* So much may a client say that nobody reads, and not a byte more. */
+static void forgotten(void)
+{
+    pagi_sse_record r;
+    int server, client;
+    static char bytes[PAGI_SSE_FORGOTTEN_BYTES];
+    tcp(&server, &client);
+    pagi_sse_conn c = opened(server, PAGI_SSE_WIRE_EVENTS);
+    IS(pagi_sse_conn_send(c, S("x")), 0);
+    for (size_t sent = 0; sent < sizeof bytes;) {
+        ssize_t n = send(client, bytes, sizeof bytes - sent, MSG_NOSIGNAL);
+        OK(n > 0);
+        sent += (size_t)n;
+    }
+    receive(client, "data: x\n\n");
+    /* Time for the runtime to read all of it. */
+    poll(NULL, 0, 100);
+    IS(pagi_sse_conn_state(c), PAGI_SSE_STATE_STARTED);
+    OK(send(client, bytes, 1, MSG_NOSIGNAL) == 1);
+    OK(next(PAGI_SSE_KIND_CLOSED, c, &r));
+    IS(r.reason, PAGI_SSE_REASON_PROTOCOL_ERROR);
+    OK(next(PAGI_SSE_KIND_ENDED, c, &r));
+    IS(r.reason, PAGI_SSE_REASON_PROTOCOL_ERROR);
+    IS(pagi_sse_conn_free(c), 0);
+    close(client);
+}
+
 static void stream(void (*pair)(int *, int *))
 {
     pagi_sse_record r;
@@ -228,6 +255,7 @@ static const test tests[] = {
     {"keepalives come by themselves", keepalive},
     {"a slow client fills its queue only, and may recover", slow},
     {"a client that takes nothing is dropped in time", write_timeout},
+    {"a client may say 64 KiB that nobody reads", forgotten},
     {"what is no connected stream socket stays the caller's", refused},
     {"its output cannot be read, its disconnect be reported", not_to_read},
     {"nothing is in progress, and the runtime ends", end},
