@@ -362,7 +362,7 @@ What nobody takes is not read: behind C<max_items> or C<max_bytes> that wait in 
 one event here, the server's writes block.
 
 Under Future::IO's own implementation, which knows one descriptor only, events are looked for every 10 milliseconds, and
-every 50 when nothing has come for half a second.
+every 100 when nothing has come for a second.
 
 =head1 METHODS
 

@@ -10,9 +10,8 @@ our $VERSION = '0.003000';
 # A descriptor that is watched, see PAGI::SSE::Loop.
 
 # Where only one descriptor can be waited for, and the application may need
-# that: look so often instead, seconds; more seldom while nothing comes, as a
-# look in vain costs 0.2 ms.
-use constant { LOOK_EVERY => 0.01, LOOK_AT_LEAST => 0.05, GROWS_BY => 1.1 };
+# that: look so often instead, seconds; more seldom while nothing comes.
+use constant { LOOK_EVERY => 0.01, LOOK_AT_LEAST => 0.1, GROWS_BY => 1.08 };
 
 # Those that look, weak.
 my %LOOKING;
