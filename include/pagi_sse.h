@@ -97,34 +97,35 @@
  * LIMITS, and what happens beyond them. In parentheses: a default, to be changed
  * by the option of that name.
  *
- *   target of a request        32 KiB                   414
- *   head of a request          64 KiB, 128 fields       431
- *   body of a request          max_body (1 MiB)         413
- *   head and body in time      head_timeout_ms (30 s), body_timeout_ms (300 s): 408
- *   connection without request idle_timeout_ms (75 s)   closed
- *   connections of a server    max_connections (16384)  wait in the kernel
- *   REQUEST records unread     16                       no connection is accepted
- *   ENDED records unread       65536                    the same; nothing opens: RECORDS_UNREAD
- *   LOG records unread         1024                     counted in another
- *   any other record           one of a kind for each connection
- *   size of a record           PAGI_SSE_RECORD_MAX      never; parsers, clients: their options
- *   fields given to one call   128                      BAD_ARGUMENT
- *   queue of a connection      1 MiB (_set_marks)       QUEUE_OVERFLOW, and a hub's policy
- *   all queues of a host       max_queued_bytes (256 MiB)  the largest: queue_overflow
- *   client that takes nothing  write_timeout_ms (30 s)  write_timeout
- *   what it sends all the same PAGI_SSE_FORGOTTEN_BYTES a minute  protocol_error
- *   id of an event             PAGI_SSE_ID_BYTES        ID_HEADER
- *   reason of an end           PAGI_SSE_REASON_BYTES    REASON_TOO_LONG
- *   keepalive                  10 ms to 86400000 ms     INTERVAL
- *   name of a topic            PAGI_SSE_TOPIC_NAME_BYTES  TOPIC_NAME
- *   topics of a subscription   PAGI_SSE_SUBSCRIPTION_TOPICS  TOPIC_COUNT
- *   topics of a hub            100000 (50000 by subscribers alone)  TOO_MANY_TOPICS
- *   history of a topic         events (1000), bytes (4 MiB), age_ms (1 h)  the oldest go
- *   history of a hub           total_bytes (64 MiB)     the oldest go
- *   keys of a topic's state    10000                    not kept, counted
- *   a subscriber's queue       max_events (10000), max_bytes (1 MiB)  enum pagi_sse_full
- *   line, event, id (parser)   1 MiB, 4 MiB, 4096 bytes ERROR records
- *   any length                 1 GiB                    BAD_ARGUMENT
+ *   target of a request         32 KiB                                      414
+ *   head of a request           64 KiB, 128 fields                          431
+ *   body of a request           max_body (1 MiB)                            413
+ *   head of a request in time   head_timeout_ms (30 s)                      408
+ *   body of a request in time   body_timeout_ms (300 s)                     408
+ *   connection without request  idle_timeout_ms (75 s)                      closed
+ *   connections of a server     max_connections (16384)                     wait in the kernel
+ *   REQUEST records unread      16                                          no connection is accepted
+ *   ENDED records unread        65536                                       the same, and RECORDS_UNREAD
+ *   LOG records unread          1024                                        counted in another
+ *   other records unread        one of a kind for each connection           another says no more
+ *   size of a record            PAGI_SSE_RECORD_MAX                         parsers, clients: by their options
+ *   fields given to one call    128                                         BAD_ARGUMENT
+ *   queue of a connection       1 MiB (pagi_sse_conn_set_marks)             QUEUE_OVERFLOW
+ *   all queues of a host        max_queued_bytes (256 MiB)                  the largest go: queue_overflow
+ *   client that takes nothing   write_timeout_ms (30 s)                     write_timeout
+ *   what it sends all the same  PAGI_SSE_FORGOTTEN_BYTES a minute           protocol_error
+ *   id of an event              PAGI_SSE_ID_BYTES                           ID_HEADER
+ *   reason of an end            PAGI_SSE_REASON_BYTES                       REASON_TOO_LONG
+ *   keepalive                   10 ms to 86400000 ms                        INTERVAL
+ *   name of a topic             PAGI_SSE_TOPIC_NAME_BYTES                   TOPIC_NAME
+ *   topics of a subscription    PAGI_SSE_SUBSCRIPTION_TOPICS                TOPIC_COUNT
+ *   topics of a hub             100000, half by subscribers alone           TOO_MANY_TOPICS
+ *   history of a topic          events (1000), bytes (4 MiB), age_ms (1 h)  the oldest go
+ *   history of a hub            total_bytes (64 MiB)                        the oldest go
+ *   keys of a topic's state     10000                                       not kept, counted
+ *   a subscriber's queue        max_events (10000), max_bytes (1 MiB)       enum pagi_sse_full
+ *   line, event, id (parser)    1 MiB, 4 MiB, 4096 bytes                    ERROR records
+ *   any length                  1 GiB                                       BAD_ARGUMENT
  *
  * Why connections end is enum pagi_sse_reason; docs/abi.md has a table of what each
  * end does in each state.
@@ -161,11 +162,12 @@ extern "C" {
 
 /* ---- The library ------------------------------------------------------- */
 
-// The number that pagi_sse_abi_version returns; grows when a program
-// built against an older header would no longer work.
+// The number that pagi_sse_abi_version returns; grows when a program built
+// against an older header would no longer work.
 #define PAGI_SSE_ABI_VERSION 1
 
-// The version of this header, for `#if`: major * 1000000 + minor * 1000 + patch.
+// The version of this header, for `#if`: major * 1000000 + minor * 1000 +
+// patch.
 #define PAGI_SSE_VERSION_NUMBER 3000
 
 // Largest record of a server or a runtime, bytes: a buffer of this size is
@@ -194,8 +196,8 @@ extern "C" {
 // Longest name of a topic, bytes.
 #define PAGI_SSE_TOPIC_NAME_BYTES 100
 
-// A failure. The number is the C result code; numbers come in blocks of 100
-// by module and are never reused.
+// A failure. The number is the C result code; numbers come in blocks of 100 by
+// module and are never reused.
 PAGI_SSE_ENUM(pagi_sse_result) {
   PAGI_SSE_RESULT_OK = 0,                       // Fine.
   PAGI_SSE_RESULT_NULL_POINTER = -1,            // A pointer was NULL where bytes or an output were
@@ -292,8 +294,8 @@ typedef uint64_t pagi_sse_subscription;
 // A parser of one stream: a number, 0 is never one.
 typedef uint64_t pagi_sse_parser;
 
-// A runtime: threads, a descriptor and a queue of records for connections
-// that no server of this library accepted. A number, 0 is never one.
+// A runtime: threads, a descriptor and a queue of records for connections that
+// no server of this library accepted. A number, 0 is never one.
 typedef uint64_t pagi_sse_runtime;
 
 // A client, which follows one stream of another server: a number, 0 is never
@@ -352,8 +354,8 @@ const char *pagi_sse_version(void);
 //
 // *Parameters*: `code`, one of enum pagi_sse_result.
 //
-// *Returns* a NUL-terminated string; `"unknown result"` for a number that is
-// no code; never NULL.
+// *Returns* a NUL-terminated string; `"unknown result"` for a number that is no
+// code; never NULL.
 // *Ownership*: static; never to be freed.
 const char *pagi_sse_result_text(int32_t code);
 
@@ -384,12 +386,11 @@ int32_t pagi_sse_os_error(void);
 // *Fork*: a child's own only.
 uint64_t pagi_sse_handle_count(void);
 
-// Panics inside, for a host's test that no panic crosses the boundary. Says
-// so on standard error.
+// Panics inside, for a host's test that no panic crosses the boundary. Says so
+// on standard error.
 //
 // *Returns* PAGI_SSE_RESULT_PANIC.
 int32_t pagi_sse_test_panic(void);
-
 
 /* ---- Servers ----------------------------------------------------------- */
 
@@ -406,11 +407,11 @@ PAGI_SSE_ENUM(pagi_sse_level) {
 typedef struct pagi_sse_server_options {
   // sizeof(pagi_sse_server_options): lets the struct grow.
   size_t size;
-  // `HOST:PORT` (port 0: the kernel picks), `unix:PATH`, or `fd:N`: a
-  // listening stream socket of the host's (systemd, prefork). Of that the
-  // server works on a duplicate, and sets it non-blocking; the descriptor
-  // stays the host's, is never shut down, and others may go on accepting at
-  // it when this server drains: it turns nobody away who waits there. Absent: `127.0.0.1:0`.
+  // `HOST:PORT` (port 0: the kernel picks), `unix:PATH`, or `fd:N`: a listening
+  // stream socket of the host's (systemd, prefork). Of that the server works on
+  // a duplicate, and sets it non-blocking; the descriptor stays the host's, is
+  // never shut down, and others may go on accepting at it when this server
+  // drains: it turns nobody away who waits there. Absent: `127.0.0.1:0`.
   pagi_sse_bytes listen;
   // Largest request body, bytes (1 MiB). More is answered with 413.
   uint64_t max_body;
@@ -418,18 +419,17 @@ typedef struct pagi_sse_server_options {
   uint32_t max_connections;
   // Threads of the runtime (cores - 1, at least 1).
   uint32_t workers;
-  // A client that takes no byte for so long is dropped, milliseconds
-  // (30000).
+  // A client that takes no byte for so long is dropped, milliseconds (30000).
   uint64_t write_timeout_ms;
-  // A request's head has to come within it, milliseconds (30000). A part of
-  // one is answered with 408.
-  uint64_t head_timeout_ms;
-  // A request's body has to come within it, milliseconds (300000), else it
+  // A request's head has to come within it, milliseconds (30000). A part of one
   // is answered with 408.
+  uint64_t head_timeout_ms;
+  // A request's body has to come within it, milliseconds (300000), else it is
+  // answered with 408.
   uint64_t body_timeout_ms;
-  // Memory that the output queues of all connections may take, bytes (256
-  // MiB); an event that many have waiting counts once. Above it the
-  // connections whose queues take most are closed, reason `queue_overflow`.
+  // Memory that the output queues of all connections may take, bytes (256 MiB);
+  // an event that many have waiting counts once. Above it the connections whose
+  // queues take most are closed, reason `queue_overflow`.
   uint64_t max_queued_bytes;
   // Of enum pagi_sse_level: LOG records up to it. Those beside warnings take
   // half of the room that records of no connection have.
@@ -437,9 +437,9 @@ typedef struct pagi_sse_server_options {
   // 0.
   uint32_t reserved;
   // After an answer, the next request's first byte has to come within it,
-  // milliseconds (75000); then the connection is closed. While no place is
-  // free among `max_connections`, idle ones make room at once, the longest
-  // idle first; new ones, of whose first request nothing has come, after 250
+  // milliseconds (75000); then the connection is closed. While no place is free
+  // among `max_connections`, idle ones make room at once, the longest idle
+  // first; new ones, of whose first request nothing has come, after 250
   // milliseconds.
   uint64_t idle_timeout_ms;
 } pagi_sse_server_options;
@@ -474,8 +474,8 @@ typedef struct pagi_sse_host_counts {
   uint64_t logs_dropped;
 } pagi_sse_host_counts;
 
-// Binds the address and starts the runtime's threads, with all signals
-// blocked in them. Clients wait until pagi_sse_server_start.
+// Binds the address and starts the runtime's threads, with all signals blocked
+// in them. Clients wait until pagi_sse_server_start.
 //
 // A client may end its side of the connection behind its request and wait for
 // the answer (a half-close). It gets an ordinary response; to a stream this is
@@ -489,13 +489,13 @@ typedef struct pagi_sse_host_counts {
 // or freed waits a second, in place of `write_timeout_ms`, for a client that
 // takes nothing of what is queued.
 //
-// *Parameters*: `options` points to a struct of the size that it says; `out` points to a
-// writable handle.
+// *Parameters*: `options` points to a struct of the size that it says; `out`
+// points to a writable handle.
 //
-// *Returns* 0, or PAGI_SSE_RESULT_LISTEN_ADDRESS, _ADDRESS_IN_USE,
-// _BIND_FAILED (pagi_sse_error has the system's reason), _HOST_UNKNOWN (the
-// resolver's), _NOT_LISTENING (`fd:N`), _OS (threads or descriptors), _NULL_POINTER, _BAD_ARGUMENT (a size), _NOT_UTF8,
-// _HANDLES_EXHAUSTED.
+// *Returns* 0, or PAGI_SSE_RESULT_LISTEN_ADDRESS, _ADDRESS_IN_USE, _BIND_FAILED
+// (pagi_sse_error has the system's reason), _HOST_UNKNOWN (the resolver's),
+// _NOT_LISTENING (`fd:N`), _OS (threads or descriptors), _NULL_POINTER,
+// _BAD_ARGUMENT (a size), _NOT_UTF8, _HANDLES_EXHAUSTED.
 PAGI_SSE_NODISCARD
 int32_t pagi_sse_server_open(const pagi_sse_server_options *options,
                              pagi_sse_server *out);
@@ -513,8 +513,8 @@ int32_t pagi_sse_server_start(pagi_sse_server server);
 PAGI_SSE_NODISCARD
 int32_t pagi_sse_server_port(pagi_sse_server server);
 
-// What the server listens on: `127.0.0.1:5000`, `[::1]:5000` or `unix:PATH`;
-// of `fd:N` too.
+// What the server listens on: `127.0.0.1:5000`, `[::1]:5000` or `unix:PATH`; of
+// `fd:N` too.
 //
 // *Parameters*: `buf`, `cap` and `len` are those of a text.
 //
@@ -529,15 +529,15 @@ int32_t pagi_sse_server_address(pagi_sse_server server,
 // one of its own: REQUEST records, keep-alive, the times and limits of its
 // options. It may be called before pagi_sse_server_start, and instead of it.
 //
-// *Parameters*: `server`; `fd` is a descriptor that nobody else uses, of a stream socket,
-// TCP or Unix, connected; `bytes` is NULL with `len` 0, or valid for `len`:
-// all that the host has read of it, at most 65536 bytes.
+// *Parameters*: `server`; `fd` is a descriptor that nobody else uses, of a
+// stream socket, TCP or Unix, connected; `bytes` is NULL with `len` 0, or valid
+// for `len`: all that the host has read of it, at most 65536 bytes.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_TOO_MANY_CONNECTIONS (as many are open as
 // `max_connections` allows; an idle one was told to make room, so try again
 // soon), _RECORDS_UNREAD (65,536 ENDED records), _STOPPED (also after
-// pagi_sse_server_drain), _BAD_SOCKET, _BAD_ARGUMENT (`len`), _NULL_POINTER, _OS
-// (out of descriptors), or a handle error.
+// pagi_sse_server_drain), _BAD_SOCKET, _BAD_ARGUMENT (`len`), _NULL_POINTER,
+// _OS (out of descriptors), or a handle error.
 // *Ownership*: after 0 `fd` is the library's, until it closes it: non-blocking
 // and close-on-exec. Take it out of the host's own epoll or poll set before.
 // After an error it is the caller's as before, with its flags. The bytes are
@@ -558,9 +558,9 @@ int32_t pagi_sse_server_fd(pagi_sse_server server);
 
 // Fills `buf` with whole records, never waiting, and makes the descriptor
 // unreadable when none remain. pagi_sse_record_read reads them; who reads the
-// bytes by himself finds for each a `uint32_t` length and then so many bytes:
-// a type byte (enum pagi_sse_kind), a `uint64_t` connection, and these
-// fields in native byte order, byte strings (str) after a `uint32_t` length:
+// bytes by himself finds for each a `uint32_t` length and then so many bytes: a
+// type byte (enum pagi_sse_kind), a `uint64_t` connection, and these fields in
+// native byte order, byte strings (str) after a `uint32_t` length:
 //
 // - REQUEST: `uint8_t` sse, `uint8_t` flags; str decoded path, method, HTTP
 //   version, path as it came, query; str client host, `uint16_t` port; str
@@ -573,12 +573,14 @@ int32_t pagi_sse_server_fd(pagi_sse_server server);
 //   str reason, `uint64_t` user.
 // - LOG: str text, `uint8_t` level; connection 0. One line, without control
 //   characters.
-// - ANSWERED: as ENDED up to the reason; then as REQUEST from the method on; connection 0. The
-//   server refused the request by itself: nothing is to be done but to note it.
+// - ANSWERED: as ENDED up to the reason; then as REQUEST from the method on;
+//   connection 0. The server refused the request by itself: nothing is to be
+//   done but to note it.
 //
 // Skip what stands behind these fields in a record: later versions add some.
 //
-// *Parameters*: `buf` points to `cap` writable bytes, `used` to a writable `size_t`.
+// *Parameters*: `buf` points to `cap` writable bytes, `used` to a writable
+// `size_t`.
 //
 // *Returns* how many records it put there, 0 for none, and in `used` their
 // bytes; or PAGI_SSE_RESULT_BUFFER_SMALL (`used`: the size that the first
@@ -609,8 +611,8 @@ int32_t pagi_sse_server_wake(pagi_sse_server server, uint64_t delay_ms);
 // Counts each request or stream in progress once, to the last byte of its
 // answer, and each answer of the server's own that is on its way. A connection
 // on which nothing was asked counts 0; after pagi_sse_server_drain 1, until it
-// has been looked at once more. After that, 0 means that
-// pagi_sse_server_free cuts nobody off.
+// has been looked at once more. After that, 0 means that pagi_sse_server_free
+// cuts nobody off.
 //
 // *Returns* their number, or a handle error.
 PAGI_SSE_NODISCARD
@@ -629,8 +631,8 @@ int32_t pagi_sse_server_stats(pagi_sse_server server,
 
 // Statistics, as numbers: see pagi_sse_host_counts.
 //
-// *Parameters*: `server`; `out` points to `size`, that is, sizeof(pagi_sse_host_counts),
-// writable bytes.
+// *Parameters*: `server`; `out` points to `size`, that is,
+// sizeof(pagi_sse_host_counts), writable bytes.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER (also for `size` 0),
 // _BAD_ARGUMENT (an absurd size), or a handle error.
@@ -650,19 +652,20 @@ int32_t pagi_sse_server_drain(pagi_sse_server server);
 // `text/event-stream` among them, and each that begins later. Ordinary requests
 // go on.
 //
-// *Parameters*: `server`; `reason` is NULL with length 0, for `server_shutdown`, or valid
-// for `len`; UTF-8.
+// *Parameters*: `server`; `reason` is NULL with length 0, for
+// `server_shutdown`, or valid for `len`; UTF-8.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_NOT_UTF8, _REASON_TOO_LONG (1024 bytes),
 // _NULL_POINTER, _BAD_ARGUMENT, or a handle error.
 int32_t pagi_sse_server_close_streams(pagi_sse_server server, const char *reason, size_t len);
 
 // Ends in order, in one call: drains, closes every stream with the reason
-// `server_shutdown`, waits for what is on its way, and ends the threads. It does
-// not wait for a client that takes nothing for a second, nor for a request head
-// of which only a part has come. Requests that have no answer at the deadline
-// get 503; a response that is not whole is cut off. Both have 250 milliseconds
-// more to leave. Records can still be read. A second call does nothing.
+// `server_shutdown`, waits for what is on its way, and ends the threads. It
+// does not wait for a client that takes nothing for a second, nor for a request
+// head of which only a part has come. Requests that have no answer at the
+// deadline get 503; a response that is not whole is cut off. Both have 250
+// milliseconds more to leave. Records can still be read. A second call does
+// nothing.
 //
 // *Parameters*: `server`; `deadline_ms`, the longest wait, at most 60000.
 //
@@ -678,7 +681,6 @@ int32_t pagi_sse_server_stop(pagi_sse_server server, uint64_t deadline_ms);
 //
 // *Returns* 0, or a handle error.
 int32_t pagi_sse_server_free(pagi_sse_server server, uint64_t deadline_ms);
-
 
 /* ---- Records, and who waits for them ----------------------------------- */
 
@@ -811,8 +813,8 @@ typedef struct pagi_sse_record {
   int32_t reason;
   // 0.
   uint32_t reserved;
-  // BODY, DRAINED, OUTPUT, CLOSED, ENDED: what pagi_sse_conn_set_user gave,
-  // up to the moment when the record is read; of a connection freed since, in
+  // BODY, DRAINED, OUTPUT, CLOSED, ENDED: what pagi_sse_conn_set_user gave, up
+  // to the moment when the record is read; of a connection freed since, in
   // ENDED up to its end, and 0 in the others. CLIENT: that of the options.
   uint64_t user;
   // CLOSED, ENDED, ANSWERED: reason. LOG, ERROR: message. COMMENT: text.
@@ -844,22 +846,21 @@ typedef struct pagi_sse_record {
 } pagi_sse_record;
 
 // What pagi_sse_server_run and pagi_sse_runtime_run call: with a record, which
-// lives until the function returns, and the `user` of theirs. It returns 0 to go
-// on; anything else ends the run, which returns that number. It may call any
+// lives until the function returns, and the `user` of theirs. It returns 0 to
+// go on; anything else ends the run, which returns that number. It may call any
 // function of this library. It must not leave in another way (longjmp, a C++
 // exception).
 typedef int32_t (*pagi_sse_callback)(const pagi_sse_record *record, void *user);
 
-// Reads one record of a buffer that pagi_sse_server_next,
-// pagi_sse_runtime_next or pagi_sse_parser_next has filled. All that wait are
-// read by
-// `while (pagi_sse_server_next(server, buf, sizeof buf, &used) > 0)` and in it
-// `for (size_t at = 0; pagi_sse_record_read(buf, used, &at, &r, sizeof r) > 0;)`,
+// Reads one record of a buffer that pagi_sse_server_next, pagi_sse_runtime_next
+// or pagi_sse_parser_next has filled. All that wait are read by `while
+// (pagi_sse_server_next(server, buf, sizeof buf, &used) > 0)` and in it `for
+// (size_t at = 0; pagi_sse_record_read(buf, used, &at, &r, sizeof r) > 0;)`,
 // whatever the first gives.
 //
-// *Parameters*: `buf` points to `used` bytes, as they were filled; `at` points to a `size_t`:
-// 0 at first, and this function moves it on; `out` points to `size`, that is,
-// sizeof(pagi_sse_record), writable bytes.
+// *Parameters*: `buf` points to `used` bytes, as they were filled; `at` points
+// to a `size_t`: 0 at first, and this function moves it on; `out` points to
+// `size`, that is, sizeof(pagi_sse_record), writable bytes.
 //
 // *Returns* 1: a record was read; 0: that was the end, and `out` is as it was;
 // or PAGI_SSE_RESULT_BAD_ARGUMENT (bytes that are no record, an impossible `at`
@@ -874,12 +875,13 @@ int32_t pagi_sse_record_read(const char *buf,
 
 // Finds a request's header field by its name.
 //
-// *Parameters*: `headers` is that of a record whose buffer lives; `name` is valid for `len`,
-// in any case of letters; `out` points to a writable pagi_sse_bytes.
+// *Parameters*: `headers` is that of a record whose buffer lives; `name` is
+// valid for `len`, in any case of letters; `out` points to a writable
+// pagi_sse_bytes.
 //
-// *Returns* 1, and the value of the last field of that name; 0 if there is
-// none and `out` is as it was; or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT
-// (bytes that are no header fields).
+// *Returns* 1, and the value of the last field of that name; 0 if there is none
+// and `out` is as it was; or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (bytes
+// that are no header fields).
 // *Ownership*: the value is in the record's buffer.
 PAGI_SSE_NODISCARD
 int32_t pagi_sse_record_header(pagi_sse_bytes headers,
@@ -889,8 +891,8 @@ int32_t pagi_sse_record_header(pagi_sse_bytes headers,
 
 // A request's header field by its place, from 0 on. Names are in lower case.
 //
-// *Parameters*: `headers` is that of a record whose buffer lives; `out` points to a writable
-// pagi_sse_header.
+// *Parameters*: `headers` is that of a record whose buffer lives; `out` points
+// to a writable pagi_sse_header.
 //
 // *Returns* 1, and 0 behind the last field and `out` is as it was; or
 // PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (bytes that are no header
@@ -906,8 +908,8 @@ int32_t pagi_sse_record_header_at(pagi_sse_bytes headers,
 // parts, `+` is a space, `%2B` a plus. A parameter without `=` has an empty
 // value.
 //
-// *Parameters*: `query`, as a REQUEST record has it, and `name`, decoded, are valid for their
-// lengths; `buf`, `cap` and `len` are those of a text.
+// *Parameters*: `query`, as a REQUEST record has it, and `name`, decoded, are
+// valid for their lengths; `buf`, `cap` and `len` are those of a text.
 //
 // *Returns* 1, and in `len` the value's length, bytes, without a NUL; it is
 // UTF-8, with U+FFFD for what was none; 0 if there is no such parameter, and
@@ -922,9 +924,11 @@ int32_t pagi_sse_query_value(const char *query,
                              size_t cap,
                              size_t *len);
 
-// As REQUEST's `path` is made of its `raw_path`: decodes `%` and two hexadecimal digits; all else stays, a `+` too.
+// As REQUEST's `path` is made of its `raw_path`: decodes `%` and two
+// hexadecimal digits; all else stays, a `+` too.
 //
-// *Parameters*: `text` is valid for `text_len`; `buf`, `cap` and `len` are those of a text.
+// *Parameters*: `text` is valid for `text_len`; `buf`, `cap` and `len` are
+// those of a text.
 //
 // *Returns* 0, and in `len` the length, bytes, without a NUL, of any bytes; or
 // PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _BAD_ARGUMENT.
@@ -954,20 +958,20 @@ int32_t pagi_sse_server_wait(pagi_sse_server server, uint64_t timeout_ms);
 // Waits for records and calls back with one after the other, in this thread: a
 // host's whole loop. No buffer is needed, nor pagi_sse_server_flush.
 //
-// *Parameters*: `server`; `callback`, as pagi_sse_callback says; `user` is passed on to it;
-// `timeout_ms`, after which it returns, and before that whatever waited at the
-// beginning was called back with; PAGI_SSE_FOREVER.
+// *Parameters*: `server`; `callback`, as pagi_sse_callback says; `user` is
+// passed on to it; `timeout_ms`, after which it returns, and before that
+// whatever waited at the beginning was called back with; PAGI_SSE_FOREVER.
 //
 // *Returns* what the callback returned, other than 0; 0: the time is over, this
-// thread has handled a signal, or pagi_sse_server_wake was called, so call again
-// to go on; or PAGI_SSE_RESULT_STOPPED (the usual end: pagi_sse_server_stop has
-// returned, and all records were called back with), _NULL_POINTER, _OS, or a
-// handle error: PAGI_SSE_RESULT_HANDLE_STALE also when the server is freed
-// meanwhile, as by the callback.
+// thread has handled a signal, or pagi_sse_server_wake was called, so call
+// again to go on; or PAGI_SSE_RESULT_STOPPED (the usual end:
+// pagi_sse_server_stop has returned, and all records were called back with),
+// _NULL_POINTER, _OS, or a handle error: PAGI_SSE_RESULT_HANDLE_STALE also when
+// the server is freed meanwhile, as by the callback.
 // *Ownership*: the connections of REQUEST records are the caller's. What it has
 // not called back with stays for the next call, or for pagi_sse_server_next.
-// *Threads*: of several at a time each gets other records. Nothing of the server
-// is held while the callback runs: it may stop and free it. As
+// *Threads*: of several at a time each gets other records. Nothing of the
+// server is held while the callback runs: it may stop and free it. As
 // pagi_sse_server_wait for signals.
 // *Fork*: a callback that forks goes on in the parent.
 PAGI_SSE_NODISCARD
@@ -996,7 +1000,6 @@ int32_t pagi_sse_runtime_run(pagi_sse_runtime runtime,
                              pagi_sse_callback callback,
                              void *user,
                              uint64_t timeout_ms);
-
 
 /* ---- Connections ------------------------------------------------------- */
 
@@ -1042,15 +1045,15 @@ PAGI_SSE_ENUM(pagi_sse_body) {
 typedef struct pagi_sse_event {
   // sizeof(pagi_sse_event): lets the struct grow.
   size_t size;
-  // The data. CR, LF and CRLF in it each end a line; the client joins them
-  // with LF. Without data it changes the client's id or reconnection time and
-  // fires nothing there.
+  // The data. CR, LF and CRLF in it each end a line; the client joins them with
+  // LF. Without data it changes the client's id or reconnection time and fires
+  // nothing there.
   pagi_sse_bytes data;
   // The type, without CR and LF; absent or empty: `message`.
   pagi_sse_bytes event;
-  // The id, which comes back in a header of the client's: no control
-  // characters but a tab within, no white space at its ends, at most
-  // PAGI_SSE_ID_BYTES; an empty one resets the client's.
+  // The id, which comes back in a header of the client's: no control characters
+  // but a tab within, no white space at its ends, at most PAGI_SSE_ID_BYTES; an
+  // empty one resets the client's.
   pagi_sse_bytes id;
   // Only pagi_sse_hub_publish takes it: what it is the newest state of.
   pagi_sse_bytes key;
@@ -1096,38 +1099,40 @@ int32_t pagi_sse_conn_open_detached(pagi_sse_conn *out);
 
 // Opens a connection whose output the host takes with pagi_sse_conn_read and
 // carries over a transport of its own: inside another HTTP server, TLS,
-// FastCGI. The runtime's records say when there is output; its threads send
-// the keepalives. pagi_sse_conn_free takes along the records that wait of it, but
+// FastCGI. The runtime's records say when there is output; its threads send the
+// keepalives. pagi_sse_conn_free takes along the records that wait of it, but
 // for ENDED.
 //
-// *Parameters*: `runtime`; `wire` is one of enum pagi_sse_wire; `out` points to a writable
-// handle.
+// *Parameters*: `runtime`; `wire` is one of enum pagi_sse_wire; `out` points to
+// a writable handle.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (wire), _STOPPED,
-// _RECORDS_UNREAD (65,536 ENDED records), _HANDLES_EXHAUSTED, or a handle error.
+// _RECORDS_UNREAD (65,536 ENDED records), _HANDLES_EXHAUSTED, or a handle
+// error.
 PAGI_SSE_NODISCARD
 int32_t pagi_sse_conn_open_queue(pagi_sse_runtime runtime,
                                  int32_t wire,
                                  pagi_sse_conn *out);
 
 // Opens a connection on a socket of the host's: TCP or Unix, of stream type,
-// connected, its request read. The runtime writes, and watches for the
-// client's end. What the client still sends is read and forgotten; more than
-// PAGI_SSE_FORGOTTEN_BYTES (64 KiB) of it within a minute end the stream, reason
-// `protocol_error`.
+// connected, its request read. The runtime writes, and watches for the client's
+// end. What the client still sends is read and forgotten; more than
+// PAGI_SSE_FORGOTTEN_BYTES (64 KiB) of it within a minute end the stream,
+// reason `protocol_error`.
 //
-// *Parameters*: `runtime`; `fd` is a descriptor that nobody else uses; `wire` is one of enum
-// pagi_sse_wire; `out` points to a writable handle.
+// *Parameters*: `runtime`; `fd` is a descriptor that nobody else uses; `wire`
+// is one of enum pagi_sse_wire; `out` points to a writable handle.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (wire),
-// _BAD_SOCKET, _OS (out of descriptors), _STOPPED, _RECORDS_UNREAD (65,536 ENDED
-// records: each free of a socket leaves one), _HANDLES_EXHAUSTED, or a handle
-// error.
+// _BAD_SOCKET, _OS (out of descriptors), _STOPPED, _RECORDS_UNREAD (65,536
+// ENDED records: each free of a socket leaves one), _HANDLES_EXHAUSTED, or a
+// handle error.
 // *Ownership*: after 0 `fd` is the library's, until it closes it: non-blocking
-// and close-on-exec. Take it out of the host's own epoll or poll set before or at
-// once afterwards (EPOLL_CTL_DEL works while it is open), else that wakes the
-// host for what the library reads. After an error it is the caller's as before,
-// with its flags. The handle is the caller's; pagi_sse_conn_free ends it.
+// and close-on-exec. Take it out of the host's own epoll or poll set before or
+// at once afterwards (EPOLL_CTL_DEL works while it is open), else that wakes
+// the host for what the library reads. After an error it is the caller's as
+// before, with its flags. The handle is the caller's; pagi_sse_conn_free ends
+// it.
 // *Fork*: the socket stays the parent's.
 PAGI_SSE_NODISCARD
 int32_t pagi_sse_conn_open_fd(pagi_sse_runtime runtime,
@@ -1136,9 +1141,9 @@ int32_t pagi_sse_conn_open_fd(pagi_sse_runtime runtime,
                               pagi_sse_conn *out);
 
 // Gives a connection back. One that is still open is closed first (reason
-// `app_closed`, as pagi_sse_conn_close). What it has queued is still sent, but dropped if only
-// pagi_sse_conn_read could have taken it. Of its records only ENDED comes from
-// now on.
+// `app_closed`, as pagi_sse_conn_close). What it has queued is still sent, but
+// dropped if only pagi_sse_conn_read could have taken it. Of its records only
+// ENDED comes from now on.
 //
 // *Returns* 0, or a handle error: PAGI_SSE_RESULT_HANDLE_STALE for a second
 // call.
@@ -1151,8 +1156,8 @@ int32_t pagi_sse_conn_free(pagi_sse_conn conn);
 //
 // *Returns* 0, or PAGI_SSE_RESULT_NOT_SUBSCRIBED for a connection that nobody
 // could answer or end then: one not begun or answered by an ordinary response,
-// one without a subscription, a queue, a detached one; nothing has changed; or a
-// handle error.
+// one without a subscription, a queue, a detached one; nothing has changed; or
+// a handle error.
 PAGI_SSE_NODISCARD
 int32_t pagi_sse_conn_hand_over(pagi_sse_conn conn);
 
@@ -1163,13 +1168,13 @@ int32_t pagi_sse_conn_hand_over(pagi_sse_conn conn);
 // server's stream goes out when the request body is here in full; when that
 // breaks off, the answer is 400.
 //
-// *Parameters*: `conn`; `status`, 200 to 599; `headers` points to `count` structs (NULL for
-// 0; at most 128) whose pointers are valid for their lengths.
+// *Parameters*: `conn`; `status`, 200 to 599; `headers` points to `count`
+// structs (NULL for 0; at most 128) whose pointers are valid for their lengths.
 //
 // *Returns* 1 if this call began it, 0 if it had begun; or
-// PAGI_SSE_RESULT_CLOSED, _DECLINED, _STATUS, _BODILESS_STATUS (204, 205,
-// 304), _HEADER_NAME, _HEADER_VALUE, _NULL_POINTER, _BAD_ARGUMENT, or a handle
-// error; then nothing has changed.
+// PAGI_SSE_RESULT_CLOSED, _DECLINED, _STATUS, _BODILESS_STATUS (204, 205, 304),
+// _HEADER_NAME, _HEADER_VALUE, _NULL_POINTER, _BAD_ARGUMENT, or a handle error;
+// then nothing has changed.
 PAGI_SSE_NODISCARD
 int32_t pagi_sse_conn_start(pagi_sse_conn conn,
                             uint16_t status,
@@ -1194,8 +1199,8 @@ PAGI_SSE_NODISCARD
 int32_t pagi_sse_conn_admit_event(pagi_sse_conn conn,
                                   const pagi_sse_event *event);
 
-// Queues an event that has only data. Begins the stream if need be. CR, LF
-// and CRLF in the data each end a line; the client joins them with LF.
+// Queues an event that has only data. Begins the stream if need be. CR, LF and
+// CRLF in the data each end a line; the client joins them with LF.
 //
 // *Parameters*: `conn`; `data` is valid for `len`; UTF-8.
 //
@@ -1203,22 +1208,22 @@ int32_t pagi_sse_conn_admit_event(pagi_sse_conn conn,
 // so wait for the DRAINED record; after 0, and once after each DRAINED record,
 // an event of any size is taken; or PAGI_SSE_RESULT_QUEUE_OVERFLOW (full, and
 // this event is not in it), _CLOSED, _DECLINED, _NOT_UTF8, _NOT_HOSTED,
-// _NULL_POINTER (`data`, whatever the length), _BAD_ARGUMENT (a length beyond
-// 1 GiB), or a handle error.
+// _NULL_POINTER (`data`, whatever the length), _BAD_ARGUMENT (a length beyond 1
+// GiB), or a handle error.
 PAGI_SSE_NODISCARD
 int32_t pagi_sse_conn_send(pagi_sse_conn conn, const char *data, size_t len);
 
 // Queues an event. Begins the stream if need be.
 //
-// *Parameters*: `conn`; `event` points to a struct of the size that it says, whose pointers
-// are valid for their lengths.
+// *Parameters*: `conn`; `event` points to a struct of the size that it says,
+// whose pointers are valid for their lengths.
 //
 // *Returns* as pagi_sse_conn_send; or, and nothing has changed,
 // PAGI_SSE_RESULT_EVENT_NEWLINE, _ID_NEWLINE, _ID_NUL, _ID_HEADER, _JSON
 // (pagi_sse_error says what is wrong at which line and column), _NULL_POINTER
-// (`event`, the data of PAGI_SSE_EVENT_JSON), _BAD_ARGUMENT (pagi_sse_error names it: a size, an unknown
-// flag, `retry_ms` without its flag, `key` or a flag that is for
-// pagi_sse_hub_publish, a length).
+// (`event`, the data of PAGI_SSE_EVENT_JSON), _BAD_ARGUMENT (pagi_sse_error
+// names it: a size, an unknown flag, `retry_ms` without its flag, `key` or a
+// flag that is for pagi_sse_hub_publish, a length).
 PAGI_SSE_NODISCARD
 int32_t pagi_sse_conn_send_event(pagi_sse_conn conn,
                                  const pagi_sse_event *event);
@@ -1226,8 +1231,8 @@ int32_t pagi_sse_conn_send_event(pagi_sse_conn conn,
 // Queues a comment: a colon is put before each line that does not begin with
 // one. Begins the stream if need be.
 //
-// *Parameters*: `conn`; `comment` is NULL with length 0, for an empty one, or valid for
-// `len`; UTF-8.
+// *Parameters*: `conn`; `comment` is NULL with length 0, for an empty one, or
+// valid for `len`; UTF-8.
 //
 // *Returns* as pagi_sse_conn_send, but an absent comment is no error.
 PAGI_SSE_NODISCARD
@@ -1238,8 +1243,9 @@ int32_t pagi_sse_conn_comment(pagi_sse_conn conn,
 // Has a comment sent whenever nothing else was for so long. The last setting
 // wins. Never begins the stream.
 //
-// *Parameters*: `conn`; `interval_ms` in milliseconds, 10 to 86400000, or 0 to end it;
-// `comment` is NULL with length 0, for an empty one, or valid for `len`; UTF-8.
+// *Parameters*: `conn`; `interval_ms` in milliseconds, 10 to 86400000, or 0 to
+// end it; `comment` is NULL with length 0, for an empty one, or valid for
+// `len`; UTF-8.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_INTERVAL, _CLOSED, _DECLINED, _NOT_HOSTED,
 // _NOT_UTF8, _NULL_POINTER, _BAD_ARGUMENT, or a handle error; then the setting
@@ -1253,12 +1259,12 @@ int32_t pagi_sse_conn_keepalive(pagi_sse_conn conn,
 // not begun is answered with 200 and no event. An ordinary response whose body
 // was ended goes out in whole, and then ENDED has no reason.
 //
-// *Parameters*: `conn`; `reason` is NULL with length 0, for `app_closed`, or valid for
-// `len`; UTF-8.
+// *Parameters*: `conn`; `reason` is NULL with length 0, for `app_closed`, or
+// valid for `len`; UTF-8.
 //
 // *Returns* 1 if this call closed it; 0 if it was closed, and the first reason
-// stays; or PAGI_SSE_RESULT_NOT_UTF8, _REASON_TOO_LONG (1024 bytes), _NULL_POINTER,
-// _BAD_ARGUMENT, or a handle error.
+// stays; or PAGI_SSE_RESULT_NOT_UTF8, _REASON_TOO_LONG (1024 bytes),
+// _NULL_POINTER, _BAD_ARGUMENT, or a handle error.
 int32_t pagi_sse_conn_close(pagi_sse_conn conn, const char *reason, size_t len);
 
 // Says whether the host program takes a request for a stream, in place of what
@@ -1273,37 +1279,38 @@ int32_t pagi_sse_conn_expect_stream(pagi_sse_conn conn, int32_t stream);
 
 // Breaks the connection off, as the application has failed: what is queued is
 // still sent, but then the connection ends without the last chunk (HTTP/1.1),
-// or before the end of an ordinary response's body, so that the client does
-// not take the part for the whole. What had not begun is answered with 500 by
-// a server of this library, and with nothing elsewhere. Over HTTP/1.0 no client
+// or before the end of an ordinary response's body, so that the client does not
+// take the part for the whole. What had not begun is answered with 500 by a
+// server of this library, and with nothing elsewhere. Over HTTP/1.0 no client
 // can tell this end of a stream from another.
 //
-// *Parameters*: `conn`; `reason` is NULL with length 0, for `server_error`, or valid for
-// `len`; UTF-8.
+// *Parameters*: `conn`; `reason` is NULL with length 0, for `server_error`, or
+// valid for `len`; UTF-8.
 //
 // *Returns* 1 if this call closed it; 0 if it was closed, and the first reason
-// stays; or PAGI_SSE_RESULT_NOT_UTF8, _REASON_TOO_LONG (1024 bytes), _NULL_POINTER,
-// _BAD_ARGUMENT, or a handle error.
+// stays; or PAGI_SSE_RESULT_NOT_UTF8, _REASON_TOO_LONG (1024 bytes),
+// _NULL_POINTER, _BAD_ARGUMENT, or a handle error.
 int32_t pagi_sse_conn_abort(pagi_sse_conn conn, const char *reason, size_t len);
 
 // Reports that the client has gone, for a host that sees it: what is queued is
 // dropped, nothing more can be sent. A CLOSED record follows, as for every end
-// that is not pagi_sse_conn_close or _abort, and then ENDED. Detached connections have
-// no records.
+// that is not pagi_sse_conn_close or _abort, and then ENDED. Detached
+// connections have no records.
 //
-// *Parameters*: `conn`; `reason` is NULL with length 0, for `client_closed`, or valid for
-// `len`; UTF-8.
+// *Parameters*: `conn`; `reason` is NULL with length 0, for `client_closed`, or
+// valid for `len`; UTF-8.
 //
 // *Returns* 1 if this call closed it; 0 if it was closed, and the first reason
-// stays; or PAGI_SSE_RESULT_NOT_UTF8, _REASON_TOO_LONG (1024 bytes), _NULL_POINTER,
-// _BAD_ARGUMENT, or a handle error.
+// stays; or PAGI_SSE_RESULT_NOT_UTF8, _REASON_TOO_LONG (1024 bytes),
+// _NULL_POINTER, _BAD_ARGUMENT, or a handle error.
 int32_t pagi_sse_conn_disconnect(pagi_sse_conn conn, const char *reason, size_t len);
 
 // Takes output of a connection of pagi_sse_conn_open_queue: bytes for the
 // client, in order. Call it until it gives less than `cap`; then an OUTPUT
 // record tells of more.
 //
-// *Parameters*: `conn`; `buf` points to `cap` writable bytes, `len` to a writable `size_t`.
+// *Parameters*: `conn`; `buf` points to `cap` writable bytes, `len` to a
+// writable `size_t`.
 //
 // *Returns* 0, and in `len` how many bytes were written, 0 if nothing waits
 // now; or PAGI_SSE_RESULT_CLOSED: the connection is closed and all was taken,
@@ -1349,8 +1356,8 @@ int32_t pagi_sse_conn_catch_up(pagi_sse_conn conn);
 // record that is read of a connection and comes once, also behind
 // pagi_sse_conn_free and _hand_over: the place to free what is at that address.
 // It does not come for what was left when its server or runtime was freed, and
-// a detached connection has no records. Of several threads that take records one
-// may still be at an earlier one.
+// a detached connection has no records. Of several threads that take records
+// one may still be at an earlier one.
 //
 // *Parameters*: `conn`; `user`, 0 at first.
 //
@@ -1367,8 +1374,8 @@ int64_t pagi_sse_conn_buffered(pagi_sse_conn conn);
 
 // Counters of a connection, and depth and marks of its queue.
 //
-// *Parameters*: `conn`; `out` points to `size`, that is, sizeof(pagi_sse_conn_counts), writable
-// bytes.
+// *Parameters*: `conn`; `out` points to `size`, that is,
+// sizeof(pagi_sse_conn_counts), writable bytes.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER (also for `size` 0),
 // _BAD_ARGUMENT (an absurd size), or a handle error.
@@ -1390,8 +1397,8 @@ int32_t pagi_sse_conn_set_marks(pagi_sse_conn conn, uint32_t low, uint32_t high,
 
 // Chooses an ordinary HTTP response in place of a stream, for a request of a
 // server. The body follows by pagi_sse_conn_body; the head goes with the first
-// of it. A response of type `text/event-stream` is a stream in disguise: its head
-// goes at once, the client's half-close ends it, and so does
+// of it. A response of type `text/event-stream` is a stream in disguise: its
+// head goes at once, the client's half-close ends it, and so does
 // pagi_sse_server_close_streams, as a whole response.
 //
 // *Parameters*: As pagi_sse_conn_start.
@@ -1399,8 +1406,8 @@ int32_t pagi_sse_conn_set_marks(pagi_sse_conn conn, uint32_t low, uint32_t high,
 // *Returns* 0, or PAGI_SSE_RESULT_ALREADY_STARTED (also for connections that
 // are always streams: those of a runtime), _DECLINED (a response was chosen
 // already), _CLOSED, _STATUS, _HEADER_NAME, _HEADER_VALUE, _CONTENT_LENGTH (no
-// number, or several), _NOT_HOSTED, _NULL_POINTER, _BAD_ARGUMENT, or a handle error; then
-// nothing has changed.
+// number, or several), _NOT_HOSTED, _NULL_POINTER, _BAD_ARGUMENT, or a handle
+// error; then nothing has changed.
 PAGI_SSE_NODISCARD
 int32_t pagi_sse_conn_respond(pagi_sse_conn conn,
                               uint16_t status,
@@ -1409,8 +1416,8 @@ int32_t pagi_sse_conn_respond(pagi_sse_conn conn,
 
 // Queues body bytes of an ordinary response.
 //
-// *Parameters*: `conn`; `body` is NULL with length 0 or valid for `len`; `more` is 0 if this
-// ends the body.
+// *Parameters*: `conn`; `body` is NULL with length 0 or valid for `len`; `more`
+// is 0 if this ends the body.
 //
 // *Returns* as pagi_sse_conn_send; or PAGI_SSE_RESULT_NO_RESPONSE before
 // pagi_sse_conn_respond and after the end, _CONTENT_LENGTH if the body is not
@@ -1421,10 +1428,11 @@ int32_t pagi_sse_conn_body(pagi_sse_conn conn,
                            size_t len,
                            int32_t more);
 
-// Takes request body bytes. Their end and their breaking off are two things:
-// a client that leaves, or sends what is no chunk, has not sent its body.
+// Takes request body bytes. Their end and their breaking off are two things: a
+// client that leaves, or sends what is no chunk, has not sent its body.
 //
-// *Parameters*: `conn`; `buf` points to `cap` writable bytes, `len` to a writable `size_t`.
+// *Parameters*: `conn`; `buf` points to `cap` writable bytes, `len` to a
+// writable `size_t`.
 //
 // *Returns* one of enum pagi_sse_body, and in `len` how many were written; or
 // PAGI_SSE_RESULT_BODY_INCOMPLETE (all that came was taken, and the rest will
@@ -1437,7 +1445,6 @@ int32_t pagi_sse_conn_read_body(pagi_sse_conn conn,
                                 char *buf,
                                 size_t cap,
                                 size_t *len);
-
 
 /* ---- Hubs -------------------------------------------------------------- */
 
@@ -1482,8 +1489,8 @@ PAGI_SSE_ENUM(pagi_sse_choice) {
 };
 
 // What topics remember. Zero the struct, set `size` and what matters. 0
-// elsewhere: in pagi_sse_hub_open the default named here, in
-// pagi_sse_hub_topic what the topic has, which at first is the hub's.
+// elsewhere: in pagi_sse_hub_open the default named here, in pagi_sse_hub_topic
+// what the topic has, which at first is the hub's.
 typedef struct pagi_sse_topic_options {
   // sizeof(pagi_sse_topic_options): lets the struct grow.
   size_t size;
@@ -1493,8 +1500,8 @@ typedef struct pagi_sse_topic_options {
   uint64_t bytes;
   // Age of it, milliseconds (an hour).
   uint64_t age_ms;
-  // How long a topic outlives its last subscriber and event, milliseconds
-  // (ten minutes).
+  // How long a topic outlives its last subscriber and event, milliseconds (ten
+  // minutes).
   uint64_t ttl_ms;
   // Of enum pagi_sse_choice: whether the topic keeps the newest event of each
   // key (10000 keys at most; in all topics half of the hub's bytes), and a new
@@ -1504,13 +1511,13 @@ typedef struct pagi_sse_topic_options {
   uint32_t reserved;
 } pagi_sse_topic_options;
 
-// How a subscription begins and what it takes. Zero the struct, set `size`
-// and what matters; 0 elsewhere means the default.
+// How a subscription begins and what it takes. Zero the struct, set `size` and
+// what matters; 0 elsewhere means the default.
 typedef struct pagi_sse_subscribe_options {
   // sizeof(pagi_sse_subscribe_options): lets the struct grow.
   size_t size;
-  // The id that the client has seen (its Last-Event-ID), as it sent it: what
-  // is no UTF-8 is an unknown id. Absent: a new client.
+  // The id that the client has seen (its Last-Event-ID), as it sent it: what is
+  // no UTF-8 is an unknown id. Absent: a new client.
   pagi_sse_bytes last_event_id;
   // The type of the event that says "you missed something" (`reset`).
   pagi_sse_bytes reset_event;
@@ -1520,12 +1527,12 @@ typedef struct pagi_sse_subscribe_options {
   uint32_t max_events;
   // Published bytes that may wait (1 MiB).
   uint64_t max_bytes;
-  // A new client first gets so many of the newest events that its topics
-  // have kept, in all; what a state topic's newer event of the same key has
-  // replaced does not count. Whom its id resumes, or resets, does not care.
+  // A new client first gets so many of the newest events that its topics have
+  // kept, in all; what a state topic's newer event of the same key has replaced
+  // does not count. Whom its id resumes, or resets, does not care.
   uint32_t last;
-  // Topics that it may name, 1 to 1000 (1000): for names that come from
-  // a client.
+  // Topics that it may name, 1 to 1000 (1000): for names that come from a
+  // client.
   uint32_t max_topics;
   // Of enum pagi_sse_choice: whether those that do not exist are created, or
   // refused (PAGI_SSE_RESULT_NO_TOPIC); by default as the hub says.
@@ -1536,8 +1543,8 @@ typedef struct pagi_sse_subscribe_options {
 
 // Figures of a subscription.
 typedef struct pagi_sse_subscription_counts {
-  // Events delivered to the connection's queue or socket, and not dropped
-  // there later.
+  // Events delivered to the connection's queue or socket, and not dropped there
+  // later.
   uint64_t delivered;
   // Events left out or dropped, as the queue was full.
   uint64_t dropped;
@@ -1557,8 +1564,7 @@ typedef struct pagi_sse_hub_counts {
   uint64_t pending_bytes;
   // Bytes of all histories.
   uint64_t kept_bytes;
-  // Events that left a history before their time, as the hub's bytes were
-  // full.
+  // Events that left a history before their time, as the hub's bytes were full.
   uint64_t evicted;
   // Events that subscribers with a full queue did not get.
   uint64_t dropped;
@@ -1588,11 +1594,12 @@ typedef struct pagi_sse_topic_counts {
 
 // Opens a hub: topics with history, and a thread that delivers.
 //
-// *Parameters*: `epoch` (1 to 40 letters, digits, `-` and `_`) begins each id, `epoch.number`; use another one at each start, as the time. `defaults`
-// are of topics that have no settings of their own; NULL: see
-// pagi_sse_topic_options. `total_bytes` bounds the history of all topics (0:
-// 64 MiB). `flags` are of enum pagi_sse_hub_flag. The pointers are valid for their lengths; `out` points to a
-// writable handle.
+// *Parameters*: `epoch` (1 to 40 letters, digits, `-` and `_`) begins each id,
+// `epoch.number`; use another one at each start, as the time. `defaults` are of
+// topics that have no settings of their own; NULL: see pagi_sse_topic_options.
+// `total_bytes` bounds the history of all topics (0: 64 MiB). `flags` are of
+// enum pagi_sse_hub_flag. The pointers are valid for their lengths; `out`
+// points to a writable handle.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_BAD_ARGUMENT, _NULL_POINTER, _NOT_UTF8, _OS,
 // _HANDLES_EXHAUSTED.
@@ -1604,8 +1611,8 @@ int32_t pagi_sse_hub_open(const char *epoch,
                           uint32_t flags,
                           pagi_sse_hub *out);
 
-// Delivers what is pending, ends the thread and frees the hub. Connections
-// stay open, but those given back with pagi_sse_conn_hand_over, which nobody else
+// Delivers what is pending, ends the thread and frees the hub. Connections stay
+// open, but those given back with pagi_sse_conn_hand_over, which nobody else
 // could end: they are closed in order, reason `app_closed`.
 //
 // *Parameters*: `hub`; `deadline_ms`, the longest wait for the delivery, up to
@@ -1618,9 +1625,9 @@ int32_t pagi_sse_hub_free(pagi_sse_hub hub, uint64_t deadline_ms);
 
 // Gives a topic settings of its own.
 //
-// *Parameters*: `hub`; `topic` is 1 to 100 letters, digits and `.-_:/`, valid for its length;
-// `options` is NULL, for no change, or points to a struct of the size that
-// it says.
+// *Parameters*: `hub`; `topic` is 1 to 100 letters, digits and `.-_:/`, valid
+// for its length; `options` is NULL, for no change, or points to a struct of
+// the size that it says.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_TOPIC_NAME, _TOO_MANY_TOPICS, _BAD_ARGUMENT,
 // _NULL_POINTER, _NOT_UTF8, or a handle error.
@@ -1631,19 +1638,20 @@ int32_t pagi_sse_hub_topic(pagi_sse_hub hub,
                            const pagi_sse_topic_options *options);
 
 // Publishes an event to a topic: it is framed once, kept for replay, and
-// delivered to every subscriber. Never waits for a client. While 1 MiB and more is
-// undelivered it lends the delivery its thread for a moment, and from 4 MiB on
-// until there is less: who publishes faster than can be delivered is slowed down.
+// delivered to every subscriber. Never waits for a client. While 1 MiB and more
+// is undelivered it lends the delivery its thread for a moment, and from 4 MiB
+// on until there is less: who publishes faster than can be delivered is slowed
+// down.
 //
 // *Parameters*: `hub`; `topic` is valid for its length; `event` as for
 // pagi_sse_conn_send_event. Without an id it gets `epoch.number`. A `key` names
 // what it is the newest state of.
 //
-// *Returns* the event's number, from 1; 0: PAGI_SSE_EVENT_DELETE with
-// nothing but a key deleted it, and there is no event; or
-// PAGI_SSE_RESULT_TOPIC_NAME, _TOO_MANY_TOPICS, _EVENT_NEWLINE, _ID_NEWLINE,
-// _ID_NUL, _ID_HEADER, _JSON, _NOT_UTF8, _BAD_ARGUMENT (pagi_sse_error names it: a size, an
-// unknown flag, `retry_ms` without its flag, a length, a deletion without a key, an event of
+// *Returns* the event's number, from 1; 0: PAGI_SSE_EVENT_DELETE with nothing
+// but a key deleted it, and there is no event; or PAGI_SSE_RESULT_TOPIC_NAME,
+// _TOO_MANY_TOPICS, _EVENT_NEWLINE, _ID_NEWLINE, _ID_NUL, _ID_HEADER, _JSON,
+// _NOT_UTF8, _BAD_ARGUMENT (pagi_sse_error names it: a size, an unknown flag,
+// `retry_ms` without its flag, a length, a deletion without a key, an event of
 // nothing under PAGI_SSE_HUB_FLAG_OWN_IDS), _NULL_POINTER, or a handle error.
 PAGI_SSE_NODISCARD
 int64_t pagi_sse_hub_publish(pagi_sse_hub hub,
@@ -1651,26 +1659,27 @@ int64_t pagi_sse_hub_publish(pagi_sse_hub hub,
                              size_t topic_len,
                              const pagi_sse_event *event);
 
-// Subscribes a connection to topics: starts its stream, replays what it
-// missed, and joins the live events without a gap. Before the live events the
-// client may get a block of nothing but an `id` of the hub's, where the last that
-// it has got does not say how far it is: a new client at once, and one whose
+// Subscribes a connection to topics: starts its stream, replays what it missed,
+// and joins the live events without a gap. Before the live events the client
+// may get a block of nothing but an `id` of the hub's, where the last that it
+// has got does not say how far it is: a new client at once, and one whose
 // replay ends with an event older than the newest of its topics, or with one
 // whose own id is. It comes back with that id then, which the host has never
 // given and finds in no table of its own. A host that looks ids up elsewhere
 // opens the hub with PAGI_SSE_HUB_FLAG_OWN_IDS, which sends no id of the hub's;
-// another needs to do nothing: the hub knows both kinds. The subscription ends with the
-// connection, which must have a transport of the library's: one of a
+// another needs to do nothing: the hub knows both kinds. The subscription ends
+// with the connection, which must have a transport of the library's: one of a
 // server's, or of pagi_sse_conn_open_queue and pagi_sse_conn_open_fd.
 //
-// *Parameters*: `hub`; `conn`; the topics are one name a line; the pointers are valid for
-// their lengths; `options` is NULL, for the defaults, or points to a struct of
-// the size that it says; `out` points to a writable handle.
+// *Parameters*: `hub`; `conn`; the topics are one name a line; the pointers are
+// valid for their lengths; `options` is NULL, for the defaults, or points to a
+// struct of the size that it says; `out` points to a writable handle.
 //
-// *Returns* one of enum pagi_sse_resume; or PAGI_SSE_RESULT_TOPIC_NAME, _TOPIC_COUNT, _TOO_MANY_TOPICS, _NO_TOPIC, _SUBSCRIBED (by
-// this hub or another: name all topics at once), _CLOSED,
-// _DECLINED, _NOT_HOSTED, _EVENT_NEWLINE (in `reset_event`), _BAD_ARGUMENT,
-// _NULL_POINTER, _NOT_UTF8, _HANDLES_EXHAUSTED, or a handle error.
+// *Returns* one of enum pagi_sse_resume; or PAGI_SSE_RESULT_TOPIC_NAME,
+// _TOPIC_COUNT, _TOO_MANY_TOPICS, _NO_TOPIC, _SUBSCRIBED (by this hub or
+// another: name all topics at once), _CLOSED, _DECLINED, _NOT_HOSTED,
+// _EVENT_NEWLINE (in `reset_event`), _BAD_ARGUMENT, _NULL_POINTER, _NOT_UTF8,
+// _HANDLES_EXHAUSTED, or a handle error.
 // *Ownership*: the subscription's handle is the caller's;
 // pagi_sse_subscription_free gives it back. All else is copied.
 PAGI_SSE_NODISCARD
@@ -1707,8 +1716,8 @@ int32_t pagi_sse_subscription_stats(pagi_sse_subscription subscription,
 
 // A subscription's figures, as numbers: see pagi_sse_subscription_counts.
 //
-// *Parameters*: `subscription`; `out` points to `size`, that is, sizeof(pagi_sse_subscription_counts),
-// writable bytes.
+// *Parameters*: `subscription`; `out` points to `size`, that is,
+// sizeof(pagi_sse_subscription_counts), writable bytes.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER (also for `size` 0),
 // _BAD_ARGUMENT (an absurd size), or a handle error.
@@ -1717,8 +1726,8 @@ int32_t pagi_sse_subscription_counters(pagi_sse_subscription subscription,
                                        pagi_sse_subscription_counts *out,
                                        size_t size);
 
-// For producers that can wait: whether no subscriber's queue is above its
-// high mark and less than 64 KiB is undelivered. Delivers nothing by itself.
+// For producers that can wait: whether no subscriber's queue is above its high
+// mark and less than 64 KiB is undelivered. Delivers nothing by itself.
 //
 // *Returns* 1: ready; 0: not, and a READY record will come to every server and
 // runtime that has subscribers of this hub; or a handle error.
@@ -1728,8 +1737,8 @@ int32_t pagi_sse_hub_ready(pagi_sse_hub hub);
 // Closes the connections subscribed to a topic, in order: after what was
 // published before, which it delivers to them.
 //
-// *Parameters*: `hub`; `topic` is NULL with length 0, for any, or valid for its length;
-// `reason` is valid for its length; UTF-8.
+// *Parameters*: `hub`; `topic` is NULL with length 0, for any, or valid for its
+// length; `reason` is valid for its length; UTF-8.
 //
 // *Returns* how many, or PAGI_SSE_RESULT_TOPIC_NAME, _REASON_TOO_LONG (1024
 // bytes), _NULL_POINTER, _NOT_UTF8, _BAD_ARGUMENT, or a handle error.
@@ -1743,9 +1752,9 @@ int64_t pagi_sse_hub_close_streams(pagi_sse_hub hub,
 // clients got, if anything), `event`, `data` (its line breaks LF), `retry` and
 // `key`, those that the event has, and `delete`: true if it deleted the key.
 //
-// *Parameters*: `hub`; `topic` is valid for its length; `state` is one of enum pagi_sse_kept;
-// `last`: the newest so many of them, 0 for all; `buf`, `cap` and `len` are
-// those of a text.
+// *Parameters*: `hub`; `topic` is valid for its length; `state` is one of enum
+// pagi_sse_kept; `last`: the newest so many of them, 0 for all; `buf`, `cap`
+// and `len` are those of a text.
 //
 // *Returns* 0, and in `len` the length, bytes, without a NUL, of `[]` for a
 // topic that does not exist; or PAGI_SSE_RESULT_BUFFER_SMALL, _TOPIC_NAME,
@@ -1795,8 +1804,8 @@ int32_t pagi_sse_hub_stats(pagi_sse_hub hub, char *buf, size_t cap, size_t *len)
 
 // A hub's figures, as numbers: see pagi_sse_hub_counts.
 //
-// *Parameters*: `hub`; `out` points to `size`, that is, sizeof(pagi_sse_hub_counts),
-// writable bytes.
+// *Parameters*: `hub`; `out` points to `size`, that is,
+// sizeof(pagi_sse_hub_counts), writable bytes.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER (also for `size` 0),
 // _BAD_ARGUMENT (an absurd size), or a handle error.
@@ -1807,10 +1816,11 @@ int32_t pagi_sse_hub_counters(pagi_sse_hub hub,
 
 // A topic's figures, as numbers: see pagi_sse_topic_counts.
 //
-// *Parameters*: `hub`; `topic` is valid for its length; `out` points to `size`, that is, sizeof(pagi_sse_topic_counts),
-// writable bytes.
+// *Parameters*: `hub`; `topic` is valid for its length; `out` points to `size`,
+// that is, sizeof(pagi_sse_topic_counts), writable bytes.
 //
-// *Returns* 1, or 0 for a topic that is not there, and then all are 0; or PAGI_SSE_RESULT_TOPIC_NAME, _NOT_UTF8, _NULL_POINTER (also for `size` 0),
+// *Returns* 1, or 0 for a topic that is not there, and then all are 0; or
+// PAGI_SSE_RESULT_TOPIC_NAME, _NOT_UTF8, _NULL_POINTER (also for `size` 0),
 // _BAD_ARGUMENT (an absurd size), or a handle error.
 PAGI_SSE_NODISCARD
 int32_t pagi_sse_topic_counters(pagi_sse_hub hub,
@@ -1819,20 +1829,19 @@ int32_t pagi_sse_topic_counters(pagi_sse_hub hub,
                                 pagi_sse_topic_counts *out,
                                 size_t size);
 
-
 /* ---- Frames ------------------------------------------------------------ */
 
-// Encodes an event into the caller's buffer: `event`, `id`, `retry` and
-// `data` lines and a blank line, as they go over the wire. An event with no
-// field at all is 0 bytes. Allocates nothing, but for JSON that has white space.
+// Encodes an event into the caller's buffer: `event`, `id`, `retry` and `data`
+// lines and a blank line, as they go over the wire. An event with no field at
+// all is 0 bytes. Allocates nothing, but for JSON that has white space.
 //
-// *Parameters*: `event` as for pagi_sse_conn_send_event. `buf` is NULL with `cap` 0, to ask for
-// the size, or points to `cap` writable bytes apart from those of the event;
-// `len` points to a writable `size_t`.
+// *Parameters*: `event` as for pagi_sse_conn_send_event. `buf` is NULL with
+// `cap` 0, to ask for the size, or points to `cap` writable bytes apart from
+// those of the event; `len` points to a writable `size_t`.
 //
 // *Returns* 0, and in `len` the frame's length; or
-// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _NOT_UTF8, _EVENT_NEWLINE, _ID_NEWLINE,
-// _ID_NUL, _ID_HEADER, _JSON, _BAD_ARGUMENT (as there; overlap).
+// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _NOT_UTF8, _EVENT_NEWLINE,
+// _ID_NEWLINE, _ID_NUL, _ID_HEADER, _JSON, _BAD_ARGUMENT (as there; overlap).
 PAGI_SSE_NODISCARD
 int32_t pagi_sse_frame_event(const pagi_sse_event *event,
                              char *buf,
@@ -1848,15 +1857,14 @@ int32_t pagi_sse_frame_event(const pagi_sse_event *event,
 // writable `size_t`.
 //
 // *Returns* 0, and in `len` the frame's length; or
-// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _NOT_UTF8, _BAD_ARGUMENT (overlap, a length
-// beyond SSIZE_MAX).
+// PAGI_SSE_RESULT_BUFFER_SMALL, _NULL_POINTER, _NOT_UTF8, _BAD_ARGUMENT
+// (overlap, a length beyond SSIZE_MAX).
 PAGI_SSE_NODISCARD
 int32_t pagi_sse_frame_comment(const char *comment,
                                size_t comment_len,
                                char *buf,
                                size_t cap,
                                size_t *len);
-
 
 /* ---- Parsers ----------------------------------------------------------- */
 
@@ -1867,24 +1875,25 @@ typedef struct pagi_sse_parser_options {
   size_t size;
   // When reconnecting: the last event id so far. UTF-8.
   pagi_sse_bytes last_event_id;
-  // Longest line, bytes (1 MiB; at most 128 MiB). A longer one is dropped,
-  // and its event, unless it is a comment.
+  // Longest line, bytes (1 MiB; at most 128 MiB). A longer one is dropped, and
+  // its event, unless it is a comment.
   uint64_t max_line;
-  // Most data in one event, bytes (4 MiB; at most 128 MiB). An event with
-  // more is dropped.
+  // Most data in one event, bytes (4 MiB; at most 128 MiB). An event with more
+  // is dropped.
   uint64_t max_event;
-  // Longest id, bytes (4096; at most 128 MiB). A longer one is ignored, and
-  // its event has the id before it.
+  // Longest id, bytes (4096; at most 128 MiB). A longer one is ignored, and its
+  // event has the id before it.
   uint64_t max_id;
 } pagi_sse_parser_options;
 
 // Opens a parser for one stream.
 //
-// *Parameters*: `options` is NULL, for the defaults, or points to a struct of the size that
-// it says; `out` points to a writable handle.
+// *Parameters*: `options` is NULL, for the defaults, or points to a struct of
+// the size that it says; `out` points to a writable handle.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (a size or a
-// limit), _NOT_UTF8, _ID_TOO_LONG, _ID_NEWLINE, _ID_NUL (`last_event_id`), _HANDLES_EXHAUSTED.
+// limit), _NOT_UTF8, _ID_TOO_LONG, _ID_NEWLINE, _ID_NUL (`last_event_id`),
+// _HANDLES_EXHAUSTED.
 PAGI_SSE_NODISCARD
 int32_t pagi_sse_parser_open(const pagi_sse_parser_options *options,
                              pagi_sse_parser *out);
@@ -1894,10 +1903,10 @@ int32_t pagi_sse_parser_open(const pagi_sse_parser_options *options,
 // *Returns* 0, or a handle error.
 int32_t pagi_sse_parser_free(pagi_sse_parser parser);
 
-// Takes the next bytes of the stream, cut anywhere; what they complete waits
-// as records for pagi_sse_parser_next. It stops when 1 MiB of records wait,
-// so that no stream, whatever it sends, has a parser hold more than that and
-// the largest record.
+// Takes the next bytes of the stream, cut anywhere; what they complete waits as
+// records for pagi_sse_parser_next. It stops when 1 MiB of records wait, so
+// that no stream, whatever it sends, has a parser hold more than that and the
+// largest record.
 //
 // *Parameters*: `bytes` is NULL with length 0 or valid for `len`.
 //
@@ -1909,14 +1918,15 @@ int64_t pagi_sse_parser_push(pagi_sse_parser parser,
                              const char *bytes,
                              size_t len);
 
-// Fills `buf` with whole records, never waiting: PAGI_SSE_KIND_EVENT,
-// _COMMENT and _ERROR, whose `conn` is the parser. pagi_sse_record_read reads
-// them, in this buffer: the id of several events stands in it once. A record
-// takes at most 32 + 3 * max_line + max_event + max_id bytes, by the parser's
-// options: as much as a line for a type or a comment (a byte that is no UTF-8
-// becomes three), an event's data and its id. Most take 32 more than their text.
+// Fills `buf` with whole records, never waiting: PAGI_SSE_KIND_EVENT, _COMMENT
+// and _ERROR, whose `conn` is the parser. pagi_sse_record_read reads them, in
+// this buffer: the id of several events stands in it once. A record takes at
+// most 32 + 3 * max_line + max_event + max_id bytes, by the parser's options:
+// as much as a line for a type or a comment (a byte that is no UTF-8 becomes
+// three), an event's data and its id. Most take 32 more than their text.
 //
-// *Parameters*: `buf` points to `cap` writable bytes, `used` to a writable `size_t`.
+// *Parameters*: `buf` points to `cap` writable bytes, `used` to a writable
+// `size_t`.
 //
 // *Returns* how many records it put there, 0 for none, and in `used` their
 // bytes; or PAGI_SSE_RESULT_BUFFER_SMALL (`used`: the size that the first
@@ -1949,12 +1959,11 @@ PAGI_SSE_NODISCARD
 int32_t pagi_sse_parser_retry(pagi_sse_parser parser, uint64_t *out);
 
 // The stream has ended, and another takes its place: what is unfinished is
-// dropped, the last event id and the reconnection time stay. Records that
-// wait stay too.
+// dropped, the last event id and the reconnection time stay. Records that wait
+// stay too.
 //
 // *Returns* 0, or a handle error.
 int32_t pagi_sse_parser_reset(pagi_sse_parser parser);
-
 
 /* ---- Runtimes ---------------------------------------------------------- */
 
@@ -1963,8 +1972,8 @@ int32_t pagi_sse_parser_reset(pagi_sse_parser parser);
 typedef struct pagi_sse_runtime_options {
   // sizeof(pagi_sse_runtime_options): lets the struct grow.
   size_t size;
-  // A client that takes no byte for so long is dropped, milliseconds
-  // (30000). For connections on sockets.
+  // A client that takes no byte for so long is dropped, milliseconds (30000).
+  // For connections on sockets.
   uint64_t write_timeout_ms;
   // Threads (cores - 1, at least 1; at most 256).
   uint32_t workers;
@@ -1976,8 +1985,8 @@ typedef struct pagi_sse_runtime_options {
 
 // Starts a runtime: its threads, with all signals blocked in them.
 //
-// *Parameters*: `options` is NULL, for the defaults, or points to a struct of the size that
-// it says; `out` points to a writable handle.
+// *Parameters*: `options` is NULL, for the defaults, or points to a struct of
+// the size that it says; `out` points to a writable handle.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER, _BAD_ARGUMENT (a size or a
 // level), _OS (threads or descriptors), _HANDLES_EXHAUSTED.
@@ -1997,7 +2006,8 @@ int32_t pagi_sse_runtime_fd(pagi_sse_runtime runtime);
 // unreadable when none remain. pagi_sse_record_read reads them. Records of a
 // connection may still come when it has been freed.
 //
-// *Parameters*: `buf` points to `cap` writable bytes, `used` to a writable `size_t`.
+// *Parameters*: `buf` points to `cap` writable bytes, `used` to a writable
+// `size_t`.
 //
 // *Returns* how many records it put there, 0 for none, and in `used` their
 // bytes; or PAGI_SSE_RESULT_BUFFER_SMALL (`used`: the size that the first
@@ -2008,8 +2018,8 @@ int32_t pagi_sse_runtime_next(pagi_sse_runtime runtime,
                               size_t cap,
                               size_t *used);
 
-// Has everything queued on any socket written now, by the runtime. To be
-// called at the end of a turn of the host's loop; without it output waits a
+// Has everything queued on any socket written now, by the runtime. To be called
+// at the end of a turn of the host's loop; without it output waits a
 // millisecond or so.
 //
 // *Returns* 0, or a handle error.
@@ -2023,8 +2033,8 @@ int32_t pagi_sse_runtime_flush(pagi_sse_runtime runtime);
 // *Returns* 0, or a handle error.
 int32_t pagi_sse_runtime_wake(pagi_sse_runtime runtime, uint64_t delay_ms);
 
-// Counts the connections in progress: those for which no ENDED record has
-// been made.
+// Counts the connections in progress: those for which no ENDED record has been
+// made.
 //
 // *Returns* their number, or a handle error.
 PAGI_SSE_NODISCARD
@@ -2045,8 +2055,8 @@ int32_t pagi_sse_runtime_stats(pagi_sse_runtime runtime,
 
 // Statistics, as numbers: see pagi_sse_host_counts.
 //
-// *Parameters*: `runtime`; `out` points to `size`, that is, sizeof(pagi_sse_host_counts),
-// writable bytes.
+// *Parameters*: `runtime`; `out` points to `size`, that is,
+// sizeof(pagi_sse_host_counts), writable bytes.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER (also for `size` 0),
 // _BAD_ARGUMENT (an absurd size), or a handle error.
@@ -2057,9 +2067,9 @@ int32_t pagi_sse_runtime_counters(pagi_sse_runtime runtime,
 
 // Closes every connection in order (a CLOSED record each, reason
 // `server_shutdown`), waits until the sockets have taken what is queued, but
-// not for a client that takes nothing for a second, and ends the threads. Afterwards records can still be read and output of
-// connections be taken; opening gives PAGI_SSE_RESULT_STOPPED. A second call
-// does nothing.
+// not for a client that takes nothing for a second, and ends the threads.
+// Afterwards records can still be read and output of connections be taken;
+// opening gives PAGI_SSE_RESULT_STOPPED. A second call does nothing.
 //
 // *Parameters*: `runtime`; `deadline_ms`, the longest wait, at most 60000.
 //
@@ -2077,14 +2087,13 @@ int32_t pagi_sse_runtime_stop(pagi_sse_runtime runtime,
 // *Returns* 0, or a handle error.
 int32_t pagi_sse_runtime_free(pagi_sse_runtime runtime, uint64_t deadline_ms);
 
-
 /* ---- Scopes ------------------------------------------------------------ */
 
 // Remembers the connection of a key: the address of the host's own request
-// object, say, or a stream number. One key has one connection and the other
-// way round; earlier pairs of either are forgotten. The pair is weak: it ends
-// with pagi_sse_conn_free and keeps nothing alive. An address that is used
-// again while its old connection lives needs pagi_sse_scope_remove.
+// object, say, or a stream number. One key has one connection and the other way
+// round; earlier pairs of either are forgotten. The pair is weak: it ends with
+// pagi_sse_conn_free and keeps nothing alive. An address that is used again
+// while its old connection lives needs pagi_sse_scope_remove.
 //
 // *Parameters*: `key`, any number; `conn`.
 //
@@ -2107,7 +2116,6 @@ int32_t pagi_sse_scope_get(uint64_t key, pagi_sse_conn *out);
 // *Returns* 1, or 0 if there was none.
 int32_t pagi_sse_scope_remove(uint64_t key);
 
-
 /* ---- Clients ----------------------------------------------------------- */
 
 // In `flags` of a client's options: the request asks for gzip. A stream that
@@ -2128,7 +2136,8 @@ int32_t pagi_sse_scope_remove(uint64_t key);
 // something was left out of a stream that goes on.
 #define PAGI_SSE_FLAG_OVER 1
 
-// In `flags` of a client's ERROR: another attempt follows, `milliseconds` later.
+// In `flags` of a client's ERROR: another attempt follows, `milliseconds`
+// later.
 #define PAGI_SSE_FLAG_RETRY 2
 
 // In `flags` of a client's ERROR: the body of the answer is longer than `data`.
@@ -2189,15 +2198,15 @@ PAGI_SSE_ENUM(pagi_sse_client_resume) {
   PAGI_SSE_CLIENT_RESUME_ALWAYS = 2,  // It is repeated as it was.
 };
 
-// What a client is to do. Zero the struct, set `size`, `url` and what matters; 0
-// elsewhere means the default. Times are in milliseconds; UINT64_MAX is no limit
-// for those that say so.
+// What a client is to do. Zero the struct, set `size`, `url` and what matters;
+// 0 elsewhere means the default. Times are in milliseconds; UINT64_MAX is no
+// limit for those that say so.
 typedef struct pagi_sse_client_options {
   // sizeof(pagi_sse_client_options): lets the struct grow.
   size_t size;
-  // Where the stream is: `http://`, `https://` (if this library was built
-  // with TLS), or a Unix socket, `http+unix:/run/app.sock:/events?x=1`. A
-  // name and a password in it become an `authorization` field.
+  // Where the stream is: `http://`, `https://` (if this library was built with
+  // TLS), or a Unix socket, `http+unix:/run/app.sock:/events?x=1`. A name and a
+  // password in it become an `authorization` field.
   pagi_sse_bytes url;
   // Any but CONNECT, HEAD and TRACE. Absent: GET, or POST with a body.
   pagi_sse_bytes method;
@@ -2216,8 +2225,8 @@ typedef struct pagi_sse_client_options {
   pagi_sse_bytes proxy;
   // A file of certificates (PEM) to trust, instead of the system's.
   pagi_sse_bytes ca_file;
-  // Statuses after which the request is made again; all others but 200 and
-  // 204 end the client. Retry-After of the answer is heeded.
+  // Statuses after which the request is made again; all others but 200 and 204
+  // end the client. Retry-After of the answer is heeded.
   const uint16_t *retry_on;
   // How many, at most 100.
   size_t retry_on_len;
@@ -2227,15 +2236,15 @@ typedef struct pagi_sse_client_options {
   uint64_t backoff_ms;
   // Time to get a connection: name, TCP, proxy, TLS (10000; UINT64_MAX).
   uint64_t connect_timeout_ms;
-  // From there to the answer's head, the sending of the body included
-  // (60000; UINT64_MAX).
+  // From there to the answer's head, the sending of the body included (60000;
+  // UINT64_MAX).
   uint64_t head_timeout_ms;
   // A stream without a byte for so long is cut, and asked for again (never).
   uint64_t silence_ms;
   // The client ends when it is so old (never).
   uint64_t max_age_ms;
-  // Longest line of the stream, bytes (1 MiB; at most 128 MiB). A longer one
-  // is left out, with its event.
+  // Longest line of the stream, bytes (1 MiB; at most 128 MiB). A longer one is
+  // left out, with its event.
   uint64_t max_line;
   // Most data of an event, bytes (4 MiB; at most 128 MiB). One with more is
   // left out.
@@ -2243,8 +2252,8 @@ typedef struct pagi_sse_client_options {
   // What may wait for the host, bytes (1 MiB; the last item may go beyond).
   // Above it the library stops reading from the server.
   uint64_t max_bytes;
-  // The beginning of the body of an answer that is no stream, bytes (64 KiB;
-  // at most 1 MiB).
+  // The beginning of the body of an answer that is no stream, bytes (64 KiB; at
+  // most 1 MiB).
   uint64_t max_refusal;
   // Items that may wait for the host (1024), as max_bytes.
   uint32_t max_items;
@@ -2271,14 +2280,14 @@ typedef struct pagi_sse_client_options {
 // The environment is looked at for a proxy, and certificates are read, in this
 // call; the name is resolved later, and what fails then is an ERROR record.
 //
-// *Parameters*: `options` points to a struct of the size that it says, whose pointers are
-// valid for their lengths; `out` points to a writable handle.
+// *Parameters*: `options` points to a struct of the size that it says, whose
+// pointers are valid for their lengths; `out` points to a writable handle.
 //
 // *Returns* 0, or PAGI_SSE_RESULT_NULL_POINTER (also: no URL), _BAD_ARGUMENT
 // (pagi_sse_error says which and why: not a URL, a scheme that is not ours, a
-// field that is the library's, a limit), _NOT_UTF8, _HEADER_NAME, _HEADER_VALUE,
-// _OS (ca_file), _STOPPED, _HANDLES_EXHAUSTED, or a handle error of the runtime.
-// Nothing has begun then.
+// field that is the library's, a limit), _NOT_UTF8, _HEADER_NAME,
+// _HEADER_VALUE, _OS (ca_file), _STOPPED, _HANDLES_EXHAUSTED, or a handle error
+// of the runtime. Nothing has begun then.
 PAGI_SSE_NODISCARD
 int32_t pagi_sse_client_open(pagi_sse_runtime runtime,
                              const pagi_sse_client_options *options,
@@ -2287,13 +2296,14 @@ int32_t pagi_sse_client_open(pagi_sse_runtime runtime,
 // Fills `buf` with whole records, never waiting: PAGI_SSE_KIND_OPEN, _EVENT,
 // _COMMENT, _RETRY, _ERROR, _END, whose `conn` is the client, read by
 // pagi_sse_record_read, in this buffer: the id of several events stands in it
-// once. What is not taken stays with the client; call until it gives 0, or again
-// later, as the next CLIENT record comes only after that.
+// once. What is not taken stays with the client; call until it gives 0, or
+// again later, as the next CLIENT record comes only after that.
 //
-// An EVENT is as large as `max_event`, `max_line` (its type) and an id together at
-// most; an ERROR as `max_refusal` and 128 KiB.
+// An EVENT is as large as `max_event`, `max_line` (its type) and an id together
+// at most; an ERROR as `max_refusal` and 128 KiB.
 //
-// *Parameters*: `buf` points to `cap` writable bytes, `used` to a writable `size_t`.
+// *Parameters*: `buf` points to `cap` writable bytes, `used` to a writable
+// `size_t`.
 //
 // *Returns* how many records it put there, 0 for none, and in `used` their
 // bytes; or PAGI_SSE_RESULT_BUFFER_SMALL (`used`: the size that the first
@@ -2334,7 +2344,6 @@ int32_t pagi_sse_client_close(pagi_sse_client client);
 // *Returns* 0, or a handle error.
 // *Threads*: also while another is in pagi_sse_client_next.
 int32_t pagi_sse_client_free(pagi_sse_client client);
-
 
 #ifdef __cplusplus
 }  // extern "C"

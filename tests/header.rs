@@ -152,7 +152,7 @@ fn plain(header: &str) -> String {
         true => line.to_owned() + "\n",
         false => line.replace("struct pagi_sse_", "pagi_sse_") + "\n",
     };
-    let header: String = header.lines().map(short).collect();
+    let header: String = header.trim_end().lines().map(short).collect();
     let mut out = String::new();
     let mut rest = header.as_str();
     while let Some(at) = rest.find("\nenum pagi_sse_") {
@@ -165,7 +165,55 @@ fn plain(header: &str) -> String {
         out.extend([before, "PAGI_SSE_ENUM(", name, ") ", &rows, "};\n"]);
         rest = after;
     }
-    out + rest
+    filled(&(out + rest))
+}
+
+/// With the paragraphs of comments filled again: what stood in Rust's comments
+/// has grown or shrunk.
+fn filled(text: &str) -> String {
+    const WIDE: usize = 80;
+    let (mut out, mut words, mut hang) = (String::new(), Vec::<&str>::new(), "");
+    let mut indent = "";
+    let mut end = |words: &mut Vec<&str>, indent: &str, hang: &str| {
+        let mut row = String::new();
+        for word in words.drain(..) {
+            if row.is_empty() {
+                row = format!("{indent}// {word}");
+            } else if row.chars().count() + 1 + word.chars().count() > WIDE {
+                out.extend([row.as_str(), "\n"]);
+                row = format!("{indent}// {hang}{word}");
+            } else {
+                row.extend([" ", word]);
+            }
+        }
+        if !row.is_empty() {
+            out.extend([row.as_str(), "\n"]);
+        }
+        std::mem::take(&mut out)
+    };
+    let mut all = String::new();
+    for line in text.lines() {
+        let (before, comment) = line.split_once("//").unwrap_or((line, ""));
+        let is_text = line.contains("//") && before.trim().is_empty() && before.len() < 9;
+        let is_item = comment.starts_with(" - ");
+        // Where another paragraph begins.
+        if !is_text
+            || comment.is_empty()
+            || is_item
+            || comment.starts_with(" *")
+            || before != indent
+        {
+            all += &end(&mut words, indent, hang);
+            hang = if is_item { "  " } else { "" };
+        }
+        if is_text && !comment.is_empty() {
+            indent = before;
+            words.extend(comment.split_whitespace());
+        } else {
+            all.extend([line, "\n"]);
+        }
+    }
+    all + &end(&mut words, indent, hang)
 }
 
 /// The constants of an enum as a table: what each means stands behind it.

@@ -276,4 +276,70 @@ mod tests {
             assert!(limits.is_sorted_by(|a, b| a < b), "{limits:?}");
         }
     }
+
+    /// Rows of the table at the top of the C header.
+    #[test]
+    fn the_headers_table_has_these_numbers() {
+        let mib = |bytes: usize| format!("{} MiB", bytes >> 20);
+        let seconds = |n: u64| format!("({n} s)");
+        let rows = [
+            ("target of a request", format!("{} KiB", TARGET_BYTES >> 10)),
+            (
+                "head of a request",
+                format!("{} KiB, {HEADERS} fields", HEAD_BYTES >> 10),
+            ),
+            ("body of a request", mib(BODY_BYTES)),
+            ("head of a request in time", seconds(HEAD_SECONDS)),
+            ("body of a request in time", seconds(BODY_SECONDS)),
+            ("connection without request", seconds(IDLE_SECONDS)),
+            ("connections of a server", format!("({CONNECTIONS})")),
+            ("REQUEST records unread", REQUESTS_BEHIND.to_string()),
+            ("ENDED records unread", ENDED_BEHIND.to_string()),
+            ("LOG records unread", LOG_RECORDS.to_string()),
+            ("fields given to one call", HEADERS.to_string()),
+            ("queue of a connection", mib(QUEUE_BYTES)),
+            ("all queues of a host", mib(QUEUED_BYTES)),
+            ("client that takes nothing", seconds(WRITE_TIMEOUT_SECONDS)),
+            (
+                "keepalive",
+                format!("{KEEPALIVE_MIN_MS} ms to {KEEPALIVE_MS} ms"),
+            ),
+            ("topics of a hub", format!("{TOPICS}, half")),
+            (
+                "history of a topic",
+                format!(
+                    "events ({REPLAY_EVENTS}), bytes ({}), age_ms ({} h)",
+                    mib(REPLAY_BYTES),
+                    REPLAY_AGE_MS / 3_600_000
+                ),
+            ),
+            ("history of a hub", mib(REPLAY_TOTAL_BYTES)),
+            ("keys of a topic's state", STATE_KEYS.to_string()),
+            (
+                "a subscriber's queue",
+                format!(
+                    "max_events ({SUBSCRIPTION_EVENTS}), max_bytes ({})",
+                    mib(SUBSCRIPTION_BYTES)
+                ),
+            ),
+            (
+                "line, event, id (parser)",
+                format!(
+                    "{}, {}, {PARSE_ID_BYTES} bytes",
+                    mib(PARSE_LINE_BYTES),
+                    mib(PARSE_EVENT_BYTES)
+                ),
+            ),
+            ("any length", format!("{} GiB", INPUT_BYTES >> 30)),
+        ];
+        assert_eq!(UNCLAIMED_TOPICS * 2, TOPICS);
+        let top = include_str!("../ffi/top.h");
+        for (what, number) in rows {
+            let row = top
+                .lines()
+                .find(|l| l.starts_with(&format!(" *   {what}  ")));
+            let row = row.unwrap_or_else(|| panic!("no row '{what}'"));
+            assert!(row.contains(&number), "'{row}' has no {number}");
+        }
+    }
 }

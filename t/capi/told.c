@@ -132,6 +132,37 @@ static void users(void)
     IS(pagi_sse_conn_free(c), 0);
 }
 
+/* Handed over to a hub: nothing but ENDED is told, with the number. */
+static void user_of_a_stream_given_away(void)
+{
+    pagi_sse_record r;
+    pagi_sse_hub hub;
+    pagi_sse_subscription s;
+    begin();
+    IS(pagi_sse_hub_open(NONE, NULL, 0, 0, &hub), 0);
+    for (int way = 0; way < 2; way++) {
+        int fd = asks(STREAM);
+        OK(next(PAGI_SSE_KIND_REQUEST, 0, &r));
+        pagi_sse_conn c = r.conn;
+        IS(pagi_sse_hub_subscribe(hub, c, S("a"), NULL, &s), 0);
+        IS(pagi_sse_subscription_free(s), 0);
+        IS(pagi_sse_conn_set_user(c, 7), 0);
+        IS(pagi_sse_conn_hand_over(c), 0);
+        IS(pagi_sse_conn_set_user(c, 8), R(HANDLE_STALE));
+        if (way)
+            IS(pagi_sse_hub_close_streams(hub, NONE, S("over")), 1);
+        else
+            close(fd);
+        OK(next(PAGI_SSE_KIND_ENDED, c, &r));
+        IS(r.user, 7);
+        BYTES(r.text.data, r.text.len, way ? "over" : "client_closed");
+        if (way)
+            close(fd);
+    }
+    IS(pagi_sse_hub_free(hub, 1000), 0);
+    IS(pagi_sse_server_free(srv, 1000), 0);
+}
+
 static void user_of_a_body(void)
 {
     pagi_sse_record r;
@@ -326,6 +357,7 @@ static const test tests[] = {
     {"of one that broke off it is the host's, or the client's when the host had given it all", parts_of_answers},
     {"of a connection nothing comes behind ENDED, and that once, whichever threads were at it", ended_is_the_last},
     {"what cannot be handed over, and how long an interval is, are said as they are", words},
+    {"so has ENDED of a stream that was handed over, whatever ends it", user_of_a_stream_given_away},
     {"a body that came with its request has the number that the request was given", user_of_a_body},
 };
 RUN(tests)
