@@ -1660,16 +1660,15 @@ int64_t pagi_sse_hub_publish(pagi_sse_hub hub,
                              const pagi_sse_event *event);
 
 // Subscribes a connection to topics: starts its stream, replays what it missed,
-// and joins the live events without a gap. Before the live events the client
-// may get a block of nothing but an `id` of the hub's, where the last that it
-// has got does not say how far it is: a new client at once, and one whose
-// replay ends with an event older than the newest of its topics, or with one
-// whose own id is. It comes back with that id then, which the host has never
-// given and finds in no table of its own. A host that looks ids up elsewhere
-// opens the hub with PAGI_SSE_HUB_FLAG_OWN_IDS, which sends no id of the hub's;
-// another needs to do nothing: the hub knows both kinds. The subscription ends
-// with the connection, which must have a transport of the library's: one of a
-// server's, or of pagi_sse_conn_open_queue and pagi_sse_conn_open_fd.
+// and joins the live events without a gap. In between the client may get a
+// block of nothing but an `id` of the hub's: a new client does, and one whose
+// replay ends with an event that is older than the newest of its topics. It may
+// come back with that id then, which the host has never given. Pass it on as it
+// is: the hub knows both kinds. A host that looks ids up elsewhere opens the
+// hub with PAGI_SSE_HUB_FLAG_OWN_IDS, which sends no id of the hub's. The
+// subscription ends with the connection, which must have a transport of the
+// library's: one of a server's, or of pagi_sse_conn_open_queue and
+// pagi_sse_conn_open_fd.
 //
 // *Parameters*: `hub`; `conn`; the topics are one name a line; the pointers are
 // valid for their lengths; `options` is NULL, for the defaults, or points to a
