@@ -6,7 +6,6 @@
  *     ./tail http://127.0.0.1:5000/events
  */
 #define _POSIX_C_SOURCE 200809L
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,15 +74,25 @@ static int take(pagi_sse_client client)
     return end;
 }
 
+static int end; /* how the client has ended */
+
+/* The runtime says which client has something. */
+static int32_t on_record(const pagi_sse_record *record, void *user)
+{
+    (void)user;
+    if (record->kind == PAGI_SSE_KIND_CLIENT)
+        end = take(record->conn);
+    return end;
+}
+
 int main(int argc, char **argv)
 {
     pagi_sse_runtime runtime = 0;
     pagi_sse_client client = 0;
     pagi_sse_client_options options = {.size = sizeof options};
     struct sigaction action = {.sa_handler = on_signal};
-    static char records[PAGI_SSE_RECORD_MAX]; /* of the runtime: look at the client */
+    char words[1024];
     size_t len = 0;
-    int end = 0;
     if (argc < 2 || argc > 3) {
         fprintf(stderr, "usage: %s URL [LAST-EVENT-ID]\n", argv[0]);
         return 2;
@@ -93,18 +102,13 @@ int main(int argc, char **argv)
     options.url = pagi_sse_text(argv[1]);
     options.last_event_id = pagi_sse_text(argv[2]);
     if (pagi_sse_runtime_open(NULL, &runtime) < 0 || pagi_sse_client_open(runtime, &options, &client) < 0) {
-        if (pagi_sse_error(records, sizeof records, &len) == PAGI_SSE_RESULT_OK)
-            fprintf(stderr, "%.*s\n", (int)len, records);
+        if (pagi_sse_error(words, sizeof words, &len) == PAGI_SSE_RESULT_OK)
+            fprintf(stderr, "%.*s\n", (int)len, words);
         pagi_sse_runtime_free(runtime, 1000);
         return 2;
     }
-    struct pollfd readable = {.fd = pagi_sse_runtime_fd(runtime), .events = POLLIN};
-    while (!stop && !end) {
-        poll(&readable, 1, 1000);
-        while (pagi_sse_runtime_next(runtime, records, sizeof records, &len) > 0)
-            continue;
-        end = take(client);
-    }
+    while (!stop && !end && pagi_sse_runtime_run(runtime, on_record, NULL, 1000) >= 0)
+        continue;
     pagi_sse_client_free(client);
     pagi_sse_runtime_free(runtime, 1000);
     return end == PAGI_SSE_CLIENT_END_FAILED ? 1 : 0;
