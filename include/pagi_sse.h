@@ -125,37 +125,9 @@
  *   keys of a topic's state     10000                                       not kept, counted
  *   a subscriber's queue        max_events (10000), max_bytes (1 MiB)       enum pagi_sse_full
  *   line, event, id (parser)    1 MiB, 4 MiB, 4096 bytes                    ERROR records
+ *   line, event (client)        max_line (1 MiB), max_event (4 MiB)         ERROR records
+ *   what waits of a client      max_items (1024), max_bytes (1 MiB)         nothing is read
  *   any length                  1 GiB                                       BAD_ARGUMENT
- *   target of a request        32 KiB                   414
- *   head of a request          64 KiB, 128 fields       431
- *   body of a request          max_body (1 MiB)         413
- *   head and body in time      head_timeout_ms (30 s), body_timeout_ms (300 s): 408
- *   connection without request idle_timeout_ms (75 s)   closed
- *   connections of a server    max_connections (16384)  wait in the kernel
- *   REQUEST records unread     16                       no connection is accepted
- *   ENDED records unread       65536                    the same; nothing opens: RECORDS_UNREAD
- *   LOG records unread         1024                     counted in another
- *   any other record           one of a kind for each connection
- *   size of a record           PAGI_SSE_RECORD_MAX      never; parsers, clients: their options
- *   fields given to one call   128                      BAD_ARGUMENT
- *   queue of a connection      1 MiB (_set_marks)       QUEUE_OVERFLOW, and a hub's policy
- *   all queues of a host       max_queued_bytes (256 MiB)  the largest: queue_overflow
- *   client that takes nothing  write_timeout_ms (30 s)  write_timeout
- *   what it sends all the same PAGI_SSE_FORGOTTEN_BYTES a minute  protocol_error
- *   id of an event             PAGI_SSE_ID_BYTES        ID_HEADER
- *   reason of an end           PAGI_SSE_REASON_BYTES    REASON_TOO_LONG
- *   keepalive                  10 ms to 86400000 ms     INTERVAL
- *   name of a topic            PAGI_SSE_TOPIC_NAME_BYTES  TOPIC_NAME
- *   topics of a subscription   PAGI_SSE_SUBSCRIPTION_TOPICS  TOPIC_COUNT
- *   topics of a hub            100000 (50000 by subscribers alone)  TOO_MANY_TOPICS
- *   history of a topic         events (1000), bytes (4 MiB), age_ms (1 h)  the oldest go
- *   history of a hub           total_bytes (64 MiB)     the oldest go
- *   keys of a topic's state    10000                    not kept, counted
- *   a subscriber's queue       max_events (10000), max_bytes (1 MiB)  enum pagi_sse_full
- *   line, event, id (parser)   1 MiB, 4 MiB, 4096 bytes ERROR records
- *   line, event (client)       max_line (1 MiB), max_event (4 MiB)  ERROR records
- *   what waits of a client     max_items (1024), max_bytes (1 MiB)  nothing is read
- *   any length                 1 GiB                    BAD_ARGUMENT
  *
  * Why connections end is enum pagi_sse_reason; docs/abi.md has a table of what each
  * end does in each state.
