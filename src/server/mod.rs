@@ -267,7 +267,7 @@ impl Server {
         self.shared.busy()
     }
 
-    /// Statistics; see [`Desk::stats`].
+    /// Statistics; see `Desk::counts`.
     pub fn counts(&self) -> HostCounts {
         self.shared.desk.counts()
     }
