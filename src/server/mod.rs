@@ -267,7 +267,7 @@ impl Server {
         self.shared.busy()
     }
 
-    /// Statistics; see `Desk::counts`.
+    /// Statistics; see [`Desk::stats`].
     pub fn counts(&self) -> HostCounts {
         self.shared.desk.counts()
     }

@@ -15,6 +15,7 @@ my @public =
     grep { -e T::Inc::root() . '/perl/lib/' . s{::}{/}gr . '.pm' }
     qw(
     PAGI::SSE PAGI::SSE::Server PAGI::SSE::Hub PAGI::SSE::Client PAGI::SSE::Client::Error PAGI::SSE::Event PAGI::SSE::Parser
+    PAGI::SSE::Relay
     );
 
 Test::Pod::Coverage::pod_coverage_ok($_) for @public;

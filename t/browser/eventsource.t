@@ -5,89 +5,22 @@ use utf8;
 use FindBin;
 use lib "$FindBin::Bin/../lib";
 
-use File::Spec    ();
-use File::Temp    ();
-use JSON::MaybeXS ();
-use POSIX         ();
+use T::Browser;
 use T::Serve;
 use Test2::V0;
-use Time::HiRes ();
 
-my $TIMEOUT = 90;    # seconds; a browser starts slowly on a busy machine
+plan skip_all => 'no chromium in PATH' if !defined T::Browser->program;
 
-my ($chromium) = grep { -x } map {
-    my $directory = $_;
-    map { File::Spec->catfile($directory, $_) } qw(chromium chromium-browser google-chrome)
-} File::Spec->path;
-plan skip_all => 'no chromium in PATH' if !defined $chromium;
-
-my $scratch = File::Temp->newdir('pagi-sse-browser-XXXXXX', TMPDIR => 1);
-my $result = "$scratch/result.json";
-my $server = T::Serve->app('t/browser/app.pl', env => { BROWSER_RESULT => $result });
-
-# --- a browser, in a process group of its own ---
-
-my $browser = fork;
-die "cannot fork: $!" if !defined $browser;
-if (!$browser) {
-    POSIX::setsid();
-    open STDIN,  '<',  File::Spec->devnull;
-    open STDOUT, '>',  "$scratch/browser.log";
-    open STDERR, '>&', \*STDOUT;
-    exec {$chromium} $chromium, qw(
-        --headless --no-sandbox --disable-gpu --disable-quic --no-first-run
-        --disable-background-networking --disable-component-update --disable-sync
-        --disable-dev-shm-usage --no-proxy-server
-    ), "--user-data-dir=$scratch/profile", $server->url or POSIX::_exit(127);
-}
-my $test = $$;
-
-sub browser_has_ended {
-    return 1 if !$browser;
-    return '' if !waitpid $browser, POSIX::WNOHANG();
-    undef $browser;
-    return 1;
-}
-
-sub stop_browser {
-    return if !$browser || $$ != $test;
-    # The group: a browser is many processes.
-    my $group = $browser;
-    for my $signal (qw(TERM KILL)) {
-        kill $signal => -$group;
-        my $deadline = Time::HiRes::time() + 5;
-        # What is left of the group when the first process has gone, too.
-        while ((!browser_has_ended() || kill 0 => -$group) && Time::HiRes::time() < $deadline) {
-            Time::HiRes::sleep(0.02);
-        }
-    }
-    return;
-}
-
-END {
-    local $?;
-    stop_browser();
-}
-
-my $deadline = Time::HiRes::time() + $TIMEOUT;
-Time::HiRes::sleep(0.05) until -e $result || browser_has_ended() || Time::HiRes::time() > $deadline;
-
-sub contents {
-    my ($file) = @_;
-    open my $in, '<:raw', $file or return '';
-    local $/;
-    return scalar readline $in;
-}
-
-if (!-e $result) {
-    diag 'browser: ', contents("$scratch/browser.log");
+my $browser = T::Browser->new;
+my $server = T::Serve->app('t/browser/app.pl', env => { BROWSER_RESULT => $browser->result_file });
+my $seen = $browser->result_of($server->url);
+if (!$seen) {
+    diag 'browser: ', $browser->log;
     diag 'server: ',  $server->log;
     fail 'the browser reported within the time';
     done_testing;
     exit;
 }
-my $seen = JSON::MaybeXS->new(utf8 => 1)->decode(contents($result));
-stop_browser();
 
 # --- what it saw ---
 

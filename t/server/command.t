@@ -137,27 +137,21 @@ subtest 'a relative path, from another folder, without PERL5LIB' => sub {
 };
 
 subtest 'help is asked for, so it goes to STDOUT and is a success' => sub {
-    my $usage = <<'TEXT';
-usage: pagi-sse serve [--listen HOST:PORT | unix:PATH | fd:N] [--access-log FILE|-]
-                      [--shutdown-timeout SECONDS] [--head-timeout SECONDS]
-                      [--body-timeout SECONDS] [--idle-timeout SECONDS]
-                      [--max-queued-bytes OCTETS]
-                      [--cancel-after-disconnect SECONDS]
-                      [--log-level warning|info|debug] app.pl
-       pagi-sse --help | --version
-TEXT
-    for my $args ([qw(--help)], [qw(-h)]) {
-        is [run_command(@$args)], ['', 0, $usage], "@$args";
+    # Each command's is its own, and all together that of the whole.
+    my @usages = ('pagi-sse --help | --version');
+    for my $name (qw(doctor tail serve)) {
+        my ($text, $status, $said) = run_command($name, '--help');
+        is [$text, $status], ['', 0], "$name --help";
+        like $said, qr/\Ausage: pagi-sse $name [^\n]*\n(?: {15,}[^\n]+\n)+\z/, 'its usage';
+        is [run_command($name, '-h')], ['', 0, $said], "$name -h";
+        unshift @usages, $said =~ s/\Ausage: //r =~ s/^ {7}//gmr =~ s/\n\z//r;
     }
-    # One command's is its own.
-    $usage =~ s/^       pagi-sse --help.*//ms;
-    for my $args ([qw(serve --help)], [qw(serve -h)]) {
-        is [run_command(@$args)], ['', 0, $usage], "@$args";
-    }
+    my $all = 'usage: ' . join("\n", @usages) =~ s/^(?!\A)/       /gmr . "\n";
+    is [run_command($_)], ['', 0, $all], $_ for qw(--help -h);
 };
 
 subtest 'the version' => sub {
-    for my $args (['--version'], ['serve', '--version']) {
+    for my $args (['--version'], map { [$_, '--version'] } qw(serve tail doctor)) {
         is [run_command(@$args)], ['', 0, "pagi-sse $PAGI::SSE::Text::VERSION\n"], "@$args";
     }
 };

@@ -35,3 +35,17 @@ sub options {
 }
 
 1;
+
+__END__
+
+=encoding UTF-8
+
+=head1 NAME
+
+PAGI::SSE::Command - what the commands of pagi-sse have in common (internal)
+
+=head1 DESCRIPTION
+
+See the comment at the top. Internal.
+
+=cut

@@ -88,3 +88,17 @@ END {
 }
 
 1;
+
+__END__
+
+=encoding UTF-8
+
+=head1 NAME
+
+PAGI::SSE::Command::Serve - pagi-sse serve (internal)
+
+=head1 DESCRIPTION
+
+Its documentation is that of L<pagi-sse>. Internal.
+
+=cut
