@@ -45,7 +45,7 @@ fn hides(words: &str, text: &str) {
     // A path is shown, that of a socket, too, and few signs are found in any words.
     if login.contains(['/', '\\', '?', '#'])
         || login.len() < 9
-        || scheme.contains(login)
+        || text.matches(login).count() > 1
         || scheme.eq_ignore_ascii_case("http+unix")
     {
         return;
