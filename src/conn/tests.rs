@@ -895,6 +895,87 @@ fn a_response_whose_rest_is_dropped_is_not_taken_for_the_whole() {
     assert!(!conn.is_cut(), "the transport has it all");
 }
 
+/// An ordinary response with that much of its body given.
+fn given(framing: Framing, list: &[(&str, &str)], body: Option<(&[u8], bool)>) -> Arc<Conn> {
+    let (_, conn) = FakeHost::conn(framing);
+    conn.respond(200, fields(list)).unwrap();
+    if let Some((bytes, more)) = body {
+        conn.body(bytes, more).unwrap();
+    }
+    conn
+}
+
+const FOUR: (&str, &str) = ("content-length", "4");
+const EVENTS: (&str, &str) = ("content-type", "text/event-stream");
+
+#[test]
+fn what_was_closed_when_all_was_given_ends_for_the_clients_reason() {
+    let part = Some((&b"0123"[..], true));
+    let whole = Some((&b"0123"[..], false));
+    for (framing, list, body, reason) in [
+        (GET, &[][..], whole, "gone"),
+        (GET, &[FOUR], part, "gone"),
+        (GET, &[], part, "app"),
+        (GET, &[FOUR], Some((&b"012"[..], true)), "app"),
+        (HEAD, &[], part, "gone"),
+        (HEAD, &[], None, "app"),
+        (GET, &[EVENTS], whole, "gone"),
+        (GET, &[EVENTS, FOUR], part, "app"),
+    ] {
+        let conn = given(framing, list, body);
+        conn.close(Some("app".into()));
+        conn.disconnect("gone".into());
+        let case = (framing.head, list, body);
+        assert_eq!(conn.reason().as_deref(), Some(reason), "{case:?}");
+    }
+}
+
+#[test]
+fn a_response_that_went_out_in_whole_is_logged_without_a_reason() {
+    let whole = Some((&b"0123"[..], false));
+    for (list, written, reason) in [
+        (&[][..], true, None),
+        (&[], false, Some("gone")),
+        (&[EVENTS], true, Some("gone")),
+    ] {
+        let conn = given(GET, list, whole);
+        assert_eq!(next_body(&conn), some("0123"));
+        conn.written(written, true);
+        conn.disconnect("gone".into());
+        assert_eq!(conn.logged_reason().as_deref(), reason, "{list:?}");
+    }
+    let conn = given(GET, &[EVENTS], whole);
+    conn.close(Some("app".into()));
+    conn.written(true, true);
+    assert_eq!(conn.logged_reason(), None, "it was closed in vain");
+    let (_, conn) = FakeHost::conn(GET);
+    conn.refuse(
+        StatusCode::NOT_FOUND,
+        HeaderMap::new(),
+        b"why",
+        "because".into(),
+    );
+    conn.written(true, true);
+    assert_eq!(conn.logged_reason().as_deref(), Some("because"));
+}
+
+#[test]
+fn a_stream_whose_head_nobody_got_has_no_status() {
+    for (framing, status) in [(GET, 0), (BARE, 200)] {
+        let (_, conn) = FakeHost::conn(framing);
+        send(&conn, "x").unwrap();
+        assert!(conn.buffered() > 0);
+        conn.disconnect("gone".into());
+        assert_eq!(conn.totals().0, status);
+    }
+}
+
+#[test]
+fn a_large_send_that_nobody_takes_is_told_to_be_high() {
+    let (_, conn) = FakeHost::conn(BARE);
+    assert_eq!(send(&conn, &"x".repeat(limits::HIGH_WATER_BYTES)), Ok(true));
+}
+
 #[test]
 fn what_was_sent_is_what_the_kernel_took() {
     let (_, conn) = FakeHost::conn(GET);

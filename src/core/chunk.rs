@@ -185,6 +185,14 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_is_written_over_from_where_it_is_said() {
+        let mut chunk = chunk("id: 17\n\n");
+        chunk.patch(4, b"23");
+        assert_eq!(chunk.frame(), b"id: 23\n\n");
+        assert_eq!(&chunk.all[..], b"8\r\nid: 23\n\n\r\n");
+    }
+
+    #[test]
     fn content_is_neither_head_nor_framing_however_it_is_cut() {
         let plain = &b"HTTP/1.1 200 OK\r\na: b\r\n\r\n"[..];
         let odd = &b"HTTP/1.1 200 OK\r\n\ra: \r\r\n\r\n"[..];

@@ -213,6 +213,23 @@ mod tests {
     }
 
     #[test]
+    fn the_text_of_an_id_begins_where_it_is_said() {
+        for (event, at) in [(None, 4), (Some("a type"), 18)] {
+            let mut framed = Event {
+                event,
+                id: Some("17"),
+                retry: Some(5),
+                data: Some("x"),
+            };
+            let mut bytes = Vec::new();
+            framed.encode(&mut bytes);
+            assert_eq!((framed.id_at(), &bytes[at..at + 2]), (Some(at), &b"17"[..]));
+            framed.id = None;
+            assert_eq!(framed.id_at(), None);
+        }
+    }
+
+    #[test]
     fn nul_is_refused_in_an_id_only() {
         for bad in ["\0", "x\0", "\0x", "x\0x", " \0"] {
             assert_eq!(check(None, Some(bad)), Err(Error::IdNul));

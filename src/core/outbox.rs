@@ -660,6 +660,24 @@ mod tests {
     }
 
     #[test]
+    fn from_the_high_mark_on_the_limit_holds() {
+        let mut o = Outbox::default();
+        let marks = |low, high, limit| Marks { low, high, limit };
+        for (low, high, limit) in [(10, 10, 20), (1, 21, 20)] {
+            assert_eq!(
+                o.set_marks(marks(low, high, limit)),
+                Err(Error::BadArgument)
+            );
+        }
+        o.set_marks(marks(9, 10, 10)).unwrap();
+        o.set_marks(marks(9, 10, 20)).unwrap();
+        push(&mut o, 10).unwrap();
+        assert_eq!(push(&mut o, 11), Err(Error::QueueOverflow));
+        push(&mut o, 10).unwrap();
+        assert_eq!(o.len(), 20);
+    }
+
+    #[test]
     fn a_full_queue_refuses_and_keeps_what_it_has() {
         let mut o = Outbox::default();
         push(&mut o, limits::QUEUE_BYTES).unwrap();

@@ -386,6 +386,35 @@ mod tests {
     }
 
     #[test]
+    fn fields_count_by_their_rules() {
+        expect("event:x\ndata:1\n\ndata:2\n\n", &["x=1", "message=2"], "0");
+        expect(
+            "id:1\ndata\n\nid:2\0\ndata\n\n",
+            &["message=", "message="],
+            "1",
+        );
+        let mut parser = Parser::new();
+        assert_eq!(
+            parser.push(b"retry:1s\nretry:\nretry: \nretry:x\n").count(),
+            0
+        );
+        assert_eq!(parser.retry(), None);
+        assert_eq!(parser.push(b"retry:12\nretry\nretry:9x\n").count(), 0);
+        assert_eq!(parser.retry(), Some(12));
+    }
+
+    #[test]
+    fn limits_are_those_of_the_next_stream_too() {
+        let mut parser = Parser::new();
+        (parser.line_limit, parser.event_limit, parser.id_limit) = (8, 2, 1);
+        parser.reset();
+        let wire = b"data:7890\n\ndata:123\n\nid:12\n";
+        let items: Vec<_> = parser.push(wire).collect();
+        let [line, event, id] = [Error::LineTooLong, Error::EventTooLarge, Error::IdTooLong];
+        assert_eq!(items, [Err(line), Err(event), Err(id)]);
+    }
+
+    #[test]
     fn a_long_line_drops_its_block_and_nothing_after_it() {
         expect(
             "event:e\ndata:1\nid:1\ndata:abcd\n:c\ndata:2\r\n\r\ndata:3\n\n",

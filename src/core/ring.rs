@@ -315,8 +315,12 @@ mod tests {
 
     #[test]
     fn a_topic_that_comes_again_may_have_lost_what_was_before() {
-        let ring = Ring::after_loss(7);
+        let mut ring = Ring::after_loss(7);
         assert_eq!((ring.evicted(), ring.newest(), ring.len()), (7, 7, 0));
+        assert_eq!(ring.gone(), 7);
+        ring.push(entry(9, 0, "x"));
+        ring.evict();
+        assert_eq!((ring.evicted(), ring.gone()), (9, 9));
     }
 
     #[test]
