@@ -112,17 +112,34 @@ for my $how (T::Middleware::ways()) {
             start => [sub { $_[0]->start },                                 qr/\A\z/],
             send  => [sub { $_[0]->send('x') },                             $sent],
             hub   => [sub { $hub->subscribe($_[0], 'news'); Future->done }, qr/\A(?:id: \S+\n\n)?\z/],
+            # These begin it, and return at its end.
+            run  => [sub { $_[0]->run }, qr/\A\z/, 'over'],
+            each => [
+                sub {
+                    $_[0]->each(sub { 1 }, sub { Future->done });
+                },
+                qr/\A\z/,
+                'over'
+            ],
+            every => [
+                sub {
+                    $_[0]->every(60, sub { Future->done });
+                },
+                qr/\A\z/,
+                'over'
+            ],
         );
         for my $name (sort keys %begin) {
-            my ($begin, $body) = @{ $begin{$name} };
+            my ($begin, $body, @over) = @{ $begin{$name} };
             my $gate = Future->new;
             my $asked;
             my ($host, $told) = serve(
                 $how => async sub {
-                    my ($sse) = @_;
+                    my ($sse, $told) = @_;
                     $asked++;
                     await $gate;
                     await $begin->($sse);
+                    push @$told, @over;
                     await $sse->run;
                 }
             );
@@ -135,7 +152,7 @@ for my $how (T::Middleware::ways()) {
             $gate->done;
             ok $host->until(sub { $hub->dispatch; $stopped->is_ready && $client->eof }), "$name: stopped";
             ok time - $began < 5,                                                        "$name: at once";
-            is $told, ['server_shutdown', 'returned'], "$name: on_close";
+            is $told, ['server_shutdown', @over, 'returned'], "$name: on_close";
             my ($got, $is_whole) = $client->body;
             is [$client->status, $is_whole], [200, 1], "$name: whole";
             like $got, $body, "$name: what went with its start";

@@ -182,7 +182,6 @@ sub close {
 
 sub run {
     my ($self) = @_;
-    $self->{wire}->notice_end unless $self->{ended};
     return $self->_until_over if $self->is_closed;
     if (my $start = $self->{wire}->ensure_started('run')) {
         # A start that fails is an end like any other, but is not kept quiet.

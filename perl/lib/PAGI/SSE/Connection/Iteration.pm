@@ -19,8 +19,9 @@ our $VERSION = '0.003000';
 
 async sub _each {
     my ($self, $items, $callback, $place) = @_;
-    return $self if $self->is_closed;
-    await $self->_sent($self->{wire}->ensure_started('each'));
+    # A callback of on_close may ask: it must not wait for itself.
+    return $self if $self->{ended};
+    await $self->_sent($self->{wire}->ensure_started('each')) unless $self->is_closed;
     $self->_listen;
     my $fine = eval {
         my $next = ref $items eq 'ARRAY' ? _of_list($items) : $items;
@@ -52,8 +53,8 @@ sub _of_list {
 
 async sub _every {
     my ($self, $interval, $callback) = @_;
-    return $self if $self->is_closed;
-    await $self->_sent($self->{wire}->ensure_started('every'));
+    return $self if $self->{ended};
+    await $self->_sent($self->{wire}->ensure_started('every')) unless $self->is_closed;
     $self->_listen;
     while (!$self->is_closed) {
         my $fine = eval {

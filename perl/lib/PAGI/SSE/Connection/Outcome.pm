@@ -106,6 +106,8 @@ sub _tried {
 # are done.
 sub _until_over {
     my ($self) = @_;
+    # The engine may know of it before anybody has told us.
+    $self->{wire}->notice_end unless $self->{ended} || $self->{failing};
     # Closed without an end: this is a child of a fork.
     return $self->_nothing if $self->is_closed && !$self->{in_callbacks} && !$self->{failing};
     my $pending = $self->_pending;
