@@ -219,6 +219,29 @@ fn topics() {
     println!("  it took {:.2} ms", ms(took));
 }
 
+/// 99,000 topics expire at once, and again: the names of the first are given up.
+fn expiring() {
+    let world = Arc::new(World(Instant::now()));
+    let mut settings = Settings {
+        total_bytes: 1 << 30,
+        ..Settings::default()
+    };
+    settings.topics.ttl_ms = 1;
+    let hub = Hub::new(Box::new(Owned(world)), "e", &settings);
+    let hub = Arc::new(hub);
+    for round in 0..4 {
+        (0..99_000).for_each(|i| publish(&hub, &format!("topic/{round}/{i}")));
+        std::thread::sleep(Duration::from_millis(20));
+        let mut took = Duration::ZERO;
+        let waited = longest_wait(&hub, || took = timed(|| hub.expire()));
+        println!(
+            "99,000 topics expire, round {round}: {:.2} ms, a publisher waited {:.2} ms",
+            ms(took),
+            ms(waited)
+        );
+    }
+}
+
 /// 50 clients one after the other, to a topic with a long history: what it is,
 /// with what id, of how many of the newest events.
 fn resuming() {
@@ -514,11 +537,12 @@ fn main() {
     {
         return clients(port.parse().unwrap(), n.parse().unwrap());
     }
-    let all: [(&str, fn()); 10] = [
+    let all: [(&str, fn()); 11] = [
         ("burst", burst),
         ("ahead", ahead),
         ("coming", coming),
         ("topics", topics),
+        ("expiring", expiring),
         ("resuming", resuming),
         ("publishers", publishers),
         ("state", state),

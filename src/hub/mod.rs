@@ -37,11 +37,12 @@ use crowd::Part;
 use cursor::{Cursor, Outset};
 use deliver::Turn;
 use draft::Draft;
-use history::{Filling, Look};
+use history::{Filling, Gone, Look};
 use ids::Ids;
 use parking_lot::MutexGuard;
 use ready::Ready;
 use std::cmp::Reverse;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
 use topics::{Figures, Topics, check_topic};
@@ -100,6 +101,32 @@ pub trait Owner<S>: Send + Sync {
     fn now_ms(&self) -> u64;
 }
 
+/// The lock on topics, and what goes while it is held: that is dropped behind it.
+struct Held<'a, S: Subscriber> {
+    topics: MutexGuard<'a, Topics<S>>,
+    gone: Gone,
+}
+
+impl<S: Subscriber> Deref for Held<'_, S> {
+    type Target = Topics<S>;
+    fn deref(&self) -> &Topics<S> {
+        &self.topics
+    }
+}
+
+impl<S: Subscriber> DerefMut for Held<'_, S> {
+    fn deref_mut(&mut self) -> &mut Topics<S> {
+        &mut self.topics
+    }
+}
+
+impl<S: Subscriber> Drop for Held<'_, S> {
+    fn drop(&mut self) {
+        // The fields are dropped after this, in their order.
+        self.gone = self.topics.take_gone();
+    }
+}
+
 /// See the module. All methods may be called from any thread.
 pub struct Hub<S> {
     owner: Box<dyn Owner<S>>,
@@ -137,8 +164,11 @@ impl<S: Subscriber> Hub<S> {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Topics<S>> {
-        self.topics.lock()
+    fn lock(&self) -> Held<'_, S> {
+        Held {
+            topics: self.topics.lock(),
+            gone: Gone::default(),
+        }
     }
 
     /// Does something in steps until one says `false`. Whoever waits for the lock has
@@ -146,9 +176,11 @@ impl<S: Subscriber> Hub<S> {
     fn in_steps(&self, mut step: impl FnMut(&mut Topics<S>) -> bool) {
         let mut more = true;
         while more {
-            let mut topics = self.lock();
+            let mut topics = self.topics.lock();
             more = step(&mut topics);
+            let gone = topics.take_gone();
             MutexGuard::unlock_fair(topics);
+            drop(gone);
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::fanout::{Channel, Pending, Set, Sets};
 use super::history::{
-    Filling, History, Look, Memory, Missing, State, TopicChange, TopicSettings, View,
+    Filling, Gone, History, Look, Memory, Missing, State, TopicChange, TopicSettings, View,
 };
 use super::subscription::Subscription;
 use crate::core::counts::TopicCounts;
@@ -68,6 +68,8 @@ pub(super) struct Topics<S> {
     /// Topics that expired, with their newest number; and the newest of those
     /// that are not even remembered so.
     expired: HashMap<Arc<str>, u64>,
+    /// The newest of all that were among them since there were none.
+    expired_newest: u64,
     /// How many did so, since the beginning.
     pub expired_topics: u64,
     forgotten: u64,
@@ -100,6 +102,7 @@ impl<S: Subscriber> Topics<S> {
             parted: false,
             due: BTreeSet::new(),
             expired: HashMap::new(),
+            expired_newest: 0,
             expired_topics: 0,
             forgotten: 0,
         }
@@ -370,6 +373,11 @@ impl<S: Subscriber> Topics<S> {
 
     // ---- housekeeping
 
+    /// What has gone since this was asked last.
+    pub fn take_gone(&mut self) -> Gone {
+        std::mem::take(&mut self.histories.gone)
+    }
+
     /// A topic that nobody has published to, and nobody has settings for, goes
     /// with its last subscriber.
     fn drop_unused(&mut self, slot: usize) {
@@ -390,9 +398,10 @@ impl<S: Subscriber> Topics<S> {
         if newest > self.forgotten {
             if self.expired.len() >= limits::EXPIRED_TOPICS {
                 // The memory is full: all of it becomes one number.
-                let all = self.expired.drain().map(|(_, seq)| seq);
-                self.forgotten = all.fold(self.forgotten, u64::max);
+                self.histories.gone.names = Some(std::mem::take(&mut self.expired));
+                self.forgotten = self.forgotten.max(std::mem::take(&mut self.expired_newest));
             }
+            self.expired_newest = self.expired_newest.max(newest);
             self.expired.insert(name.clone(), newest);
         }
     }
@@ -448,6 +457,7 @@ mod tests {
     use super::*;
     use crate::conn::Conn;
     use crate::core::frame::Event;
+    use std::sync::Weak;
 
     const AT_ONCE: usize = limits::EVICTED_AT_ONCE;
 
@@ -464,6 +474,16 @@ mod tests {
         };
         let make = |topic: &Arc<str>, seq| Entry::new(topic, seq, 0, None, false, None, &event);
         t.publish(name, 0, true, make).unwrap()
+    }
+
+    fn keyed(t: &mut Topics<Conn>, key: &str) {
+        let event = Event {
+            data: Some("x"),
+            ..Event::default()
+        };
+        let make =
+            |topic: &Arc<str>, seq| Entry::new(topic, seq, 0, Some(key), false, None, &event);
+        t.publish("a", 0, true, make).unwrap();
     }
 
     fn expire(t: &mut Topics<Conn>) {
@@ -499,6 +519,7 @@ mod tests {
         for n in 1..limits::EXPIRED_TOPICS {
             t.expired.insert(n.to_string().into(), 1);
         }
+        t.expired_newest = 1;
         publish(&mut t, "a");
         expire(&mut t);
         assert_eq!((t.expired.len(), t.forgotten), (limits::EXPIRED_TOPICS, 0));
@@ -511,6 +532,54 @@ mod tests {
             let slot = t.ensure(name, 0, true).unwrap();
             assert_eq!(t.history(slot).ring().evicted(), lost, "{name}");
         }
+    }
+
+    /// The events that a topic keeps, as who does not keep them sees them.
+    fn kept(t: &Topics<Conn>) -> Vec<Weak<Entry>> {
+        t.history(0).ring().all().map(Arc::downgrade).collect()
+    }
+
+    #[test]
+    fn what_goes_is_for_who_has_no_lock_to_drop() {
+        let few = TopicChange {
+            events: Some(2),
+            state: Some(true),
+            ..TopicChange::default()
+        };
+        let goes = |n: usize, goes: &dyn Fn(&mut Topics<Conn>)| {
+            let mut t = topics();
+            t.set_topic("a", &few, 0).unwrap();
+            t.fill("a", &mut Filling::default(), true);
+            let mut before = Vec::new();
+            for key in ["k", "l"] {
+                keyed(&mut t, key);
+                before = kept(&t);
+            }
+            drop(t.take_gone());
+            goes(&mut t);
+            let alive = || before.iter().filter(|e| e.strong_count() > 0).count();
+            assert_eq!(alive(), 2);
+            drop(t.take_gone());
+            assert_eq!(alive(), 2 - n);
+        };
+        // Both are over, one is a state still.
+        goes(1, &|t| (0..2).for_each(|_| keyed(t, "k")));
+        goes(2, &|t| {
+            ["k", "l"].map(|key| keyed(t, key)).into_iter().collect()
+        });
+        goes(2, &|t| {
+            t.settings.clear();
+            while t.expire_some(1 << 41) {}
+            assert_eq!(t.topics.len(), 0);
+        });
+        let mut t = topics();
+        for n in 0..limits::EXPIRED_TOPICS {
+            t.expired.insert(n.to_string().into(), 1);
+        }
+        publish(&mut t, "a");
+        expire(&mut t);
+        let names = t.take_gone().names.map(|names| names.len());
+        assert_eq!(names, Some(limits::EXPIRED_TOPICS));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The histories of all topics, in memory, within the limit on all of them.
 
-use super::{Filling, History, Missing, State, TopicSettings};
+use super::{Filling, Gone, History, Missing, State, TopicSettings};
 use crate::core::limits;
 use crate::core::ring::{Entry, Ring};
 use slab::Slab;
@@ -17,6 +17,8 @@ pub(in crate::hub) struct Memory {
     state_bytes: usize,
     total_bytes: usize,
     evicted: u64,
+    /// Since it was taken last.
+    pub gone: Gone,
 }
 
 impl Index<usize> for Memory {
@@ -36,6 +38,7 @@ impl Memory {
             state_bytes: 0,
             total_bytes,
             evicted: 0,
+            gone: Gone::default(),
         }
     }
 
@@ -59,7 +62,9 @@ impl Memory {
         self.drain(place, usize::MAX);
         let history = self.histories.remove(place);
         self.state_bytes -= history.state().1;
-        history.ring.newest()
+        let newest = history.ring.newest();
+        self.gone.histories.push(history);
+        newest
     }
 
     /// Changes something about a topic with what its state may take: half of
@@ -110,7 +115,9 @@ impl Memory {
     /// Adds the newest event of all. What has no room any more goes, of its own
     /// topic first.
     pub fn push(&mut self, place: usize, entry: &Arc<Entry>) {
-        self.change(place, |history, room| history.push(entry, room));
+        let mut old = None;
+        self.change(place, |history, room| old = history.push(entry, room));
+        old.into_iter().for_each(|e| self.gone.add(e));
         self.ring_bytes += entry.size();
         self.order.insert(entry.seq, place);
         self.trim(place, entry.at_ms, limits::EVICTED_AT_ONCE);
@@ -145,6 +152,7 @@ impl Memory {
             self.ring_bytes -= e.size();
             self.order.remove(&e.seq);
             self.evicted += u64::from(!e.is_silent());
+            self.gone.add(e);
         }
         n
     }

@@ -80,31 +80,52 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Keeps the event, if it has a key, in up to `room` bytes.
-    fn put(&mut self, entry: &Arc<Entry>, room: usize) {
-        let Some(key) = &entry.key else { return };
-        // In any case the one before is out of date.
-        self.take(key);
+    /// Keeps the event, if it has a key, in up to `room` bytes; the one before.
+    fn put(&mut self, entry: &Arc<Entry>, room: usize) -> Option<Arc<Entry>> {
+        let key = entry.key.as_ref()?;
+        // In any case it is out of date.
+        let gone = self.take(key);
         if entry.deletes {
-            return;
+            return gone;
         }
         if self.newest.len() >= limits::STATE_KEYS || self.bytes + entry.size() > room {
             self.refused += 1;
-            return;
+            return gone;
         }
         self.bytes += entry.size();
         let place = self.newest.push(entry.clone());
         self.places.insert(key.clone(), place);
+        gone
     }
 
-    fn take(&mut self, key: &str) {
+    fn take(&mut self, key: &str) -> Option<Arc<Entry>> {
         let State { newest, places, .. } = self;
-        if let Some(place) = places.remove(key) {
-            let gone = newest.remove(place, |moved| {
-                let theirs = moved.key.as_ref().and_then(|key| places.get_mut(key));
-                theirs.into_iter().for_each(|theirs| *theirs = place);
-            });
-            self.bytes -= gone.map_or(0, |e| e.size());
+        let place = places.remove(key)?;
+        let gone = newest.remove(place, |moved| {
+            let theirs = moved.key.as_ref().and_then(|key| places.get_mut(key));
+            theirs.into_iter().for_each(|theirs| *theirs = place);
+        })?;
+        self.bytes -= gone.size();
+        Some(gone)
+    }
+}
+
+/// What is gone while a lock is held, for who has no lock to drop: to give much
+/// memory back takes long.
+#[derive(Default)]
+pub(super) struct Gone {
+    /// Of most publishes there is one.
+    entry: Option<Arc<Entry>>,
+    entries: Vec<Arc<Entry>>,
+    histories: Vec<History>,
+    /// Of topics that are not remembered any more.
+    pub names: Option<HashMap<Arc<str>, u64>>,
+}
+
+impl Gone {
+    fn add(&mut self, entry: Arc<Entry>) {
+        if let Some(before) = self.entry.replace(entry) {
+            self.entries.push(before);
         }
     }
 }
@@ -132,7 +153,7 @@ impl Filling {
         }
         let Filling { state, seen } = self;
         let new = missing.events.iter().filter(|e| e.seq > *seen);
-        new.for_each(|e| state.put(e, missing.room));
+        new.for_each(|e| drop(state.put(e, missing.room)));
         let last = missing.events.iter().next_back();
         self.seen = last.map_or(self.seen, |e| e.seq.max(self.seen));
     }
@@ -175,12 +196,11 @@ impl History {
         self.settings.state && self.state.is_none()
     }
 
-    /// Adds the newest event; what it keeps as state takes up to `room` bytes.
-    fn push(&mut self, entry: &Arc<Entry>, room: usize) {
+    /// Adds the newest event; what it keeps as state takes up to `room` bytes. The
+    /// one that it is in place of.
+    fn push(&mut self, entry: &Arc<Entry>, room: usize) -> Option<Arc<Entry>> {
         self.ring.push(entry.clone());
-        if let Some(state) = &mut self.state {
-            state.put(entry, room);
-        }
+        self.state.as_mut()?.put(entry, room)
     }
 
     /// When its oldest event is too old.

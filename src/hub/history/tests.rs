@@ -85,7 +85,7 @@ fn the_oldest_is_over_when_it_is_older_than_its_age() {
 fn a_key_may_be_known_to_a_state_or_to_what_may_become_one() {
     let may = |state, events: u64, room, key| {
         let mut history = History::new(settings(9, state), 0);
-        (1..=events).for_each(|seq| history.push(&keyed(seq), room));
+        (1..=events).for_each(|seq| drop(history.push(&keyed(seq), room)));
         let with_events = history.may_have(key);
         while history.ring.evict().is_some() {}
         (with_events, history.may_have(key))
