@@ -217,7 +217,7 @@ impl Desk {
         self.mailbox.len()
     }
 
-    /// See [`Wake::watched`](super::wake::Wake::watched).
+    /// The descriptor, for who waits on it.
     pub fn watched(&self) -> Option<Arc<UnixStream>> {
         self.mailbox.wake().watched()
     }
@@ -309,7 +309,7 @@ impl Desk {
         );
     }
 
-    /// Figures: those of [`Registry::counts`], and of records.
+    /// Figures: those of connections, and of records.
     pub fn counts(&self) -> HostCounts {
         HostCounts {
             records: self.mailbox.len() as u64,

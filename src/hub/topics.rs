@@ -565,7 +565,8 @@ mod tests {
         // Both are over, one is a state still.
         goes(1, &|t| (0..2).for_each(|_| keyed(t, "k")));
         goes(2, &|t| {
-            ["k", "l"].map(|key| keyed(t, key)).into_iter().collect()
+            keyed(t, "k");
+            keyed(t, "l");
         });
         goes(2, &|t| {
             t.settings.clear();

@@ -267,7 +267,7 @@ impl Server {
         self.shared.busy()
     }
 
-    /// Statistics; see [`Desk::stats`].
+    /// Figures of its connections and records.
     pub fn counts(&self) -> HostCounts {
         self.shared.desk.counts()
     }
