@@ -4,7 +4,7 @@ use super::url::Target;
 use crate::core::error::{Error, Failure};
 use crate::core::limits;
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -131,7 +131,8 @@ impl Options {
         if [Method::CONNECT, Method::HEAD, Method::TRACE].contains(&self.method) {
             return bad(format!("the method {} has no stream", self.method));
         }
-        if let Some(name) = FORBIDDEN.iter().find(|n| self.fields.contains_key(**n)) {
+        let own = |name: &&HeaderName| FORBIDDEN.contains(&name.as_str());
+        if let Some(name) = self.fields.keys().find(own) {
             return bad(format!("the field {name} is the client's to set"));
         }
         if self.last_event_id.contains(['\0', '\r', '\n']) {

@@ -267,7 +267,7 @@ impl Server {
         self.shared.busy()
     }
 
-    /// Figures of its connections and records.
+    /// Statistics; see `Desk::counts`.
     pub fn counts(&self) -> HostCounts {
         self.shared.desk.counts()
     }

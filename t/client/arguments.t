@@ -83,11 +83,9 @@ like dies {
 }, qr{\APAGI::SSE::Client->new: 'json': .*\bCODE\b.* at \Q$0\E line [0-9]+\.\n\z};
 
 my $client = PAGI::SSE::Client->new(@url, headers => [], proxy => 0);
-is at(
-    dies {
-        $client->on(message => sub { })
-    }
-    ),
+is at(dies {
+    $client->on(message => sub { })
+}),
     "PAGI::SSE::Client->on: knows comment end error event open retry, not 'message'";
 is at(dies { $client->on(event => 1) }), "PAGI::SSE::Client->on requires a code reference, got '1'";
 my $pending = $client->next;

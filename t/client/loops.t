@@ -81,4 +81,10 @@ for my $name (sort keys %loop) {
     };
 }
 
+subtest 'a loop that is loaded when the client is there' => sub {
+    return skip_all('no IO::Async') if !eval { require IO::Async::Loop; 1 };
+    my @answers = (stream("data: 1\n\n"), stream("data: 2\n\n"), T::Scripted::NO_CONTENT);
+    is program('', "require IO::Async::Loop;\n$pushed", T::Scripted->new(@answers)->url), "1 2 no_content\n0";
+};
+
 done_testing;

@@ -78,8 +78,7 @@ SKIP: {
         my ($status, $found) = doctor('--watch', 6, '--proxy-of', $server->url('/shared'), $nginx->url('/shared'));
         is [$status, $found->{buffering}{level}], [1, 'wrong'], 'is found, beside a direct connection';
         like $found->{buffering}{text}, qr/\ASomething holds all of it back\. /, 'in words';
-        is $found->{buffering}{fix}[0], 'nginx: proxy_buffering off; in the location of the stream',
-            'with its setting';
+        is $found->{buffering}{fix}[0], 'nginx: proxy_buffering off; in the location of the stream', 'with its setting';
         ($status, $found) = doctor('--watch', 8, '--proxy-of', $server->url('/full'), $nginx->url('/full'));
         is [$status, $found->{buffering}{level}], [1, 'wrong'], 'and when there is enough to fill its buffers';
         like $found->{buffering}{text}, qr/\ASomething holds events back: they arrive /, 'in words';

@@ -102,6 +102,14 @@ sub watch {
     return PAGI::SSE::Loop::Watch->by_look($fh, $code);
 }
 
+# Whether there is a better way by now than that of the watch.
+sub is_outdone {
+    my ($class, $watch) = @_;
+    return 0 if !$watch->only_looks;
+    my $driver = _loop();
+    return defined $driver && ($driver eq 'IO::Async' || Future::IO->HAVE_MULTIPLE_FILEHANDLES);
+}
+
 # ---- giving way
 
 # Sends that are done at once give nobody else a turn. So many are not even
@@ -342,6 +350,10 @@ Whether C<sleep> and C<later> come true though nobody waits by C<get>; the sente
 =item watch($handle, $code)
 
 Calls the code whenever the handle is readable. C<cancel> of the object ends that.
+
+=item is_outdone($watch)
+
+Whether C<watch> would wait better now: a loop has been loaded since.
 
 =item prepare, drive($handle, $dispatch, $is_over), note_dispatch($server)
 

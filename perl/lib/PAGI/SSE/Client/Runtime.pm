@@ -77,7 +77,10 @@ sub _rest {
 # By the loop, once there is one; before, by nobody. False: nothing can wait.
 sub watch {
     my $runtime = $RUNTIME or return 0;
-    return 1 if $runtime->{watch};
+    if (my $watch = $runtime->{watch}) {
+        return 1 if !PAGI::SSE::Loop->is_outdone($watch);
+        $watch->cancel;
+    }
     # A duplicate, as closing this handle must not close the runtime's.
     CORE::open my $fh, '<&', $runtime->{fileno}
         or die message("PAGI::SSE::Client: cannot duplicate the wake-up descriptor: $!");

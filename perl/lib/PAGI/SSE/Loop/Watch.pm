@@ -51,6 +51,9 @@ sub by_look {
     return $self;
 }
 
+# It was made when there was no loop yet.
+sub only_looks { return $_[0]{looked_at} && !$_[0]{loop} }
+
 # A pending Future that knows how to wait for the same.
 sub new_future {
     my ($self) = @_;
