@@ -72,7 +72,7 @@
  * `size`: 0 elsewhere is the default. One that you get is written as far as the
  * `size` that you give, sizeof of yours.
  *
- * TIMES are milliseconds, as their names say; deadlines are 60000 at the most.
+ * TIMES are milliseconds, as their names say; a deadline above 60000 is 60000.
  *
  * RECORDS. Nothing calls back but pagi_sse_server_run and _runtime_run, in the
  * thread that called them. A server or a runtime queues records and makes its
@@ -419,7 +419,7 @@ typedef struct pagi_sse_server_options {
   uint64_t max_body;
   // Most connections open at a time (16384); more wait in the kernel.
   uint32_t max_connections;
-  // Threads of the runtime (cores - 1, at least 1).
+  // Threads of the runtime (cores - 1, at least 1); more than 256 are 256.
   uint32_t workers;
   // A client that takes no byte for so long is dropped, milliseconds (30000).
   uint64_t write_timeout_ms;
@@ -759,7 +759,8 @@ PAGI_SSE_ENUM(pagi_sse_reason) {
                                          // body too; or pagi_sse_conn_disconnect without a reason.
   PAGI_SSE_REASON_APP_CLOSED = 3,        // `app_closed`: pagi_sse_conn_close or
                                          // pagi_sse_hub_close_streams without a reason,
-                                         // pagi_sse_conn_free, or nobody was left who could end it.
+                                         // pagi_sse_conn_free, a stream in answer to HEAD, or
+                                         // nobody was left who could end it.
   PAGI_SSE_REASON_SERVER_ERROR = 4,      // `server_error`: pagi_sse_conn_abort without a reason, or
                                          // a bug in here.
   PAGI_SSE_REASON_SERVER_SHUTDOWN = 5,   // `server_shutdown`: the server or the runtime stops.
@@ -854,11 +855,12 @@ typedef struct pagi_sse_record {
 // exception).
 typedef int32_t (*pagi_sse_callback)(const pagi_sse_record *record, void *user);
 
-// Reads one record of a buffer that pagi_sse_server_next, pagi_sse_runtime_next
-// or pagi_sse_parser_next has filled. All that wait are read by `while
-// (pagi_sse_server_next(server, buf, sizeof buf, &used) > 0)` and in it `for
-// (size_t at = 0; pagi_sse_record_read(buf, used, &at, &r, sizeof r) > 0;)`,
-// whatever the first gives.
+// Reads one record of a buffer that pagi_sse_server_next,
+// pagi_sse_runtime_next, pagi_sse_client_next or pagi_sse_parser_next has
+// filled. All that wait are read by `while (pagi_sse_server_next(server, buf,
+// sizeof buf, &used) > 0)` and in it `for (size_t at = 0;
+// pagi_sse_record_read(buf, used, &at, &r, sizeof r) > 0;)`, whatever the first
+// gives.
 //
 // *Parameters*: `buf` points to `used` bytes, as they were filled; `at` points
 // to a `size_t`: 0 at first, and this function moves it on; `out` points to
@@ -866,7 +868,7 @@ typedef int32_t (*pagi_sse_callback)(const pagi_sse_record *record, void *user);
 //
 // *Returns* 1: a record was read; 0: that was the end, and `out` is as it was;
 // or PAGI_SSE_RESULT_BAD_ARGUMENT (bytes that are no record, an impossible `at`
-// or `size`), _NULL_POINTER, and `at` is as it was.
+// or `size`), _NULL_POINTER (also for `size` 0), and `at` is as it was.
 // *Ownership*: the record's bytes are in `buf` and live as long.
 PAGI_SSE_NODISCARD
 int32_t pagi_sse_record_read(const char *buf,
@@ -965,11 +967,12 @@ int32_t pagi_sse_server_wait(pagi_sse_server server, uint64_t timeout_ms);
 // whatever waited at the beginning was called back with; PAGI_SSE_FOREVER.
 //
 // *Returns* what the callback returned, other than 0; 0: the time is over, this
-// thread has handled a signal, or pagi_sse_server_wake was called, so call
-// again to go on; or PAGI_SSE_RESULT_STOPPED (the usual end:
-// pagi_sse_server_stop has returned, and all records were called back with),
-// _NULL_POINTER, _OS, or a handle error: PAGI_SSE_RESULT_HANDLE_STALE also when
-// the server is freed meanwhile, as by the callback.
+// thread has handled a signal, or pagi_sse_server_wake was called since a run
+// told of it last, so call again to go on; or PAGI_SSE_RESULT_STOPPED (the
+// usual end: pagi_sse_server_stop has returned, and all records were called
+// back with), _NULL_POINTER, _OS, or a handle error:
+// PAGI_SSE_RESULT_HANDLE_STALE also when the server is freed meanwhile, as by
+// the callback.
 // *Ownership*: the connections of REQUEST records are the caller's. What it has
 // not called back with stays for the next call, or for pagi_sse_server_next.
 // *Threads*: of several at a time each gets other records. Nothing of the
@@ -1168,7 +1171,8 @@ int32_t pagi_sse_conn_hand_over(pagi_sse_conn conn);
 // absent, and fields that frame the message (`connection`, `content-length`,
 // `transfer-encoding`) are its own. Sends begin the stream too, with 200. A
 // server's stream goes out when the request body is here in full; when that
-// breaks off, the answer is 400.
+// breaks off, the answer is 400. To HEAD goes the head alone, and then the
+// stream is over: a CLOSED record, reason `app_closed`.
 //
 // *Parameters*: `conn`; `status`, 200 to 599; `headers` points to `count`
 // structs (NULL for 0; at most 128) whose pointers are valid for their lengths.
@@ -1388,8 +1392,9 @@ int32_t pagi_sse_conn_counters(pagi_sse_conn conn,
 
 // Sets the marks of the output queue: from `high` bytes on sends give 1, at
 // `low` a DRAINED record is made, and beyond `limit` sends are refused (not
-// counting what a hub published, nor an event that finds less than `high`,
-// which may be of any size). What is queued stays.
+// counting what a hub published, nor two events that may be of any size: one
+// that finds less than `high`, and one more after a DRAINED record). What is
+// queued stays.
 //
 // *Parameters*: `conn`; `low` (16384) below `high` (65536), which is not above
 // `limit` (1048576).
@@ -1976,7 +1981,7 @@ typedef struct pagi_sse_runtime_options {
   // A client that takes no byte for so long is dropped, milliseconds (30000).
   // For connections on sockets.
   uint64_t write_timeout_ms;
-  // Threads (cores - 1, at least 1; at most 256).
+  // Threads (cores - 1, at least 1); more than 256 are 256.
   uint32_t workers;
   // As of pagi_sse_server_options.
   uint32_t log_level;
@@ -2178,7 +2183,7 @@ PAGI_SSE_ENUM(pagi_sse_trouble) {
   PAGI_SSE_TROUBLE_ID_FIELD = 22,          // The last event id cannot be sent in a field.
 };
 
-// ClientEnd a client has ended.
+// Why a client has ended.
 PAGI_SSE_ENUM(pagi_sse_client_end) {
   PAGI_SSE_CLIENT_END_NO_CONTENT = 1,  // The server said so: 204.
   PAGI_SSE_CLIENT_END_ENDED = 2,       // The stream has ended, and is not to be resumed.

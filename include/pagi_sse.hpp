@@ -5,6 +5,7 @@
 // A failure throws pagi_sse::error. Objects can be moved and not copied; get() is
 // the C handle, release() gives it away, reset() frees it. The end of a server, a
 // runtime or a hub waits at most a second: call stop() before for a longer time.
+// A client has no class: handle with its _free owns it, records::take with its _next.
 #ifndef PAGI_SSE_HPP
 #define PAGI_SSE_HPP
 

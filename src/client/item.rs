@@ -124,7 +124,7 @@ impl TroubleKind {
     }
 }
 
-/// ClientEnd a client has ended.
+/// Why a client has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub enum ClientEnd {

@@ -15,7 +15,8 @@ pub enum Why {
     /// pagi_sse_conn_disconnect without a reason.
     ClientClosed = 2,
     /// `app_closed`: pagi_sse_conn_close or pagi_sse_hub_close_streams without a
-    /// reason, pagi_sse_conn_free, or nobody was left who could end it.
+    /// reason, pagi_sse_conn_free, a stream in answer to HEAD, or nobody was left
+    /// who could end it.
     AppClosed = 3,
     /// `server_error`: pagi_sse_conn_abort without a reason, or a bug in here.
     ServerError = 4,

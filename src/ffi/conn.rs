@@ -293,7 +293,8 @@ pub extern "C" fn pagi_sse_conn_hand_over(conn: pagi_sse_conn) -> i32 {
 /// absent, and fields that frame the message (`connection`, `content-length`,
 /// `transfer-encoding`) are its own. Sends begin the stream too, with 200. A
 /// server's stream goes out when the request body is here in full; when that
-/// breaks off, the answer is 400.
+/// breaks off, the answer is 400. To HEAD goes the head alone, and then the
+/// stream is over: a CLOSED record, reason `app_closed`.
 ///
 /// # Safety
 /// `conn`; `status`, 200 to 599; `headers` points to `count` structs (NULL for
@@ -693,8 +694,9 @@ pub unsafe extern "C" fn pagi_sse_conn_counters(
 
 /// Sets the marks of the output queue: from `high` bytes on sends give 1, at
 /// `low` a DRAINED record is made, and beyond `limit` sends are refused (not
-/// counting what a hub published, nor an event that finds less than `high`,
-/// which may be of any size). What is queued stays.
+/// counting what a hub published, nor two events that may be of any size: one
+/// that finds less than `high`, and one more after a DRAINED record). What is
+/// queued stays.
 ///
 /// *Parameters*: `conn`; `low` (16384) below `high` (65536), which is not above
 /// `limit` (1048576).

@@ -237,8 +237,8 @@ pub(super) fn read(bytes: &[u8], before: &[u8]) -> Result<pagi_sse_record> {
 }
 
 /// Reads one record of a buffer that pagi_sse_server_next,
-/// pagi_sse_runtime_next or pagi_sse_parser_next has filled. All that wait are
-/// read by
+/// pagi_sse_runtime_next, pagi_sse_client_next or pagi_sse_parser_next has
+/// filled. All that wait are read by
 /// `while (pagi_sse_server_next(server, buf, sizeof buf, &used) > 0)` and in it
 /// `for (size_t at = 0; pagi_sse_record_read(buf, used, &at, &r, sizeof r) > 0;)`,
 /// whatever the first gives.
@@ -250,7 +250,7 @@ pub(super) fn read(bytes: &[u8], before: &[u8]) -> Result<pagi_sse_record> {
 ///
 /// *Returns* 1: a record was read; 0: that was the end, and `out` is as it was;
 /// or PAGI_SSE_RESULT_BAD_ARGUMENT (bytes that are no record, an impossible `at`
-/// or `size`), _NULL_POINTER, and `at` is as it was.
+/// or `size`), _NULL_POINTER (also for `size` 0), and `at` is as it was.
 /// *Ownership*: the record's bytes are in `buf` and live as long.
 #[must_use]
 #[unsafe(no_mangle)]

@@ -22,7 +22,7 @@ pub struct pagi_sse_runtime_options {
     /// A client that takes no byte for so long is dropped, milliseconds
     /// (30000). For connections on sockets.
     pub write_timeout_ms: u64,
-    /// Threads (cores - 1, at least 1; at most 256).
+    /// Threads (cores - 1, at least 1); more than 256 are 256.
     pub workers: u32,
     /// As of pagi_sse_server_options.
     pub log_level: u32,

@@ -31,7 +31,7 @@ pub struct pagi_sse_server_options {
     pub max_body: u64,
     /// Most connections open at a time (16384); more wait in the kernel.
     pub max_connections: u32,
-    /// Threads of the runtime (cores - 1, at least 1).
+    /// Threads of the runtime (cores - 1, at least 1); more than 256 are 256.
     pub workers: u32,
     /// A client that takes no byte for so long is dropped, milliseconds
     /// (30000).

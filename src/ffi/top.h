@@ -72,7 +72,7 @@
  * `size`: 0 elsewhere is the default. One that you get is written as far as the
  * `size` that you give, sizeof of yours.
  *
- * TIMES are milliseconds, as their names say; deadlines are 60000 at the most.
+ * TIMES are milliseconds, as their names say; a deadline above 60000 is 60000.
  *
  * RECORDS. Nothing calls back but pagi_sse_server_run and _runtime_run, in the
  * thread that called them. A server or a runtime queues records and makes its

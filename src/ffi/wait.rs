@@ -84,8 +84,8 @@ pub extern "C" fn pagi_sse_server_wait(server: pagi_sse_server, timeout_ms: u64)
 /// beginning was called back with; PAGI_SSE_FOREVER.
 ///
 /// *Returns* what the callback returned, other than 0; 0: the time is over, this
-/// thread has handled a signal, or pagi_sse_server_wake was called, so call again
-/// to go on; or PAGI_SSE_RESULT_STOPPED (the usual end: pagi_sse_server_stop has
+/// thread has handled a signal, or pagi_sse_server_wake was called since a run
+/// told of it last, so call again to go on; or PAGI_SSE_RESULT_STOPPED (the usual end: pagi_sse_server_stop has
 /// returned, and all records were called back with), _NULL_POINTER, _OS, or a
 /// handle error: PAGI_SSE_RESULT_HANDLE_STALE also when the server is freed
 /// meanwhile, as by the callback.
