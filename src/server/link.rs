@@ -293,14 +293,15 @@ impl Link {
         self.hurried.store(true, Ordering::Relaxed);
     }
 
-    fn is_hurried(&self) -> bool {
-        self.hurried.load(Ordering::Relaxed)
-    }
-
     fn patience(&self) -> Duration {
-        match self.is_hurried() {
-            true => self.usual.min(limits::STOP_PATIENCE),
-            false => self.usual,
+        // An event stream that the host has closed, as elsewhere.
+        let usual = match &*lock(&self.exchange) {
+            Some(x) if x.is_stream => x.conn.patience(self.usual),
+            _ => self.usual,
+        };
+        match self.hurried.load(Ordering::Relaxed) {
+            true => usual.min(limits::STOP_PATIENCE),
+            false => usual,
         }
     }
 }
@@ -350,8 +351,8 @@ impl Head {
 /// What hyper reads and writes.
 pub struct Wire {
     link: Arc<Link>,
-    // While a write waits; whether it is the shorter time.
-    late: Option<(Pin<Box<Sleep>>, bool)>,
+    // While a write waits; how long it may.
+    late: Option<(Pin<Box<Sleep>>, Duration)>,
 }
 
 impl Wire {
@@ -373,9 +374,9 @@ impl Wire {
             }
             return Poll::Ready(done);
         }
-        let hurried = link.is_hurried();
-        if self.late.as_ref().is_none_or(|late| late.1 != hurried) {
-            self.late = Some((Box::pin(sleep(link.patience())), hurried));
+        let patience = link.patience();
+        if self.late.as_ref().is_none_or(|late| late.1 != patience) {
+            self.late = Some((Box::pin(sleep(patience)), patience));
         }
         let Some((late, _)) = &mut self.late else {
             return Poll::Pending;
@@ -575,6 +576,30 @@ mod tests {
         let (done, ()) = tokio::join!(p.writes(HEAD), stop);
         assert!(done.is_err());
         assert_eq!(started.elapsed().as_secs(), 6);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_stream_that_is_closed_waits_less_while_its_place_is_wanted() {
+        for (is_stream, seconds) in [(true, 6), (false, USUAL)] {
+            let p = play(0, true);
+            p.answers("body");
+            p.link.answer(is_stream);
+            let wanted = async {
+                sleep(Duration::from_secs(5)).await;
+                p.conn.close(None);
+                p.conn.hurry();
+            };
+            let served = async {
+                tokio::select! {
+                    () = p.link.gone() => unreachable!(),
+                    done = p.writes(HEAD) => done,
+                }
+            };
+            let started = tokio::time::Instant::now();
+            let (done, ()) = tokio::join!(served, wanted);
+            assert!(done.is_err());
+            assert_eq!(started.elapsed().as_secs(), seconds);
+        }
     }
 
     #[tokio::test(start_paused = true)]
