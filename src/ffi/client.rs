@@ -3,7 +3,7 @@
 use super::conn::{fields, which};
 use super::library::{pagi_sse_bytes, pagi_sse_client, pagi_sse_header, pagi_sse_runtime};
 use super::runtime::table as runtimes;
-use super::{Result, bytes, copy_out, guard, next, options, set, text, writable};
+use super::{Result, bad, bytes, copy_out, guard, next, options, set, text, writable};
 use crate::client::options::{ClientResume, Options, Proxy};
 use crate::core::error::{Error, Failure};
 use crate::core::limits;
@@ -140,10 +140,6 @@ pub(super) fn table() -> &'static Table<Arc<Hosted>> {
 /// What the host has given a client that it still has.
 pub(super) fn user(client: pagi_sse_client) -> u64 {
     table().get(client).map_or(0, |client| client.user())
-}
-
-fn bad(what: impl Into<Box<str>>) -> Failure {
-    Failure::new(Error::BadArgument, what)
 }
 
 /// Absent is `None`; empty is not.

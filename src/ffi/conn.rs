@@ -3,7 +3,7 @@
 use super::event::{self, Given, pagi_sse_event};
 use super::library::{pagi_sse_conn, pagi_sse_header, pagi_sse_runtime};
 use super::runtime;
-use super::{Result, bytes, copy_out, guard, set, set_struct, some_buffer, text, writable};
+use super::{Result, bad, bytes, copy_out, guard, set, set_struct, some_buffer, text, writable};
 use crate::conn::{Conn, Field, Framing, table};
 use crate::core::error::{Error, Failure};
 use crate::core::frame::Event;
@@ -35,7 +35,7 @@ pub enum Body {
 fn framing(wire: i32) -> Result<Framing> {
     Ok(Framing {
         sse: true,
-        wire: Wire::of(wire).ok_or_else(|| Failure::new(Error::BadArgument, "wire"))?,
+        wire: Wire::of(wire).ok_or_else(|| bad("wire"))?,
         fixed: true,
         ..Framing::default()
     })
@@ -79,7 +79,7 @@ pub(super) unsafe fn fields<'a>(
         return Err(Error::NullPointer.into());
     }
     if count > limits::HEADERS {
-        return Err(Failure::new(Error::BadArgument, "count"));
+        return Err(bad("count"));
     }
     (0..count)
         .map(|i| {
@@ -711,7 +711,11 @@ pub extern "C" fn pagi_sse_conn_set_marks(
 ) -> i32 {
     guard(|| {
         on(conn, |conn| {
-            conn.set_marks(Marks { low, high, limit })?;
+            conn.set_marks(Marks { low, high, limit })
+                .map_err(|error| match error {
+                    Error::BadArgument => bad(format!("low {low}, high {high}, limit {limit}")),
+                    _ => error.into(),
+                })?;
             Ok(0)
         })
     })

@@ -1,7 +1,7 @@
 //! An event as C gives it, read into one of the library's own.
 
 use super::library::pagi_sse_bytes;
-use super::{Result, options, text};
+use super::{Result, bad, options, text};
 use crate::core::error::{Error, Failure};
 use crate::core::frame::Event;
 use crate::core::json;
@@ -71,10 +71,6 @@ impl Given<'_> {
     pub fn quiet(&self) -> bool {
         self.flags & PAGI_SSE_EVENT_QUIET != 0
     }
-}
-
-fn bad(what: impl Into<Box<str>>) -> Failure {
-    Failure::new(Error::BadArgument, what)
 }
 
 /// Runs `f` on an event that is published.

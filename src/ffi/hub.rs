@@ -3,7 +3,7 @@
 use super::event::{self, Given, pagi_sse_event};
 use super::library::{pagi_sse_bytes, pagi_sse_conn, pagi_sse_hub, pagi_sse_subscription};
 use super::runtime::deadline;
-use super::{Result, bytes, copy_out, guard, set, set_struct, text, writable};
+use super::{Result, bad, bytes, copy_out, guard, set, set_struct, text, whole, writable};
 use crate::conn;
 use crate::core::counts::{HubCounts, SubscriptionCounts, TopicCounts};
 use crate::core::error::{Error, Failure};
@@ -82,14 +82,14 @@ pub enum Choice {
     No = 2,
 }
 
-fn choice(given: u32) -> Result<Option<bool>> {
+fn choice(what: &str, given: u32) -> Result<Option<bool>> {
     const YES: u32 = Choice::Yes as u32;
     const NO: u32 = Choice::No as u32;
     match given {
         0 => Ok(None),
         YES => Ok(Some(true)),
         NO => Ok(Some(false)),
-        _ => Err(Error::BadArgument.into()),
+        _ => Err(bad(format!("{what}, {given}"))),
     }
 }
 
@@ -183,17 +183,17 @@ unsafe fn changes(options: *const pagi_sse_topic_options) -> Result<TopicChange>
         return Ok(TopicChange::default());
     };
     if given.reserved != 0 {
-        return Err(Error::BadArgument.into());
+        return Err(bad("reserved"));
     }
-    let size = |n: u64| match n {
+    let size = |what, n: u64| match n {
         0 => Ok(None),
-        n => usize::try_from(n).map(Some).map_err(|_| Error::BadArgument),
+        n => whole(what, n).map(Some),
     };
     Ok(TopicChange {
-        events: size(given.events)?,
-        bytes: size(given.bytes)?,
+        events: size("events", given.events)?,
+        bytes: size("bytes", given.bytes)?,
         age_ms: (given.age_ms > 0).then_some(given.age_ms),
-        state: choice(given.state)?,
+        state: choice("state", given.state)?,
         ttl_ms: (given.ttl_ms > 0).then_some(given.ttl_ms),
     })
 }
@@ -202,7 +202,7 @@ unsafe fn changes(options: *const pagi_sse_topic_options) -> Result<TopicChange>
 fn flags(given: u32) -> Result<[bool; 2]> {
     match given {
         0..4 => Ok([given & 1 != 0, given & 2 != 0]),
-        _ => Err(Error::BadArgument.into()),
+        _ => Err(bad(format!("flags, {given:#x}"))),
     }
 }
 
@@ -236,7 +236,7 @@ pub unsafe extern "C" fn pagi_sse_hub_open(
         let epoch = epoch.unwrap_or(&chosen);
         let fine = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         if !(1..=40).contains(&epoch.len()) || !epoch.bytes().all(fine) {
-            return Err(Error::BadArgument.into());
+            return Err(bad("epoch: 1 to 40 letters, digits, - and _"));
         }
         let mut settings = Settings {
             topics: TopicSettings::default().with(&defaults),
@@ -245,7 +245,7 @@ pub unsafe extern "C" fn pagi_sse_hub_open(
             ..Settings::default()
         };
         if total_bytes > 0 {
-            settings.total_bytes = usize::try_from(total_bytes).map_err(|_| Error::BadArgument)?;
+            settings.total_bytes = whole("total_bytes", total_bytes)?;
         }
         let hub = Arc::new(RunningHub::start(epoch, &settings)?);
         let handle = hubs().insert(hub.clone())?;
@@ -383,14 +383,18 @@ pub unsafe extern "C" fn pagi_sse_hub_subscribe(
         let mut wish = Wish::default();
         // SAFETY: the caller's promise.
         if let Some(given) = unsafe { super::options(options, 72) }? {
-            if given.reserved != 0 || given.max_topics as usize > limits::TOPICS_OF_ONE {
-                return Err(Error::BadArgument.into());
+            if given.reserved != 0 {
+                return Err(bad("reserved"));
+            }
+            if given.max_topics as usize > limits::TOPICS_OF_ONE {
+                let (given, most) = (given.max_topics, limits::TOPICS_OF_ONE);
+                return Err(bad(format!("max_topics, {given}, is above {most}")));
             }
             wish.last = given.last as usize;
             if given.max_topics > 0 {
                 wish.max_topics = given.max_topics as usize;
             }
-            wish.create = choice(given.create)?;
+            wish.create = choice("create", given.create)?;
             // SAFETY: the caller's promise.
             unsafe {
                 // A client may send what it likes, and must not be refused for good.
@@ -407,14 +411,13 @@ pub unsafe extern "C" fn pagi_sse_hub_subscribe(
                 n if n == FullPolicy::DropOldest as u32 => Full::DropOldest,
                 n if n == FullPolicy::DropNewest as u32 => Full::DropNewest,
                 n if n == FullPolicy::Latest as u32 => Full::Latest,
-                _ => return Err(Error::BadArgument.into()),
+                other => return Err(bad(format!("full, {other}"))),
             };
             if given.max_events > 0 {
                 wish.policy.max_events = given.max_events as usize;
             }
             if given.max_bytes > 0 {
-                wish.policy.max_bytes =
-                    usize::try_from(given.max_bytes).map_err(|_| Error::BadArgument)?;
+                wish.policy.max_bytes = whole("max_bytes", given.max_bytes)?;
             }
         }
         // SAFETY: the caller's promise.
@@ -576,7 +579,7 @@ pub unsafe extern "C" fn pagi_sse_hub_history(
         let state = match state {
             n if n == Kept::History as i32 => false,
             n if n == Kept::State as i32 => true,
-            _ => return Err(Error::BadArgument.into()),
+            other => return Err(bad(format!("state, {other}"))),
         };
         let last = match last {
             0 => usize::MAX,

@@ -193,6 +193,16 @@ fn writable<T>(out: *mut T) -> Result<()> {
     Ok(())
 }
 
+/// What a caller gave is no good; `what` names it and its value.
+fn bad(what: impl Into<Box<str>>) -> Failure {
+    Failure::new(Error::BadArgument, what)
+}
+
+/// A size as this machine has them.
+fn whole(what: &str, given: u64) -> Result<usize> {
+    usize::try_from(given).map_err(|_| bad(format!("{what}, {given}")))
+}
+
 /// Writes as much of a struct as the caller's header knows of; zeros where it
 /// knows of more.
 ///
@@ -203,7 +213,7 @@ unsafe fn set_struct<T>(out: *mut T, size: usize, value: &T) -> Result<()> {
     // SAFETY: the caller's promise.
     let out = unsafe { some_buffer(out.cast(), size) }?;
     if size > STRUCT_MAX {
-        return Err(Error::BadArgument.into());
+        return Err(bad(format!("size, {size}")));
     }
     out.fill(MaybeUninit::new(0));
     let known = size.min(size_of::<T>());
@@ -233,7 +243,7 @@ unsafe fn options<T>(options: *const T, first_version: usize) -> Result<Option<T
     // SAFETY: not NULL, and every version begins with the size.
     let size = unsafe { options.cast::<usize>().read_unaligned() };
     if !(first_version..=STRUCT_MAX).contains(&size) {
-        return Err(Failure::new(Error::BadArgument, format!("size, {size}")));
+        return Err(bad(format!("size, {size}")));
     }
     // SAFETY: the caller's promise.
     let given = unsafe { std::slice::from_raw_parts(options.cast::<u8>(), size) };

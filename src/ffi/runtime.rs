@@ -1,9 +1,8 @@
 //! The runtime, for C: connections on the host's own transports.
 
 use super::library::pagi_sse_runtime;
-use super::{copy_out, guard, next, options, set, set_struct, writable};
+use super::{Result, bad, copy_out, guard, next, options, set, set_struct, whole, writable};
 use crate::core::counts::HostCounts;
-use crate::core::error::{Error, Result};
 use crate::core::level::Level;
 use crate::handle::{self, Table};
 use crate::host::runtime::{Open, Options};
@@ -39,8 +38,10 @@ pub(super) fn table() -> &'static Table<Arc<Open>> {
 
 /// What LOG records are asked for, and nothing behind it.
 pub(super) fn level(number: u32, reserved: u32) -> Result<Level> {
-    let level = Level::of(number).filter(|_| reserved == 0);
-    level.ok_or(Error::BadArgument)
+    if reserved != 0 {
+        return Err(bad("reserved"));
+    }
+    Level::of(number).ok_or_else(|| bad(format!("log_level, {number}")))
 }
 
 /// A deadline of the caller's, bounded.
@@ -79,8 +80,7 @@ pub unsafe extern "C" fn pagi_sse_runtime_open(
                 chosen.workers = given.workers.min(256) as usize;
             }
             if given.max_queued_bytes > 0 {
-                let most = usize::try_from(given.max_queued_bytes);
-                chosen.max_queued_bytes = most.map_err(|_| Error::BadArgument)?;
+                chosen.max_queued_bytes = whole("max_queued_bytes", given.max_queued_bytes)?;
             }
             if given.write_timeout_ms > 0 {
                 chosen.write_timeout = Duration::from_millis(given.write_timeout_ms);

@@ -2,7 +2,7 @@
 
 use super::library::{pagi_sse_bytes, pagi_sse_server};
 use super::runtime::{deadline, level, stats};
-use super::{copy_out, guard, next, options, set, set_struct, text, writable};
+use super::{copy_out, guard, next, options, set, set_struct, text, whole, writable};
 use crate::core::counts::HostCounts;
 use crate::core::error::Error;
 use crate::core::reason::Why;
@@ -105,11 +105,10 @@ pub unsafe extern "C" fn pagi_sse_server_open(
             chosen.listen = listen.to_owned();
         }
         if given.max_body > 0 {
-            chosen.max_body = usize::try_from(given.max_body).map_err(|_| Error::BadArgument)?;
+            chosen.max_body = whole("max_body", given.max_body)?;
         }
         if given.max_queued_bytes > 0 {
-            let most = usize::try_from(given.max_queued_bytes);
-            chosen.max_queued_bytes = most.map_err(|_| Error::BadArgument)?;
+            chosen.max_queued_bytes = whole("max_queued_bytes", given.max_queued_bytes)?;
         }
         chosen.log_level = level(given.log_level, given.reserved)?;
         if given.max_connections > 0 {
