@@ -10,6 +10,7 @@ use T::Inc;
 use Test2::V0 -no_srand => 1;
 
 use Future;
+use Future::AsyncAwait;
 use PAGI::SSE::Client;
 use POSIX        ();
 use Scalar::Util qw(weaken);
@@ -162,6 +163,30 @@ subtest 'events that are there already do not keep others from their turn' => su
     ok $turns >= 5, "$turns turns in 20,000 events";
     $client->close;
 };
+
+# Each takes longer than the server needs for the next.
+for my $case (['next', "data: x\n\n"], ['on(event)', "data: x\n\n"], ['on(comment)', ": x\n\n"]) {
+    my ($how, $block) = @$case;
+    subtest "a server that is faster than $how does not keep the loop" => sub {
+        my $server = T::Scripted->new({ octets => stream(''), flood => $block x 10_000 });
+        my $client = client(url => $server->url);
+        my $count = 0;
+        my $slow = sub { $count++; my $until = Time::HiRes::time() + 0.001; 1 while Time::HiRes::time() < $until };
+        $client->on($1 => $slow) if $how =~ /\((.*)\)/;
+        my $reading = $how eq 'on(event)' ? undef : (
+            async sub {
+                while (await $client->next) { $slow->() }
+            }
+        )->();
+        local $SIG{ALRM} = sub { die "the loop does not come back\n" };
+        alarm 60;
+        PAGI::SSE::Loop->sleep(0.001)->get until $count > 50;
+        PAGI::SSE::Loop->sleep(0.001)->get for 1 .. 20;
+        alarm 0;
+        ok $count < 20_000, 'the loop had 20 turns in a flood' or diag $count;
+        $client->close;
+    };
+}
 
 is PAGI::SSE::FFI::handle_count(), $base, 'every handle was given back';
 done_testing;

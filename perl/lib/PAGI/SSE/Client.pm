@@ -143,16 +143,19 @@ sub _has_news {
     return;
 }
 
-# Tells what there is, up to an event that nobody wants.
+# Tells what there is, up to an event that nobody wants. A server may be faster
+# than the application, so others have a turn in between.
 sub _pump {
     my ($self) = @_;
     return if $self->{is_pumping} || $self->{pid} != $$;
     local $self->{is_pumping} = 1;
+    my $until = PAGI::SSE::Loop::Turns::now() + PAGI::SSE::Loop::TURN_SECONDS;
     while (defined(my $record = $self->_first)) {
         my $kind = unpack 'C', $record;
         last if $kind == KIND_EVENT && !$self->_wants_event;
         shift @{ $self->{queue} };
         $self->_tell($kind, $record);
+        last if PAGI::SSE::Loop::Turns::now() >= $until && $self->_pump_later;
     }
     return;
 }
