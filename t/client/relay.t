@@ -47,7 +47,8 @@ sub relayed {
     %last = ();
     my $host = T::Host->new(relaying($upstream, %how));
     my $client = $host->stream('/');
-    $host->until(sub { $last{is_over} && ($client->ended || $client->status == 204) }, 'the end of the response');
+    $host->until(sub { $last{is_over} && ($client->ended || ($client->status // 0) == 204) },
+        'the end of the response');
     return $client;
 }
 
@@ -56,7 +57,7 @@ sub octets { utf8::encode(my $octets = $_[0]); return $octets }
 subtest 'events go along: type, data, a changed id, retry' => sub {
     my $client = relayed(T::Scripted->new(stream(octets(
               ": thinking\n\ndata: one\n\nid: 1\nevent: price\ndata: {\"é\":1}\n\ndata: a\ndata:  b\n\n"
-            . "id: 2\nretry: 700\ndata\n\ndata: Ã©\n\nid\ndata: none\n\ndata: [DONE]\n\ndata: unfinished"
+            . "id: 2\nretry: 700\ndata\n\nretry: 9999999999999999\n\ndata: Ã©\n\nid\ndata: none\n\ndata: [DONE]\n\ndata: unfinished"
     ))));
     is $client->status,                 200,                 'a stream';
     is $client->header('content-type'), 'text/event-stream', 'of events';
@@ -116,6 +117,14 @@ subtest 'an upstream that gives no answer that could be passed on' => sub {
         [
             'too long', T::Scripted->new(answer(500, 'x' x 70_000, 'content-type: text/plain')),
             500, 'the upstream refused the request', 'status'
+        ],
+        [
+            'no status', T::Scripted->new(answer(999, 'x', 'content-type: text/plain')),
+            502, 'the upstream refused the request', 'status'
+        ],
+        [
+            'no place', T::Scripted->new(answer(305, 'x', 'content-type: text/plain')),
+            502, 'the upstream refused the request', 'status'
         ],
         ['no HTTP', T::Scripted->new("hello\r\n\r\n"), 502, 'the upstream gave no stream', 'http'],
         [

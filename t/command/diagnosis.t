@@ -166,6 +166,17 @@ for my $case (
         ]
     ],
     [
+        'broken at once',
+        keepalive =>
+            { arrivals => [arrival(1, 1001)], until => 1001.5, ended => 1, failed => 'the gzip data are broken' },
+        [wrong => 'The stream broke after 1.5 s: the gzip data are broken.']
+    ],
+    [
+        'over the limits of a client',
+        limits => { left_out => 'a line is too long' },
+        [wrong => 'Clients leave something out: a line is too long.']
+    ],
+    [
         'ended by itself',
         keepalive => { arrivals => [arrival(1, 1001), arrival(2, 1004)], until => 1004.2, ended => 1 },
         [note => 'The stream ended after 4.2 s.']
@@ -228,9 +239,9 @@ for my $case (
     is said($check, stream(%$change)), $expected, $name;
 }
 
-is [map { $_->{check} } findings(stream(%$_))], ['status', 'content_type'], 'of no stream nothing else is said'
-    for { status => 404 }
-, { fields => { 'content-type' => 'text/html' } };
+is [map { $_->{check} } findings(stream(status => 404))], ['status'], 'of no stream nothing else is said';
+is [map { $_->{check} } findings(stream(fields => { 'content-type' => 'text/html' }))], ['status', 'content_type'],
+    'nor of a page';
 
 my @all = @{ said(buffering => stream(arrivals => lumps(40, 100, 1001, 1005, 1009, 1013))) };
 is [map { /\A(\w+): / } @all[2 .. $#all]], [qw(nginx HAProxy Apache Caddy)], 'a proxy without a name: all settings';
@@ -238,6 +249,9 @@ is [map { /\A(\w+): / } @all[2 .. $#all]], [qw(nginx HAProxy Apache Caddy)], 'a 
 subtest 'beside a direct connection' => sub {
     my @direct = (direct => stream());
     is said(buffering => stream(), @direct), [ok => 'Events arrive as soon as they do directly.'], 'as soon';
+    my $nobody = stream(status => undef, arrivals => [], failed => 'refused');
+    is said(buffering => stream(), direct => $nobody),
+        [note => 'Nothing can be compared with the direct stream: refused'], 'which is not there';
     my $late = stream(fields => { server => 'nginx' }, arrivals => [map { arrival($_, 1004 + 10 * $_) } 1 .. 6]);
     is said(buffering => $late, @direct),
         [wrong => 'Something holds events back: they arrive 4.0 s later than directly, and up to 4.0 s.', $NGINX],

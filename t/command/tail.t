@@ -117,8 +117,12 @@ subtest 'wrong usage' => sub {
     }
 };
 
-is tail('-d', '@/none', url('/echo')), [1, '', "pagi-sse: cannot read /none: No such file or directory\n"],
-    'no such file';
+for my $case (['/none', 'No such file or directory'], [$FindBin::Bin, 'Is a directory']) {
+    my ($file, $why) = @$case;
+    my ($status, $said, $told) = @{ tail('-d', "\@$file", url('/echo')) };
+    is [$status, $said], [2, ''], $why;
+    like $told, qr/\Apagi-sse: cannot read \Q$file\E: $why\nusage: /, 'says so';
+}
 
 subtest 'a reader that has enough ends it quietly' => sub {
     my $command = join ' ', map { "'$_'" } $^X, T::Serve->path(qw(perl bin pagi-sse)), 'tail', url('/endless');

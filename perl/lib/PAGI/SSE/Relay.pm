@@ -15,6 +15,9 @@ our $VERSION = '0.003000';
 
 # A stream that is read (PAGI::SSE::Client) becomes one that is sent (PAGI::SSE).
 
+# What send_event takes.
+use constant MOST_RETRY => 1_000_000_000_000_000;
+
 sub _refuse {
     die PAGI::SSE::Check::message('PAGI::SSE::Relay->' . join ' ',
         $_[0], map { PAGI::SSE::Check::shown($_) } @_[1 .. $#_]);
@@ -127,7 +130,7 @@ sub _fields {
         data => $event->octets,
         $type ne 'message' ? (event => $type) : (),
         $has_id ? (id => $id) : (),
-        defined $event->retry ? (retry => $event->retry) : (),
+        ($event->retry // MOST_RETRY) < MOST_RETRY ? (retry => $event->retry) : (),
     );
 }
 

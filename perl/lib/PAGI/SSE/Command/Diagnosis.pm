@@ -20,6 +20,7 @@ our $VERSION = '0.003000';
 #   begun     the time of the head, absolute
 #   until     the time at which watching ended
 #   ended     true when it was not we who ended it
+#   left_out  the sentence that says what was over a client's limits, if any
 #   retry     what the server asked for, ms
 #   arrivals  what came, [{ at, id, type, octets, data, comment }, …]
 #
@@ -57,15 +58,19 @@ my %SETTING = (
 sub findings {
     my ($seen, %also) = @_;
     return _no_answer($seen, $also{direct}) if !defined $seen->{status};
-    my @answer = (_status($seen), _content_type($seen));
+    my @answer = _status($seen);
+    push @answer, _content_type($seen) if $seen->{status} == 200;
     return @answer if grep { $_->{level} eq 'wrong' } @answer;
-    return (
-        @answer,                          _caching($seen),
-        _buffering($seen, $also{direct}), _compression($seen, $also{plain}),
-        _keepalive($seen),                _ids($seen),
-        _retry($seen),                    defined $also{origin} ? _cors($seen, $also{origin}) : (),
-        _http($seen),                     _clock($seen),
-    );
+    push @answer, _caching($seen),   _buffering($seen, $also{direct}), _compression($seen, $also{plain});
+    push @answer, _keepalive($seen), _left_out($seen), _ids($seen), _retry($seen);
+    push @answer, _cors($seen, $also{origin}) if defined $also{origin};
+    return (@answer, _http($seen), _clock($seen));
+}
+
+sub _left_out {
+    my ($seen) = @_;
+    return if !defined $seen->{left_out};
+    return _finding(limits => 'wrong', "Clients leave something out: $seen->{left_out}.");
 }
 
 sub _finding {
@@ -176,6 +181,10 @@ sub _lumps {
 
 sub _buffering {
     my ($seen, $direct) = @_;
+    if ($direct && !_events($direct)) {
+        my $why = $direct->{failed} // 'no event came there.';
+        return _finding(buffering => 'note', "Nothing can be compared with the direct stream: $why");
+    }
     if ($direct) {
         my $late = _held_back($seen, $direct);
         return _finding(buffering => 'wrong', "Something holds events back: $late", _settings($seen, 'buffering'))
@@ -257,6 +266,10 @@ sub _keepalive {
     my @gaps = map { $times[$_] - $times[$_ - 1] } 1 .. $#times;
     my $longest = List::Util::max(@gaps);
     my $advice = 'Send a comment each 15 to 30 s; in PAGI::SSE: await $sse->keepalive(25).';
+    return _finding(
+        keepalive => 'wrong',
+        sprintf 'The stream broke after %s: %s.', _seconds($seen->{until} - $seen->{begun}), $seen->{failed}
+    ) if $seen->{ended} && defined $seen->{failed} && $gaps[-1] < 1;
     if ($seen->{ended}) {
         my $how = defined $seen->{failed} ? "was cut" : 'ended';
         return _finding(

@@ -5,13 +5,15 @@ use warnings;
 
 use parent 'PAGI::SSE::Command::Reading';
 
+use Digest::MD5                   ();
 use List::Util                    ();
 use PAGI::SSE::Command::Diagnosis ();
 use Time::HiRes                   ();
 
 our $VERSION = '0.003000';
 
-my $WATCH = 65;    # a little more than the usual time-out of a proxy
+my $MOST = 100_000;    # arrivals that are kept
+my $WATCH = 65;        # a little more than the usual time-out of a proxy
 
 sub usage { return <<'TEXT' }
 pagi-sse doctor [--proxy-of URL] [--watch SECONDS] [--origin ORIGIN]
@@ -47,7 +49,7 @@ sub _watch {
         my ($name, @option) = @_;
         my $seen = $seen{$name} = { url => $option[1], arrivals => [], begun => _now() };
         push @clients, my $client = $command->client(@$request, @option);
-        _record($client, $seen);
+        _record($client, $seen, $over);
         return $client;
     };
     my $main = $begin->(main => url => $url, gzip => 1);
@@ -73,24 +75,33 @@ sub _now { return Time::HiRes::clock_gettime(Time::HiRes::CLOCK_MONOTONIC()) }
 # The client's course, to its first end, as PAGI::SSE::Command::Diagnosis wants
 # it.
 sub _record {
-    my ($client, $seen) = @_;
-    $client->on(open => sub { _answer($seen, $_[0]{status}, $_[0]{headers}) });
-    $client->on(
-        comment => sub { push @{ $seen->{arrivals} }, { at => _now(), comment => 1, octets => 3 + length $_[0] } });
-    $client->on(retry => sub { $seen->{retry} = $_[0] });
+    my ($client, $seen, $over) = @_;
+    # Enough is known then.
+    my $note = sub {
+        push @{ $seen->{arrivals} }, $_[0];
+        $over->done if @{ $seen->{arrivals} } >= $MOST && !$over->is_ready;
+    };
+    $client->on(open    => sub { _answer($seen, $_[0]{status}, $_[0]{headers}) });
+    $client->on(comment => sub { $note->({ at => _now(), comment => 1, octets => 3 + length $_[0] }) });
+    $client->on(retry   => sub { $seen->{retry} = $_[0] });
     $client->on(
         event => sub {
             my ($event) = @_;
             my %arrival = (at => _now(), map { $_ => $event->$_ } qw(id type data));
             # Field names and line ends included.
             $arrival{octets} = 8 + length($arrival{id}) + length($arrival{type}) + length $event->octets;
-            push @{ $seen->{arrivals} }, \%arrival;
+            # As long as a comparison needs.
+            $arrival{data} = Digest::MD5::md5($event->octets) if length $event->octets > 100;
+            $note->(\%arrival);
         }
     );
     $client->on(
         error => sub {
             my ($error) = @_;
-            return if !$error->is_over;
+            if (!$error->is_over) {
+                $seen->{left_out} //= $error->text;
+                return;
+            }
             _answer($seen, $error->status, $error->headers) if defined $error->status;
             @$seen{qw(ended until)} = (1, _now());
             $seen->{failed} = $error->text if $error->kind ne 'ended';

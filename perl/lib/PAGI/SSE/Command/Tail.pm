@@ -34,6 +34,7 @@ sub run {
             [last_event_id => 'id'], [method => 'X'], [resume => 'resume'],
     );
     STDOUT->autoflush(1);
+    $command->_tell($client) if $option->{v};
     my $failure;
     my $is_open;
     $client->on(open => sub { $is_open = 1 });
@@ -46,12 +47,12 @@ sub run {
             $client->close;
         }
     );
-    $command->_tell($client) if $option->{v};
     my $is_fine = eval { $command->_print_events($client, $option); 1 };
     $failure ||= $@ if !$is_fine;
     return ENDED if !$failure;
     die $failure if !ref $failure;
-    print STDERR 'pagi-sse: ', $failure->text, "\n";
+    utf8::encode(my $text = $command->shown($failure->text));
+    print STDERR "pagi-sse: $text\n";
     return $REFUSED{ $failure->kind } ? REFUSED : NETWORK;
 }
 
@@ -68,10 +69,14 @@ sub _body {
     return () if !defined $data;
     return (body => $data) if $data !~ s/\A\@//;
     my $in = \*STDIN;
-    open $in, '<', $data or die "cannot read $data: $!\n" if $data ne '-';
+    $! = 0;
+    open $in, '<', $data or $command->wrong_usage("cannot read $data: $!") if $data ne '-';
     binmode $in;
     local $/;
-    return (body => scalar readline $in);
+    my $body = readline $in;
+    # Of a folder nothing, and an error.
+    $command->wrong_usage("cannot read $data: $!") if !defined $body && $!;
+    return (body => $body // '');
 }
 
 sub _print_events {

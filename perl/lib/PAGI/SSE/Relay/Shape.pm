@@ -65,8 +65,8 @@ sub event {
 # For decline: the upstream's own answer, if it is whole and text.
 sub response {
     my ($self, $error) = @_;
-    my $is_own = $error->kind eq 'status';
-    my $status = !$is_own || $error->status < 400 ? ($TIMEOUT{ $error->kind } ? 504 : 502) : $error->status;
+    my $is_own = $error->kind eq 'status' && $error->status >= 400 && $error->status < 600;
+    my $status = !$is_own ? ($TIMEOUT{ $error->kind } ? 504 : 502) : $error->status;
     my @headers;
     my $wait = $is_own && $error->header('retry-after');
     push @headers, ['retry-after', $wait] if $wait;
