@@ -1,8 +1,8 @@
 //! Frames, for C: bytes in, bytes out, nothing kept.
 
 use super::event::{self, Given, pagi_sse_event};
-use super::{Result, buffer, guard, set, text};
-use crate::core::error::{Error, Failure};
+use super::{Result, bad, buffer, guard, set, text};
+use crate::core::error::Error;
 use crate::core::frame::{self, encode_comment};
 use std::ffi::c_char;
 use std::mem::MaybeUninit;
@@ -31,7 +31,7 @@ unsafe fn room<'a>(
     for input in inputs.iter().flatten() {
         let input = input.as_bytes().as_ptr_range();
         if start < input.end.addr() && input.start.addr() < start.saturating_add(len) {
-            return Err(Failure::new(Error::BadArgument, "buf overlaps the input"));
+            return Err(bad("buf overlaps the input"));
         }
     }
     // SAFETY: the caller's promise, and it is apart.

@@ -6,7 +6,6 @@ use super::runtime::deadline;
 use super::{Result, bad, bytes, copy_out, guard, set, set_struct, text, whole, writable};
 use crate::conn;
 use crate::core::counts::{HubCounts, SubscriptionCounts, TopicCounts};
-use crate::core::error::{Error, Failure};
 use crate::core::limits;
 use crate::core::outbox::Full;
 use crate::core::reason::Why;
@@ -335,8 +334,7 @@ pub unsafe extern "C" fn pagi_sse_hub_publish(
                 quiet: given.quiet(),
             };
             if put.delete && put.key.is_none() {
-                let what = "PAGI_SSE_EVENT_DELETE without a key";
-                return Err(Failure::new(Error::BadArgument, what));
+                return Err(bad("PAGI_SSE_EVENT_DELETE without a key"));
             }
             Ok(hub.hub().publish(topic, &given.event, put)? as i64)
         };

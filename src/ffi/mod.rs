@@ -249,8 +249,7 @@ unsafe fn options<T>(options: *const T, first_version: usize) -> Result<Option<T
     let given = unsafe { std::slice::from_raw_parts(options.cast::<u8>(), size) };
     let (known, unknown) = given.split_at(size.min(size_of::<T>()));
     if unknown.iter().any(|&byte| byte != 0) {
-        let what = format!("size, {size}: what is unknown here is not 0");
-        return Err(Failure::new(Error::BadArgument, what));
+        return Err(bad(format!("size, {size}: what is unknown here is not 0")));
     }
     let mut value = MaybeUninit::<T>::zeroed();
     // SAFETY: `known` is no longer than `T`; zeros make a `T`, and so do bytes

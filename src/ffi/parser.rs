@@ -1,7 +1,7 @@
 //! The parser, for C: for clients, and for tests of servers.
 
 use super::library::{pagi_sse_bytes, pagi_sse_parser};
-use super::{Result, bytes, copy_out, guard, next, options, set, text, writable};
+use super::{Result, bad, bytes, copy_out, guard, next, options, set, text, writable};
 use crate::core::error::{Error, Failure};
 use crate::core::limits;
 use crate::core::parse::{Parsed, Parser};
@@ -148,7 +148,7 @@ fn limit(what: &str, given: u64, default: usize) -> Result<usize> {
     match usize::try_from(given) {
         Ok(0) => Ok(default),
         Ok(n) if n <= limits::PARSE_MOST_BYTES => Ok(n),
-        _ => Err(Failure::new(Error::BadArgument, format!("{what} {given}"))),
+        _ => Err(bad(format!("{what} {given}"))),
     }
 }
 
