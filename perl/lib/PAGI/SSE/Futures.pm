@@ -16,7 +16,7 @@ our @EXPORT_OK = qw(FUTURE_IS_HASH alike failure guarded is_kept lasting let_go 
 # In debug mode a Future says where it was made: at the application's line.
 $Carp::Internal{$_}++ for 'PAGI::SSE', map { "PAGI::SSE::$_" } qw(
     Futures Client Client::Runtime Connection::Body Connection::Decline Connection::End Connection::Event Connection::Iteration
-    Connection::Outcome Connection::Publishing Connection::Tools Loop Loop::Turns Loop::Watch Wire Wire::Delivery Wire::Foreign Wire::Hosted
+    Connection::Outcome Connection::Publishing Connection::Tools Loop Loop::Turns Loop::Watch Runtime Wire Wire::Delivery Wire::Foreign Wire::Hosted
     Wire::Inbox Wire::Outbox Wire::Starting Wire::Http
 );
 

@@ -8,16 +8,15 @@ use PAGI::SSE::Check          qw(message);
 use PAGI::SSE::FFI            ();
 use PAGI::SSE::FFI::Constants qw(KIND_CLIENT KIND_LOG);
 use PAGI::SSE::Loop           ();
+use PAGI::SSE::Runtime        ();
 
 our $VERSION = '0.003000';
 
 # The library's threads for all clients of this process, and the descriptor that
 # says which of them has something. They are there while there is a client.
 
-use constant FREE_MS => 1000;    # for threads to end
-
-my %CLIENT;                      # by native handle, weak
-my $RUNTIME;                     # { handle, pid, fileno, watch }
+my %CLIENT;     # by native handle, weak
+my $RUNTIME;    # a PAGI::SSE::Runtime
 
 # ($code, $handle): a client of these options.
 sub open {
@@ -34,9 +33,8 @@ sub open {
 }
 
 sub _new {
-    my ($code, $handle) = PAGI::SSE::FFI::runtime_open(1);
-    die message('PAGI::SSE::Client->new: no native runtime: ' . PAGI::SSE::FFI::last_error()) if $code < 0;
-    return { handle => $handle, pid => $$, fileno => PAGI::SSE::FFI::runtime_fd($handle) };
+    my ($runtime) = PAGI::SSE::Runtime->new;
+    return $runtime || die message('PAGI::SSE::Client->new: no native runtime: ' . PAGI::SSE::FFI::last_error());
 }
 
 sub add {
@@ -56,7 +54,7 @@ sub remove {
 
 # After a fork all of it is the parent's.
 sub _forget_parent {
-    return if !$RUNTIME || $RUNTIME->{pid} == $$;
+    return if !$RUNTIME || $RUNTIME->is_ours;
     undef $RUNTIME;
     %CLIENT = ();
     return;
@@ -65,13 +63,10 @@ sub _forget_parent {
 sub CLONE { undef $RUNTIME; %CLIENT = (); return }
 
 sub _rest {
-    return if !$RUNTIME || $RUNTIME->{pid} != $$ || %CLIENT;
+    return if !$RUNTIME || !$RUNTIME->is_ours || %CLIENT;
     my $runtime = $RUNTIME;
     undef $RUNTIME;
-    PAGI::SSE::FFI::runtime_free($runtime->{handle}, FREE_MS);
-    my $watch = delete $runtime->{watch} or return;
-    $watch->cancel;
-    return;
+    return $runtime->free;
 }
 
 # By the loop, once there is one; before, by nobody. False: nothing can wait.
@@ -79,22 +74,17 @@ sub watch {
     my $runtime = $RUNTIME or return 0;
     if (my $watch = $runtime->{watch}) {
         return 1 if !PAGI::SSE::Loop->is_outdone($watch);
-        $watch->cancel;
+        $runtime->unwatch;
     }
-    # A duplicate, as closing this handle must not close the runtime's.
-    CORE::open my $fh, '<&', $runtime->{fileno}
-        or die message("PAGI::SSE::Client: cannot duplicate the wake-up descriptor: $!");
-    weaken(my $weak = $runtime);
-    $runtime->{watch} = PAGI::SSE::Loop->watch($fh, sub { _dispatch($weak) if $weak });
-    return $runtime->{watch} ? 1 : 0;
+    return $runtime->watch('PAGI::SSE::Client', \&_dispatch) ? 1 : 0;
 }
 
 sub _dispatch {
     my ($runtime) = @_;
-    return if !$RUNTIME || $RUNTIME != $runtime || $runtime->{pid} != $$;
+    return if !$RUNTIME || $RUNTIME != $runtime || !$runtime->is_ours;
     {
         local $runtime->{is_busy} = 1;
-        _take($_) for PAGI::SSE::FFI::runtime_next($runtime->{handle});
+        _take($_) for $runtime->next;
     }
     _rest();
     return;

@@ -9,7 +9,7 @@ use Scalar::Util              qw(weaken);
 use PAGI::SSE::Check          qw(message);
 use PAGI::SSE::FFI            ();
 use PAGI::SSE::FFI::Constants qw(KIND_CLOSED KIND_OUTPUT KIND_READY WIRE_EVENTS);
-use PAGI::SSE::Loop           ();
+use PAGI::SSE::Runtime        ();
 use PAGI::SSE::Thread         ();
 
 # From a hub to a connection of somebody else's server. A native connection
@@ -17,13 +17,12 @@ use PAGI::SSE::Thread         ();
 # are the library's; its bytes are taken out when the runtime's descriptor says
 # so, and go to the server's $send as events, one at a time.
 
-use constant FREE_MS => 1000;    # for the thread to end
 # What is taken out is beyond the policies: little at a time.
 use constant READ_BYTES => 4096;
 
-my %BRIDGE;                      # by native connection, weak
-my %PINNED;                      # hubs whose application watches the descriptor itself
-my $RUNTIME;                     # { handle, pid, watch }: of this process
+my %BRIDGE;     # by native connection, weak
+my %PINNED;     # hubs whose application watches the descriptor itself
+my $RUNTIME;    # a PAGI::SSE::Runtime, marked was_used, in_watch
 
 sub new {
     my ($class, $wire) = @_;
@@ -37,7 +36,9 @@ sub new {
     weaken($self->{wire} = $wire);
     weaken($BRIDGE{$conn} = $self);
     PAGI::SSE::Thread::own($conn, $self);
-    _watch($runtime) if !$runtime->{watch} && !%PINNED;
+    # Where nothing of the kind is installed, it is the application that calls
+    # dispatch.
+    $runtime->watch('PAGI::SSE::Hub', \&_note_readable) if !$runtime->{watch} && !%PINNED;
     return $self;
 }
 
@@ -165,14 +166,13 @@ sub CLONE { undef $RUNTIME; %$_ = () for \%BRIDGE, \%PINNED; return }
 sub _runtime {
     _forget_parent();
     return $RUNTIME if $RUNTIME;
-    my ($code, $handle) = PAGI::SSE::FFI::runtime_open(1);
-    die message('PAGI::SSE::Hub: no native runtime: ' . PAGI::SSE::FFI::result_text($code)) if $code < 0;
-    return $RUNTIME = { handle => $handle, pid => $$, fileno => PAGI::SSE::FFI::runtime_fd($handle) };
+    ($RUNTIME, my $code) = PAGI::SSE::Runtime->new;
+    return $RUNTIME || die message('PAGI::SSE::Hub: no native runtime: ' . PAGI::SSE::FFI::result_text($code));
 }
 
 # After a fork all of it is the parent's.
 sub _forget_parent {
-    return if !$RUNTIME || $RUNTIME->{pid} == $$;
+    return if !$RUNTIME || $RUNTIME->is_ours;
     undef $RUNTIME;
     %BRIDGE = ();
     return;
@@ -183,7 +183,7 @@ sub _forget_parent {
 sub _rest {
     _is_idle() or return;
     # Somebody may wait for what the last one has just made so.
-    _take_all(PAGI::SSE::FFI::runtime_next($RUNTIME->{handle}));
+    _take_all($RUNTIME->next);
     _is_idle() && !PAGI::SSE::Hub->_is_awaited or return;
     return _stop() if !$RUNTIME->{was_used} || !PAGI::SSE::Hub->_is_any;
     # A read that is under way ends by itself only; the watch with it.
@@ -191,15 +191,12 @@ sub _rest {
     return;
 }
 
-sub _is_idle { return $RUNTIME && $RUNTIME->{pid} == $$ && !%BRIDGE && !%PINNED }
+sub _is_idle { return $RUNTIME && $RUNTIME->is_ours && !%BRIDGE && !%PINNED }
 
 sub _stop {
     my $runtime = $RUNTIME;
     undef $RUNTIME;
-    PAGI::SSE::FFI::runtime_free($runtime->{handle}, FREE_MS);
-    my $watch = delete $runtime->{watch} or return;
-    $watch->cancel;
-    return;
+    return $runtime->free;
 }
 
 # A pending Future that knows how to wait for the loop that drives us.
@@ -226,7 +223,7 @@ sub unpin {
 sub dispatch {
     _forget_parent();
     my $runtime = $RUNTIME or return 0;
-    my @records = PAGI::SSE::FFI::runtime_next($runtime->{handle});
+    my @records = $runtime->next;
     _take_all(@records);
     _rest();
     return scalar @records;
@@ -251,29 +248,15 @@ sub _take {
     return;
 }
 
-# Where nothing of the kind is installed, it is the application that calls
-# dispatch.
-sub _watch {
-    my ($runtime) = @_;
-    # A duplicate, as closing this handle must not close the runtime's.
-    open my $fh, '<&', $runtime->{fileno}
-        or die message("PAGI::SSE::Hub: cannot duplicate the wake-up descriptor: $!");
-    weaken(my $weak = $runtime);
-    $runtime->{watch} = PAGI::SSE::Loop->watch($fh, sub { _note_readable($weak) if $weak });
-    return;
-}
-
 sub _note_readable {
     my ($runtime) = @_;
-    return if !$RUNTIME || $RUNTIME != $runtime || $runtime->{pid} != $$;
+    return if !$RUNTIME || $RUNTIME != $runtime || !$runtime->is_ours;
     {
         local $runtime->{in_watch} = 1;
         dispatch();
     }
     return if !$RUNTIME || $RUNTIME != $runtime || !_is_idle() || PAGI::SSE::Hub->_is_awaited;
-    my $watch = delete $runtime->{watch};
-    $watch->cancel if $watch;
-    return;
+    return $runtime->unwatch;
 }
 
 1;
