@@ -160,16 +160,13 @@ sub _print_text {
 sub _print_json {
     my ($command, $seen, @findings) = @_;
     my ($events, $comments) = _counts($seen);
-    require JSON::MaybeXS;
-    $command->write_line(
-        JSON::MaybeXS->new(utf8 => 1, canonical => 1)->encode({
-            url      => $seen->{url},
-            seconds  => 0 + sprintf('%.3f', $seen->{until} - $seen->{begun}),
-            events   => $events,
-            comments => $comments,
-            findings => \@findings,
-        })
-    );
+    $command->write_line($command->json->encode({
+        url      => $seen->{url},
+        seconds  => 0 + sprintf('%.3f', $seen->{until} - $seen->{begun}),
+        events   => $events,
+        comments => $comments,
+        findings => \@findings,
+    }));
     return;
 }
 

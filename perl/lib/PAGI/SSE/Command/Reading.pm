@@ -53,6 +53,11 @@ sub shown {
     return $text;
 }
 
+sub json {
+    require JSON::MaybeXS;
+    return JSON::MaybeXS->new(utf8 => 1, canonical => 1);
+}
+
 sub write_line {
     my ($command, $octets) = @_;
     print {*STDOUT} $octets, "\n" or die "cannot write: $!\n";

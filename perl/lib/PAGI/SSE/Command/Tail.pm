@@ -111,8 +111,8 @@ sub _plain_line {
 }
 
 sub _json_line {
-    require JSON::MaybeXS;
-    my $json = JSON::MaybeXS->new(utf8 => 1, canonical => 1);
+    my ($command) = @_;
+    my $json = $command->json;
     return sub {
         my ($event) = @_;
         my %record = map { $_ => $event->$_ } qw(type data id);
