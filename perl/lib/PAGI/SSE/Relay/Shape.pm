@@ -62,25 +62,34 @@ sub event {
     return { data => $self->_value($error), defined $self->{name} ? (event => $self->{name}) : () };
 }
 
-# For decline: the upstream's own answer, if it is whole and text.
+# For decline.
 sub response {
-    my ($self, $error) = @_;
-    my $is_own = $error->kind eq 'status' && $error->status >= 400 && $error->status < 600;
-    my $status = !$is_own ? ($TIMEOUT{ $error->kind } ? 504 : 502) : $error->status;
-    my @headers;
-    my $wait = $is_own && $error->header('retry-after');
-    push @headers, ['retry-after', $wait] if $wait;
-    my $body = $is_own && !$error->is_cut && !defined $error->header('content-encoding') ? $error->body : undef;
-    my $type = $is_own ? $error->header('content-type') : undef;
-
-    if (   !defined $body
-        || !length $body
-        || ($type // '') !~ m{\A(?:text/|application/(?:[\w.-]+\+)?json\b)}i
-        || !utf8::decode(my $copy = $body))
-    {
-        ($type, $body) = ('application/json', PAGI::SSE::Check::encode_json($self->_value($error)));
+    my ($self,   $error) = @_;
+    my ($status, @headers) = $TIMEOUT{ $error->kind } ? 504 : 502;
+    if ($error->kind eq 'status' && $error->status >= 400 && $error->status < 600) {
+        $status = $error->status;
+        my $wait = $error->header('retry-after');
+        @headers = ['retry-after', $wait] if $wait;
+        my $type = $error->header('content-type');
+        return (status => $status, headers => [['content-type', $type], @headers], body => $error->body)
+            if _is_whole_text($error, $type);
     }
-    return (status => $status, headers => [['content-type', $type], @headers], body => $body);
+    return (
+        status  => $status,
+        headers => [['content-type', 'application/json'], @headers],
+        body    => PAGI::SSE::Check::encode_json($self->_value($error))
+    );
+}
+
+# Whether the upstream's own answer can be passed on.
+sub _is_whole_text {
+    my ($error, $type) = @_;
+    return
+           length $error->body
+        && !$error->is_cut
+        && !defined $error->header('content-encoding')
+        && ($type // '') =~ m{\A(?:text/|application/(?:[\w.-]+\+)?json\b)}i
+        && utf8::decode(my $copy = $error->body);
 }
 
 1;
