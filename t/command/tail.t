@@ -5,9 +5,7 @@ use utf8;
 use FindBin;
 use lib "$FindBin::Bin/../lib";
 
-use IPC::Open3    qw(open3);
 use JSON::MaybeXS ();
-use Symbol        qw(gensym);
 use T::Inc;
 use T::Serve;
 use Test2::V0;
@@ -17,22 +15,7 @@ use Time::HiRes ();
 
 my $server = T::Serve->app('t/command/streams.pl');
 
-# (exit status, STDOUT, STDERR) of pagi-sse with these arguments.
-sub run_command {
-    my ($input, @arguments) = @_;
-    my $pid = open3(my $in, my $out, my $err = gensym, $^X, T::Serve->path(qw(perl bin pagi-sse)), @arguments);
-    print {$in} $input;
-    close $in;
-    local $SIG{ALRM} = sub { kill KILL => $pid };
-    alarm 30;
-    my $said = join '', <$out>;
-    my $told = join '', <$err>;
-    waitpid $pid, 0;
-    alarm 0;
-    return ($? >> 8, $said, $told);
-}
-
-sub tail   { return [run_command('', 'tail', @_)] }
+sub tail   { return [T::Serve->command('', 'tail', @_)] }
 sub url    { return $server->url($_[0]) }
 sub octets { utf8::encode(my $octets = $_[0]); return $octets }
 
@@ -65,7 +48,7 @@ is tail('--json-body', octets('{"é":[1]}'), '--once', 1, url('/echo')), [
     ''
     ],
     '--json-body';
-is [run_command('from STDIN', 'tail', '-d', '@-', '--once', 1, url('/echo'))], [0, "POST body=from STDIN\n", ''],
+is [T::Serve->command('from STDIN', 'tail', '-d', '@-', '--once', 1, url('/echo'))], [0, "POST body=from STDIN\n", ''],
     '-d @-: the body from STDIN';
 is tail('-d', 'a', url('/short')), [0, "all\n", ''], 'a POST is not repeated, so its end is the end';
 

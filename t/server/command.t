@@ -3,6 +3,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../lib";
 use T::Inc;
+use T::Serve;
 use Test2::V0;
 use Cwd        ();
 use File::Temp ();
@@ -39,15 +40,8 @@ PERL
 
 # Runs the command to its end.
 sub run_command {
-    my (@args) = @_;
-    my $pid = open3(my $in, my $out, my $err = gensym, $^X, $command, @args);
-    local $SIG{ALRM} = sub { kill KILL => $pid };
-    alarm 30;
-    my $text = join '', <$err>;
-    my $said = join '', <$out>;
-    waitpid $pid, 0;
-    alarm 0;
-    return ($text, $? >> 8, $said);
+    my ($status, $said, $told) = T::Serve->command('', @_);
+    return ($told, $status, $said);
 }
 
 # Starts it; returns the pid, its STDERR and the port.

@@ -5,7 +5,7 @@ package T::Browser;
 #
 #     my $browser = T::Browser->new;
 #     my $server = T::Serve->app(..., env => { BROWSER_RESULT => $browser->result_file });
-#     my $seen = $browser->result_of($server->url);    # undef after too long
+#     my $seen = $browser->result_of($server);    # undef after too long
 
 use strict;
 use warnings;
@@ -14,6 +14,7 @@ use File::Spec    ();
 use File::Temp    ();
 use JSON::MaybeXS ();
 use POSIX         ();
+use Test2::API    ();
 use Time::HiRes   ();
 
 my $TIMEOUT = 90;    # seconds; a browser starts slowly on a busy machine
@@ -34,7 +35,18 @@ sub new {
 sub result_file { return "$_[0]{scratch}/result.json" }
 sub log         { return _contents("$_[0]{scratch}/browser.log") }
 
+# What the page of that T::Serve reported; a failed test, and undef, after too long.
 sub result_of {
+    my ($self, $server) = @_;
+    my $seen = $self->_result_of($server->url);
+    return $seen if $seen;
+    my $context = Test2::API::context();
+    $context->fail('the browser reported within the time', 'browser: ' . $self->log, 'server: ' . $server->log);
+    $context->release;
+    return undef;
+}
+
+sub _result_of {
     my ($self, $url) = @_;
     $self->_start($url);
     my $deadline = Time::HiRes::time() + $TIMEOUT;

@@ -21,8 +21,10 @@ use Errno          ();
 use File::Basename ();
 use File::Spec     ();
 use File::Temp     ();
+use IPC::Open3     ();
 use POSIX          ();
 use Scalar::Util   ();
+use Symbol         ();
 use Time::HiRes    ();
 
 our $TIMEOUT = 20;    # seconds for the start, and for the end
@@ -50,6 +52,23 @@ sub app {
             exec { $command[0] } @command or die "cannot run $command[0]: $!\n";
         }
     );
+}
+
+# pagi-sse with these arguments and this STDIN, to its end: the exit status, STDOUT and
+# STDERR.
+sub command {
+    my ($class, $input, @arguments) = @_;
+    my $pid = IPC::Open3::open3(my $in, my $out, my $err = Symbol::gensym(),
+        $^X, $class->path(qw(perl bin pagi-sse)), @arguments);
+    print {$in} $input;
+    close $in;
+    local $SIG{ALRM} = sub { kill KILL => $pid };
+    alarm 30;
+    my $told = join '', <$err>;
+    my $said = join '', <$out>;
+    waitpid $pid, 0;
+    alarm 0;
+    return ($? >> 8, $said, $told);
 }
 
 # Any program that says where it listens, as pagi-sse does.
