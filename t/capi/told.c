@@ -221,7 +221,7 @@ static void whole_answers(void)
     int32_t (*const ways[])(pagi_sse_conn) = {frees, closes, aborts};
     int fd;
     begin();
-    for (int n = 0; n < 150 && !failures; n++) {
+    for (int n = 0; n < 600 && !failures; n++) {
         const size_t bytes = n % 10 == 9 ? 3000000 : (size_t)(n % 10);
         const int with_length = n / 10 % 2, more = with_length && n / 20 % 2;
         pagi_sse_conn c = answer(n % 7 ? ASKS("GET") : ASKS("HEAD"), &fd, bytes, more, with_length);
@@ -239,7 +239,7 @@ static void parts_of_answers(void)
 {
     int fd;
     begin();
-    for (int n = 0; n < 60 && !failures; n++) {
+    for (int n = 0; n < 200 && !failures; n++) {
         pagi_sse_conn c = answer(ASKS("GET"), &fd, (size_t)(n % 10), 1, 0);
         waits_for_a_turn(n);
         IS(pagi_sse_conn_free(c), 0);
@@ -261,9 +261,12 @@ static _Atomic pagi_sse_conn aim;
 
 static void *disconnects(void *unused)
 {
-    for (pagi_sse_conn last = 0, c; (c = aim) != 1;)
+    for (pagi_sse_conn last = 0, c; (c = aim) != 1;) {
         if (c != last)
             pagi_sse_conn_disconnect(last = c, NONE);
+        else
+            sched_yield(); /* valgrind runs one thread at a time */
+    }
     return unused;
 }
 
@@ -297,7 +300,7 @@ static void ended_is_the_last(void)
     aim = 0;
     begin();
     pthread_create(&other, NULL, disconnects, NULL);
-    for (int n = 0; n < 60 && !failures; n++) {
+    for (int n = 0; n < 200 && !failures; n++) {
         pagi_sse_record r;
         int fd = asks(n % 2 ? STREAM : "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc");
         OK(next(PAGI_SSE_KIND_REQUEST, 0, &r));
